@@ -1,0 +1,1 @@
+"""Measurements: scores over seeds, speed and memory. Not part of the distribution."""

@@ -1,0 +1,132 @@
+"""One cell of the comparison: train one model with one loss and one seed, and score it.
+
+    python -m benchmarks.cell --data DIR --model ner --loss dice_ce --seed 0
+
+DIR holds train.conll, dev.conll and test.conll. The pipeline is trained by `spacy train` on
+configs/MODEL.cfg with nothing changed but the loss, the seed and what --set names. One JSON line is appended to
+benchmarks/results/spacy.jsonl; a cell that is there already is skipped.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Dict, List
+
+ROOT = Path(__file__).resolve().parent.parent
+KEY = ("data", "size", "model", "loss", "seed", "settings")
+VERSIONS = ("spacy", "thinc", "numpy", "spacy-transformers", "torch")
+
+
+def main() -> None:
+    from .recipes import RECIPES
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of *.conll files")
+    parser.add_argument("--model", required=True, help="name of a file in configs/")
+    parser.add_argument("--loss", required=True, choices=RECIPES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=0, help="training sentences; 0 is all")
+    parser.add_argument("--gpu-id", type=int, default=-1)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="config overrides")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/spacy.jsonl")
+    args = parser.parse_args()
+    cell = {
+        "data": args.data.resolve().name,
+        "size": args.size or "full",
+        "model": args.model,
+        "loss": args.loss,
+        "seed": args.seed,
+        "settings": sorted(item for item in args.set if not item.startswith("paths.")),
+    }
+    if args.results.exists():
+        for line in args.results.read_text().splitlines():
+            done = json.loads(line)
+            if all(done.get(key) == cell[key] for key in KEY):
+                print("Done already:", cell)
+                return
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(cell, args.data, RECIPES[args.loss], Path(folder), args.set, args.gpu_id)
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    with args.results.open("a") as file_:
+        file_.write(json.dumps({**cell, **result}) + "\n")
+    print(json.dumps({**cell, "dev": result["dev"]["f"], "test": result["test"]["f"]}))
+
+
+def run(
+    cell: Dict[str, Any],
+    data: Path,
+    recipe: Dict[str, Any],
+    folder: Path,
+    settings: List[str],
+    gpu_id: int,
+) -> Dict[str, Any]:
+    import spacy
+    from corpora import columns
+    from spacy.training import Corpus
+    from thinc.api import Config
+
+    limit = cell["size"] if isinstance(cell["size"], int) else None
+    for split in ("train", "dev", "test"):
+        sentences = columns.read(data / f"{split}.conll")
+        columns.write(sentences, folder / f"{split}.spacy", limit if split == "train" else None)
+    config = Config().from_disk(ROOT / "configs" / f"{cell['model']}.cfg", interpolate=False)
+    name = config["nlp"]["pipeline"][-1]
+    if name.startswith("dice_"):
+        config["components"][name]["loss"] = recipe
+    else:
+        config["initialize"]["after_init"]["losses"][name] = recipe
+    config.to_disk(folder / "config.cfg", interpolate=False)
+    command = [sys.executable, "-m", "spacy", "train", str(folder / "config.cfg")]
+    command += ["--output", str(folder / "out"), "--gpu-id", str(gpu_id)]
+    command += ["--paths.train", str(folder / "train.spacy")]
+    command += ["--paths.dev", str(folder / "dev.spacy"), "--system.seed", str(cell["seed"])]
+    command += ["--training.logger.output_file", str(folder / "log.jsonl")]
+    for item in settings:
+        key, _, value = item.partition("=")
+        command += [f"--{key}", value]
+    start = time.time()
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    seconds = time.time() - start
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    nlp = spacy.load(folder / "out/model-best")
+    scores = {
+        split: score(nlp.evaluate(list(Corpus(folder / f"{split}.spacy")(nlp))))
+        for split in ("dev", "test")
+    }
+    return {
+        **scores,
+        "curve": [[row["step"], row["score"]] for row in log if row["score"] is not None],
+        "seconds": round(seconds, 1),
+        "versions": {name: version(name) for name in VERSIONS if _installed(name)},
+    }
+
+
+def score(scores: Dict[str, Any]) -> Dict[str, Any]:
+    """Span scores: micro, macro over types, and each type."""
+    per_type = scores["ents_per_type"] or {}
+    fs = [row["f"] for row in per_type.values()]
+    return {
+        "f": scores["ents_f"] or 0.0,
+        "p": scores["ents_p"] or 0.0,
+        "r": scores["ents_r"] or 0.0,
+        "macro_f": sum(fs) / len(fs) if fs else 0.0,
+        "per_type": {name: row["f"] for name, row in sorted(per_type.items())},
+    }
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+        return True
+    except Exception:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""BILUO: the tags of entities, and the best valid sequence of them.
+
+B begins, I is inside and L ends an entity of several tokens, U is one of a single token, O
+is outside.
+"""
+
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy
+
+OUTSIDE = "O"
+PREFIXES = "BILU"
+B, I, L, U, O = range(5)  # noqa: E741
+
+
+def tags_of(labels: Sequence[str]) -> Tuple[str, ...]:
+    """The tags of entity labels: O, then B, I, L and U of each, so that a new label adds
+    its tags at the end."""
+    return (OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in PREFIXES))
+
+
+def is_scheme(tags: Sequence[str]) -> bool:
+    """Whether these are O and, of each label, all of B, I, L and U."""
+    labels = sorted({tag[2:] for tag in tags if tag != OUTSIDE})
+    return sorted(tags) == sorted(tags_of(labels))
+
+
+class Scheme:
+    """Tags in the order of a head's columns.
+
+    kinds: ints ``(C,)``, B, I, L, U or O. entity: ints ``(C,)``, the label's index (0 for O).
+    starts, ends: bools ``(C,)``, whether the tag starts (B, U) or ends (L, U) an entity.
+    """
+
+    def __init__(self, tags: Sequence[str]):
+        self.labels = list(dict.fromkeys(tag[2:] for tag in tags if tag != OUTSIDE))
+        self.kinds = numpy.asarray(
+            [O if tag == OUTSIDE else PREFIXES.index(tag[0]) for tag in tags], dtype="int64"
+        )
+        self.entity = numpy.asarray(
+            [0 if tag == OUTSIDE else self.labels.index(tag[2:]) for tag in tags], dtype="int64"
+        )
+        self.starts = (self.kinds == B) | (self.kinds == U)
+        self.ends = (self.kinds == L) | (self.kinds == U)
+
+    def gold_rows(
+        self, ids: numpy.ndarray, lengths: Sequence[int]
+    ) -> Tuple[numpy.ndarray, numpy.ndarray, int]:
+        """The rows of whole gold entities.
+
+        ids: ints ``(N,)``, the column of each row's gold tag, -1 where missing; lengths: rows
+        of each document. RETURNS rows ``(M,)``, the entity (0 to n-1) of each, and n.
+        Entities that a missing tag or a document's end cuts short are left out.
+        """
+        none = numpy.zeros((0,), dtype="int64")
+        if not len(ids):
+            return none, none, 0
+        known = ids >= 0
+        kinds = numpy.where(known, self.kinds[ids], O)
+        starts = known & self.starts[ids]
+        # A document's first row also opens a group, so that no entity reaches across.
+        opens = starts.copy()
+        firsts = numpy.cumsum([0, *lengths])[:-1]
+        opens[firsts[firsts < len(ids)]] = True
+        opens |= kinds == O
+        group = numpy.cumsum(opens) - 1
+        n_groups = group[-1] + 1
+        ends = numpy.bincount(group, weights=known & self.ends[ids], minlength=n_groups)
+        whole = numpy.zeros(n_groups, dtype=bool)
+        whole[group[starts]] = True
+        whole &= ends == 1
+        rows = numpy.flatnonzero(whole[group])
+        _, spans = numpy.unique(group[rows], return_inverse=True)
+        return rows, spans.astype("int64"), int(whole.sum())
+
+
+class Spans(NamedTuple):
+    """Entities of a batch: ints ``(S,)`` each. ``end`` is past the last token, and ``label``
+    is the index of an entity label. Sorted by document and start."""
+
+    doc: numpy.ndarray
+    start: numpy.ndarray
+    end: numpy.ndarray
+    label: numpy.ndarray
+
+
+def constrain(
+    scores: numpy.ndarray, no_start: numpy.ndarray, no_crossing: numpy.ndarray, free: numpy.ndarray
+) -> numpy.ndarray:
+    """Scores ``(N, 1 + 4 L)`` (columns as in `tags_of`) with what must not be set to -inf.
+
+    Bools ``(N,)``: no_start, no entity may start here; no_crossing, none may go on from here
+    to the next row; free, false where the row must be O.
+    """
+    if not (no_start.any() or no_crossing.any() or not free.all()):
+        return scores
+    scores = scores.copy()
+    tags = scores[:, 1:].reshape(len(scores), -1, 4)
+    tags[numpy.ix_(no_start, range(tags.shape[1]), [B, U])] = -numpy.inf
+    tags[numpy.ix_(no_crossing, range(tags.shape[1]), [B, I])] = -numpy.inf
+    tags[~free] = -numpy.inf
+    return scores
+
+
+def decode(scores: numpy.ndarray, lengths: Sequence[int]) -> Spans:
+    """The valid sequence with the highest sum of scores, of each document: exact.
+
+    scores: floats ``(N, 1 + 4 L)`` of logits or log-probabilities, all documents' rows one
+    after another, columns as in `tags_of`; -inf forbids a tag, O is never forbidden. Where
+    the best tag of each row already makes a valid sequence, that is it. All other documents
+    go through a Viterbi search with one state an entity label, linear in the number of tags
+    and vectorised over documents.
+    """
+    sizes = numpy.asarray(lengths, dtype="int64")
+    best = scores.argmax(axis=1) if len(scores) else numpy.zeros((0,), dtype="int64")
+    offsets = numpy.cumsum(sizes) - sizes
+    doc_of = numpy.repeat(numpy.arange(len(sizes)), sizes)
+    kinds, entity = _kinds(best)
+    # What a tag leaves open to its right, and needs to be open on its left: 0 is outside.
+    leaves = numpy.where((kinds == B) | (kinds == I), entity + 1, 0)
+    needs = numpy.where((kinds == I) | (kinds == L), entity + 1, 0)
+    before = numpy.zeros_like(leaves)
+    before[1:] = leaves[:-1]
+    before[offsets[sizes > 0]] = 0
+    wrong = before != needs
+    last = (offsets + sizes - 1)[sizes > 0]
+    wrong[last] |= leaves[last] != 0
+    redo = numpy.unique(doc_of[wrong])
+    if len(redo):
+        rows = numpy.flatnonzero(numpy.isin(doc_of, redo))
+        best[rows] = _viterbi(scores[rows].astype("float64"), sizes[redo])
+        kinds, entity = _kinds(best)
+    starts = numpy.flatnonzero((kinds == B) | (kinds == U))
+    ends = numpy.flatnonzero((kinds == L) | (kinds == U))
+    doc = doc_of[starts]
+    return Spans(doc, starts - offsets[doc], ends + 1 - offsets[doc], entity[starts])
+
+
+def _kinds(columns: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
+    """The kind and the entity label's index of each column, for columns as in `tags_of`."""
+    kinds = numpy.where(columns == 0, O, (columns - 1) % 4)
+    return kinds, numpy.where(columns == 0, 0, (columns - 1) // 4)
+
+
+def _viterbi(scores: numpy.ndarray, sizes: numpy.ndarray) -> numpy.ndarray:
+    """The best valid column of each row. All sizes are above 0."""
+    n_docs, n_labels = len(sizes), (scores.shape[1] - 1) // 4
+    order = numpy.argsort(-sizes, kind="stable")  # longest first: the active are a prefix
+    sizes_in_order = sizes[order]
+    offsets = (numpy.cumsum(sizes) - sizes)[order]
+    longest = int(sizes_in_order[0])
+    outside = numpy.zeros(n_docs)
+    inside = numpy.full((n_docs, n_labels), -numpy.inf)
+    # How outside was reached: the column of this row's tag. How inside a label: from outside?
+    out_by = numpy.zeros((longest, n_docs), dtype="int64")
+    began = numpy.zeros((longest, n_docs, n_labels), dtype=bool)
+    n_active = numpy.searchsorted(-sizes_in_order, -numpy.arange(longest), side="left")
+    for t in range(longest):
+        a = n_active[t]
+        row = scores[offsets[:a] + t]
+        tags = row[:, 1:].reshape(a, n_labels, 4)
+        docs = numpy.arange(a)
+        unit = tags[:, :, U].argmax(axis=1)
+        close = inside[:a] + tags[:, :, L]
+        last = close.argmax(axis=1)
+        options = numpy.stack(
+            [outside[:a] + row[:, 0], outside[:a] + tags[docs, unit, U], close[docs, last]], axis=1
+        )
+        columns = numpy.stack([numpy.zeros_like(unit), 4 * unit + U + 1, 4 * last + L + 1], axis=1)
+        choice = options.argmax(axis=1)
+        out_by[t, :a] = columns[docs, choice]
+        begin = outside[:a, None] + tags[:, :, B]
+        go_on = inside[:a] + tags[:, :, I]
+        began[t, :a] = begin >= go_on
+        inside[:a] = numpy.maximum(begin, go_on)
+        outside[:a] = options[docs, choice]
+    best = numpy.zeros(len(scores), dtype="int64")
+    state = numpy.full(n_docs, -1)  # -1 is outside, else the label that is open
+    for t in range(longest - 1, -1, -1):
+        a = n_active[t]
+        docs = numpy.arange(a)
+        is_out = state[:a] < 0
+        label = numpy.maximum(state[:a], 0)
+        begins = began[t, docs, label]
+        column = numpy.where(is_out, out_by[t, :a], 4 * label + 1 + numpy.where(begins, B, I))
+        best[offsets[:a] + t] = column
+        kinds, entity = _kinds(column)
+        state[:a] = numpy.where((kinds == L) | (kinds == I), entity, -1)
+    return best

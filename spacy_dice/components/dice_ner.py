@@ -1,0 +1,249 @@
+"""dice_ner: named entities by token classification."""
+
+from itertools import islice
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
+
+import numpy
+from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START
+from spacy.errors import Errors
+from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc, Span
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import check_lexeme_norms
+from thinc.api import Model, Optimizer, set_dropout_rate
+
+from .. import biluo
+from ..errors import mistake
+from ..heads import Head, emits_logits, find_head
+from ..losses import CrossEntropy, Loss
+from ..targets import Labels, Targets, from_labels
+from .trainable import WithLoss, check_is_loss, own
+
+# Logit of a label that was added after training, until it is trained.
+UNTRAINED = -10.0
+
+
+class DiceNER(WithLoss, TrainablePipe):
+    """A softmax over BILUO tags for each token, and the best valid sequence of them.
+
+    As in stock ner: entities and blocked tokens that a doc already has are kept and nothing
+    overlaps them, no entity starts on white space or reaches across a sentence start that is
+    set, tokens without annotation are masked in training.
+    """
+
+    def __init__(
+        self,
+        vocab: Any,
+        model: Model,
+        name: str = "dice_ner",
+        *,
+        loss: Loss,
+        scorer: Optional[Callable] = None,
+    ):
+        """model: docs to floats ``(tokens, tags)`` for each, ending in a softmax, such as
+        spacy.Tagger.v2. loss: any loss of spacy_dice. Raises a ConfigValidationError if either
+        does not fit.
+        """
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.cfg = {"labels": []}
+        self._rehearsal_model = None
+        check_is_loss(name, loss)
+        if find_head(model, name) != Head("softmax", "logits"):
+            raise mistake(
+                f"{own(self)}: the model must end in a Softmax layer, one tag a token. Use "
+                "spacy.Tagger.v2."
+            )
+        self.loss = loss
+
+    # -- labels -------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """The entity labels."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> Tuple[str, ...]:
+        """The entity labels, for `spacy init labels`."""
+        return self.labels
+
+    @property
+    def tags(self) -> Tuple[str, ...]:
+        """The tag of each column of the model's output."""
+        return biluo.tags_of(self.labels)
+
+    def add_label(self, label: str) -> int:
+        """Add an entity label, to a trained component too: its tags then start out unlikely.
+
+        RETURNS 0 if it is there already, else 1.
+        """
+        if not isinstance(label, str):
+            raise ValueError(Errors.E187)
+        if label in self.labels:
+            return 0
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        for model in (self.model, self._rehearsal_model):
+            if isinstance(model, Model):
+                _resize(model, len(self.tags))
+        return 1
+
+    def loss_labels(self) -> Labels:
+        return Labels(own(self), self.tags, (biluo.OUTSIDE,))
+
+    # -- predicting ---------------------------------------------------------------------
+
+    def predict(self, docs: Iterable[Doc]) -> List[List[Tuple[int, int, int]]]:
+        """(start, end, label id) of each doc's new entities; existing ones are not repeated."""
+        docs = list(docs)
+        found: List[List[Tuple[int, int, int]]] = [[] for _ in docs]
+        if not self.labels or not any(len(doc) for doc in docs):
+            return found
+        scores = self.model.ops.to_numpy(
+            self.model.ops.xp.concatenate(self.model.predict(docs))
+        )
+        if not emits_logits(self.model, self.name):
+            scores = numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny))
+        spans = biluo.decode(_constrain(scores, docs), [len(doc) for doc in docs])
+        label_ids = [self.vocab.strings[label] for label in self.labels]
+        for doc, start, end, label in zip(*(part.tolist() for part in spans)):
+            found[doc].append((start, end, label_ids[label]))
+        return found
+
+    def set_annotations(self, docs: Iterable[Doc], batch: Sequence[Any]) -> None:
+        """Set doc.ents: those that were there, and the new ones."""
+        for doc, found in zip(docs, batch):
+            spans = [Span(doc, start, end, label=label) for start, end, label in found]
+            preset, blocked = _preset(doc)
+            doc.set_ents(preset + spans, blocked=blocked)
+
+    # -- training -----------------------------------------------------------------------
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Sequence[str]] = None,
+    ) -> None:
+        """Set the labels, from ``labels`` or from the data, and initialise the model."""
+        validate_get_examples(get_examples, "DiceNER.initialize")
+        check_lexeme_norms(self.vocab, "ner")
+        if labels is None:
+            labels = sorted({ent.label_ for eg in get_examples() for ent in eg.reference.ents})
+        for label in labels:
+            self.add_label(label)
+        if not self.labels:
+            raise mistake(
+                f"{own(self)}: the training data has no entities, so that there are no labels. "
+                f"Check the corpus, or give [initialize.components.{self.name}] its labels."
+            )
+        self.check_loss(self.loss)
+        docs = [eg.x for eg in islice(get_examples(), 10)]
+        if not docs:
+            raise ValueError(Errors.E923.format(name=self.name))
+        n_tags = len(self.tags)
+        _resize(self.model, n_tags)
+        sample = [self.model.ops.alloc2f(len(doc), n_tags) for doc in docs]
+        self.model.initialize(X=docs, Y=sample)
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
+        """Value and gradient of the loss. scores: floats ``(tokens, tags)`` for each doc."""
+        validate_examples(examples, "DiceNER.get_loss")
+        truths = [eg.get_aligned_ner() for eg in examples]
+        targets = from_labels(truths, self.loss_labels(), scores[0], (None, "-"))
+        gradient, value = self.loss.compute(scores, targets, find_head(self.model, self.name))
+        return value, gradient
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[dict] = None,
+    ) -> dict:
+        """Learn from a batch; see TrainablePipe.update."""
+        validate_examples(examples, "DiceNER.update")
+        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[dict] = None,
+    ) -> dict:
+        """Learn to predict what the component predicted when training was resumed."""
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        validate_examples(examples, "DiceNER.rehearse")
+        docs = [eg.predicted for eg in examples]
+        if self._rehearsal_model is None or not any(len(doc) for doc in docs):
+            return losses
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update(docs)
+        tutor, _ = self._rehearsal_model.begin_update(docs)
+        targets = Targets(self.model.ops.xp.concatenate(tutor), self.loss_labels())
+        head = find_head(self.model, self.name)
+        gradient, value = CrossEntropy().compute(scores, targets, head)
+        backprop(gradient)
+        self.finish_update(sgd)
+        losses[self.name] += value
+        return losses
+
+
+def _constrain(scores: numpy.ndarray, docs: Sequence[Doc]) -> numpy.ndarray:
+    """Scores with -inf where a tag would break what the docs say already."""
+    attrs = numpy.concatenate(
+        [doc.to_array([ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START]) for doc in docs]
+    ).astype("int64")
+    iob, is_space, sent_start = attrs[:, 0], attrs[:, 2] > 0, attrs[:, 3] == 1
+    crosses = numpy.zeros(len(scores), dtype=bool)
+    crosses[:-1] = sent_start[1:]
+    # 3 begins an entity or blocks a token, 1 is inside an entity.
+    return biluo.constrain(scores, is_space, crosses, (iob != 3) & (iob != 1))
+
+
+def _preset(doc: Doc) -> Tuple[List[Span], List[Span]]:
+    """The entities that a doc has already, and its blocked tokens."""
+    if not doc.has_annotation("ENT_IOB"):
+        return [], []
+    iob = doc.to_array([ENT_IOB, ENT_TYPE])
+    blocked = numpy.flatnonzero((iob[:, 0] == 3) & (iob[:, 1] == 0)).tolist()
+    return list(doc.ents), [doc[i : i + 1] for i in blocked]
+
+
+def _resize(model: Model, n_tags: int) -> None:
+    """Give the output layer ``n_tags`` outputs. Trained ones are kept; new ones come last."""
+    layer = model.get_ref("output_layer")
+    if layer.has_param("W"):
+        # thinc fixes the dimensions of a layer that has parameters: a new one takes its place.
+        W, b = layer.get_param("W"), layer.get_param("b")
+        new = Model(
+            layer.name,
+            layer._func,
+            init=layer.init,
+            dims={"nO": n_tags, "nI": W.shape[1]},
+            params={"W": None, "b": None},
+            attrs=dict(layer.attrs),
+            ops=layer.ops,
+        )
+        new_W, new_b = layer.ops.alloc2f(n_tags, W.shape[1]), layer.ops.alloc1f(n_tags) + UNTRAINED
+        new_W[: len(W)], new_b[: len(b)] = W, b
+        new.set_param("W", new_W)
+        new.set_param("b", new_b)
+        model.replace_node(layer, new)
+    else:
+        layer.set_dim("nO", n_tags, force=True)
+    # What wraps the layer repeats its size.
+    wrapper = model
+    while wrapper.layers:
+        if wrapper.has_dim("nO"):
+            wrapper.set_dim("nO", n_tags, force=True)
+        wrapper = wrapper.layers[-1]

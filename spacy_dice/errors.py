@@ -1,0 +1,11 @@
+"""One kind of error for every mistake in a config or a call."""
+
+from thinc.api import ConfigValidationError
+
+
+def mistake(message: str) -> ConfigValidationError:
+    """An error that spaCy's command line prints as one message, without a traceback.
+
+    It is a `ValueError`, so that Python callers catch it as they would any bad argument.
+    """
+    return ConfigValidationError(title="spacy_dice", desc=message, show_config=False)

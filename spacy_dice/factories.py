@@ -1,0 +1,68 @@
+"""The pipeline factories `dice_tagger` and `dice_ner`. spaCy imports this module whenever a
+pipeline is made, so that it imports nothing heavy."""
+
+from typing import Any, Callable, Optional
+
+from spacy.language import Language
+from spacy.pipeline.tagger import DEFAULT_TAGGER_MODEL
+from thinc.api import Model
+
+from .components.dice_ner import DiceNER
+from .components.tagger import DiceTagger
+
+DEFAULT_LOSS = {"@losses": "spacy_dice.DiceCE.v1"}
+
+
+@Language.factory(
+    "dice_tagger",
+    assigns=["token.tag"],
+    default_config={
+        "model": DEFAULT_TAGGER_MODEL,
+        "loss": DEFAULT_LOSS,
+        "overwrite": False,
+        "scorer": {"@scorers": "spacy.tagger_scorer.v1"},
+        "neg_prefix": "!",
+    },
+    default_score_weights={
+        "tag_acc": 1.0,
+    },
+)
+def make_dice_tagger(
+    nlp: Language,
+    name: str,
+    model: Model,
+    loss: Any,
+    overwrite: bool,
+    scorer: Optional[Callable],
+    neg_prefix: str,
+) -> DiceTagger:
+    return DiceTagger(
+        nlp.vocab,
+        model,
+        name,
+        loss=loss,
+        overwrite=overwrite,
+        scorer=scorer,
+        neg_prefix=neg_prefix,
+    )
+
+
+@Language.factory(
+    "dice_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    default_config={
+        "model": DEFAULT_TAGGER_MODEL,
+        "loss": DEFAULT_LOSS,
+        "scorer": {"@scorers": "spacy.ner_scorer.v1"},
+    },
+    default_score_weights={
+        "ents_f": 1.0,
+        "ents_p": 0.0,
+        "ents_r": 0.0,
+        "ents_per_type": None,
+    },
+)
+def make_dice_ner(
+    nlp: Language, name: str, model: Model, loss: Any, scorer: Optional[Callable]
+) -> DiceNER:
+    return DiceNER(nlp.vocab, model, name, loss=loss, scorer=scorer)

@@ -1,0 +1,71 @@
+"""Heads: what a model's last layer gives, and what gradient it wants back.
+
+thinc's layers disagree: `Softmax` passes the gradient on as if by logits; `Sigmoid`, `Logistic`
+and the `..._activation` layers multiply by their own derivative and so want it by probabilities.
+Which one a component has is read from its model, never from the component's type.
+"""
+
+from typing import Any, Dict, NamedTuple
+
+from thinc.api import Model
+
+from .errors import mistake
+from .formulas import by_probabilities, from_slope_sigmoid, from_slope_softmax
+
+ACTIVATIONS = ("softmax", "sigmoid")
+WRT = ("logits", "probabilities")
+
+
+class Head(NamedTuple):
+    """activation: "softmax" or "sigmoid", what made the guesses. wrt: "logits" or
+    "probabilities", by what the gradient is wanted."""
+
+    activation: str
+    wrt: str
+
+    def gradient(self, p: Any, slope: Any) -> Any:
+        """The gradient ``(N, C)`` that the model wants, from a loss's slope (see formulas)."""
+        if self.wrt == "probabilities":
+            return by_probabilities(p, slope)
+        if self.activation == "softmax":
+            return from_slope_softmax(p, slope)
+        return from_slope_sigmoid(p, slope)
+
+
+# Last layers, by the name that thinc gives them.
+LAST_LAYERS: Dict[str, Head] = {
+    "softmax": Head("softmax", "logits"),
+    "softmax_activation": Head("softmax", "probabilities"),
+    "logistic": Head("sigmoid", "probabilities"),
+    "sigmoid_activation": Head("sigmoid", "probabilities"),
+    "sigmoid": Head("sigmoid", "probabilities"),
+}
+
+
+def find_head(model: Model, component: str) -> Head:
+    """The head of a component's model.
+
+    Raises a ConfigValidationError, which names the component, if the last layer is none
+    that a loss on probabilities can train.
+    """
+    return LAST_LAYERS[_last_layer(model, component).name]
+
+
+def emits_logits(model: Model, component: str) -> bool:
+    """Whether `predict` gives raw logits, as `Softmax_v2(normalize_outputs=False)` does."""
+    return not _last_layer(model, component).attrs.get("softmax_normalize", True)
+
+
+def _last_layer(model: Model, component: str) -> Model:
+    layer = model
+    while layer.name not in LAST_LAYERS:
+        # A chain ends in its last layer; a with_...() hands its input on to the wrapped one.
+        if layer.layers and (layer.name.startswith("with_") or ">>" in layer.name):
+            layer = layer.layers[-1]
+        else:
+            raise mistake(
+                f"Component '{component}': the model's last layer is '{layer.name}', and "
+                f"these losses need probabilities from one of {sorted(LAST_LAYERS)}. Use an "
+                "architecture that ends in such a layer, e.g. spacy.Tagger.v2."
+            )
+    return layer

@@ -1,0 +1,120 @@
+"""Decoding against brute force, and the rows of gold entities."""
+
+import itertools
+
+import numpy
+import pytest
+
+from spacy_dice import biluo
+
+
+def valid(tags):
+    """Whether a sequence of BILUO tags is well-formed, by the definition."""
+    open_label = None
+    for tag in tags:
+        kind, label = tag[0], tag[2:]
+        if open_label is None:
+            if kind in "IL":
+                return False
+            open_label = label if kind == "B" else None
+        else:
+            if kind not in "IL" or label != open_label:
+                return False
+            open_label = None if kind == "L" else label
+    return open_label is None
+
+
+def spans_of(tags):
+    spans, start = [], None
+    for i, tag in enumerate(tags):
+        if tag[0] in "BU":
+            start = i
+        if tag[0] in "LU":
+            spans.append((start, i + 1, tag[2:]))
+    return spans
+
+
+def brute_force(scores, tags):
+    rows = range(len(scores))
+    sequences = itertools.product(range(len(tags)), repeat=len(scores))
+    best = max(
+        (s for s in sequences if valid([tags[c] for c in s])),
+        key=lambda s: sum(scores[i, s[i]] for i in rows),
+    )
+    return [tags[c] for c in best]
+
+
+@pytest.mark.parametrize("labels", [["X"], ["X", "Y"]])
+def test_decoding_is_the_best_valid_sequence(labels):
+    rng = numpy.random.default_rng(0)
+    tags = biluo.tags_of(labels)
+    for trial in range(20):
+        lengths = rng.integers(0, 5, size=6).tolist()
+        scores = rng.normal(size=(sum(lengths), len(tags))).astype("f") * 3
+        free = rng.random(len(scores)) > 0.1
+        no_start = rng.random(len(scores)) < 0.1
+        no_crossing = rng.random(len(scores)) < 0.1
+        if trial % 2:
+            scores = biluo.constrain(scores, no_start, no_crossing, free)
+        found = biluo.decode(scores, lengths)
+        row = 0
+        for doc, length in enumerate(lengths):
+            mine = [
+                (int(s), int(e), labels[k])
+                for d, s, e, k in zip(*found)
+                if d == doc
+            ]
+            best = brute_force(scores[row : row + length], tags)
+            assert mine == spans_of(best)
+            row += length
+
+
+def test_decoding_long_docs_and_many_labels():
+    rng = numpy.random.default_rng(0)
+    labels = [f"L{i}" for i in range(50)]
+    tags = biluo.tags_of(labels)
+    lengths = [3000, 1, 0, 17]
+    scores = rng.normal(size=(sum(lengths), len(tags))).astype("f")
+    found = biluo.decode(scores, lengths)
+    assert (found.end > found.start).all()
+    for doc, length in enumerate(lengths):
+        mine = found.doc == doc
+        assert (found.start[mine][1:] >= found.end[mine][:-1]).all()
+        assert (found.end[mine] <= length).all()
+
+
+def test_a_valid_argmax_is_kept():
+    tags = biluo.tags_of(["X"])
+    gold = ["B-X", "I-X", "L-X", "O", "U-X"]
+    scores = numpy.asarray([[tag == other for other in tags] for tag in gold], dtype="f")
+    found = biluo.decode(scores, [5])
+    assert list(zip(found.start, found.end)) == [(0, 3), (4, 5)]
+    # Cut in two docs, the first entity can neither end in one nor begin in the other.
+    found = biluo.decode(scores, [2, 3])
+    assert all(e <= length for e, length in zip(found.end, numpy.asarray([2, 3])[found.doc]))
+
+
+def test_gold_rows():
+    tags = ["O", "B-X", "I-X", "L-X", "U-X"]
+    ids = {tag: i for i, tag in enumerate(tags)} | {"-": -1}
+    docs = [
+        ["B-X", "I-X", "L-X", "U-X"],
+        ["U-X", "O", "B-X", "-", "L-X"],  # an entity with a hole
+        ["-", "L-X", "U-X", "B-X"],  # one without a start, one without an end
+        ["L-X"],
+        [],
+        ["-", "B-X", "L-X"],
+    ]
+    rows, spans, n = biluo.Scheme(tags).gold_rows(
+        numpy.asarray([ids[tag] for doc in docs for tag in doc]), [len(doc) for doc in docs]
+    )
+    assert n == 5
+    assert rows.tolist() == [0, 1, 2, 3, 4, 11, 15, 16]
+    assert spans.tolist() == [0, 0, 0, 1, 2, 3, 4, 4]
+
+
+def test_scheme():
+    assert biluo.is_scheme(["O", "U-X", "B-X", "L-X", "I-X"])
+    assert not biluo.is_scheme(["O", "B-X", "I-X"])
+    assert not biluo.is_scheme(["NOUN", "VERB"])
+    assert biluo.tags_of(["X", "Y"])[:5] == biluo.tags_of(["X"])

@@ -1,0 +1,273 @@
+"""dice_ner: trains, decodes only what is valid, and keeps what is there already."""
+
+import pickle
+
+import numpy
+import pytest
+import spacy
+from spacy.tokens import Doc, Span
+from spacy.training import Example, biluo_tags_to_spans
+from thinc.api import fix_random_seed
+
+from spacy_dice.losses import Compound, CrossEntropy, DiceCE, EntityDice
+
+SENTENCES = [
+    ("I like New York City and Bob .", "O O B-LOC I-LOC L-LOC O U-PER O"),
+    ("Ann Lee met Bob in Rome", "B-PER L-PER O U-PER O U-LOC"),
+    ("nothing happened here today", "O O O O"),
+    ("", ""),
+    ("Rome", "U-LOC"),
+]
+
+
+def examples(nlp, sentences=SENTENCES):
+    """"-" is a missing tag."""
+    return [
+        Example.from_dict(Doc(nlp.vocab, words=words.split()), {"entities": tags.split()})
+        for words, tags in sentences
+    ]
+
+
+def make(steps=0, sentences=SENTENCES, seed=0, **config):
+    fix_random_seed(seed)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("dice_ner", config=config)
+    data = examples(nlp, sentences)
+    nlp.initialize(lambda: data)
+    for _ in range(steps):
+        nlp.update(data)
+    return nlp, data
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return make(60)[0]
+
+
+def ents(doc):
+    return [(e.text, e.label_) for e in doc.ents]
+
+
+EXPECTED = [("New York City", "LOC"), ("Bob", "PER")]
+
+
+LOSSES = [
+    {"@losses": "spacy_dice.DiceCE.v1"},
+    {"@losses": "spacy_dice.DiceCE.v1", "log": True, "average": "micro"},
+    {"@losses": "spacy_dice.CrossEntropy.v1", "class_weights": {"O": 0.5}},
+    {
+        "@losses": "spacy_dice.Compound.v1",
+        "losses": {
+            "ce": {"@losses": "spacy_dice.CrossEntropy.v1"},
+            "entities": {"@losses": "spacy_dice.EntityDice.v1"},
+        },
+    },
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss["@losses"])
+def test_trains_with_losses_from_the_config(loss):
+    nlp, _ = make(60, loss=loss)
+    assert ents(nlp(SENTENCES[0][0])) == EXPECTED
+    assert nlp.pipe_labels["dice_ner"] == ["LOC", "PER"]
+
+
+def test_entity_dice_sees_docs_one_by_one():
+    """The value through the component is that of the loss on the same probabilities."""
+    nlp, data = make(3)
+    ner = nlp.get_pipe("dice_ner")
+    ner.loss = Compound([EntityDice(), CrossEntropy()])
+    scores, _ = ner.model.begin_update([eg.x for eg in data])
+    value, gradient = ner.get_loss(data, scores)
+    truths = [tags.split() for _, tags in SENTENCES]
+    direct = sum(type(x)(names=ner.tags).get_loss(scores, truths) for x in ner.loss.losses.values())
+    assert value == pytest.approx(direct, rel=1e-5)
+    assert [g.shape for g in gradient] == [s.shape for s in scores]
+
+
+def test_every_doc_gets_annotation(trained):
+    docs = list(trained.pipe(["", "Rome", "   ", "nothing"] * 3, batch_size=5))
+    assert all(doc.has_annotation("ENT_IOB") for doc in docs if len(doc))
+    assert all(t.ent_iob_ in "BIO" for doc in docs for t in doc)
+
+
+def test_existing_entities_and_blocked_tokens_are_kept(trained):
+    words = "I like New York City and Bob .".split()
+    ner = trained.get_pipe("dice_ner")
+
+    doc = Doc(trained.vocab, words=words)
+    doc.set_ents([Span(doc, 3, 4, label="TEAM", kb_id="Q1")])
+    doc = ner(doc)
+    assert ("York", "TEAM") in ents(doc) and ("Bob", "PER") in ents(doc)
+    assert doc.ents[[e.label_ for e in doc.ents].index("TEAM")].kb_id_ == "Q1"
+    assert all(e.end <= 3 or e.start >= 4 for e in doc.ents if e.label_ != "TEAM")
+
+    doc = Doc(trained.vocab, words=words)
+    doc.set_ents([], blocked=[doc[3:4]], default="missing")
+    doc = ner(doc)
+    assert all(not (e.start <= 3 < e.end) for e in doc.ents) and ("Bob", "PER") in ents(doc)
+    assert doc[3].ent_iob_ == "B" and not doc[3].ent_type_
+
+    # Marked as outside is no ban, as in stock ner.
+    doc = Doc(trained.vocab, words=words)
+    doc.set_ents([], default="outside")
+    assert ents(ner(doc)) == EXPECTED
+
+
+def test_no_entity_crosses_a_sentence_or_starts_on_white_space(trained):
+    ner = trained.get_pipe("dice_ner")
+    words = "I like New York City and Bob .".split()
+    doc = Doc(trained.vocab, words=words, sent_starts=[True, 0, 0, True, 0, 0, 0, 0])
+    assert all(not (e.start < 3 < e.end) for e in ner(doc).ents)
+    spaced = Doc(trained.vocab, words=["\n", "Rome", "\n\n", "Bob", " "])
+    assert all(not token.is_space for e in ner(spaced).ents for token in [e[0]])
+
+
+def test_missing_annotation_is_masked():
+    nlp, _ = make()
+    ner = nlp.get_pipe("dice_ner")
+    partial = examples(nlp, [("Ann met Bob .", "- O - -"), ("Rome is far", "- - -")])
+    scores, _ = ner.model.begin_update([eg.x for eg in partial])
+    for loss in (DiceCE(), Compound([CrossEntropy(), EntityDice()])):
+        ner.loss = loss
+        _, (first, second) = ner.get_loss(partial, scores)
+        assert (first[[0, 2, 3]] == 0).all() and (first[1] != 0).any()
+        assert (second == 0).all()
+    # Misaligned tokens are missing as well.
+    doc = Doc(nlp.vocab, words=["NewYork", "is", "big"])
+    gold = Doc(nlp.vocab, words=["New", "York", "is", "big"], spaces=[False, True, True, False],
+               ents=["B-LOC", "O", "O", "O"])
+    scores, _ = ner.model.begin_update([doc])
+    _, (gradient,) = ner.get_loss([Example(doc, gold)], scores)
+    assert (gradient[0] == 0).all() and (gradient[1:] != 0).any()
+
+
+def test_a_label_that_it_does_not_have_is_named():
+    nlp, _ = make()
+    with pytest.raises(ValueError, match="'dice_ner': the data has the label 'U-NEW'.*add_label"):
+        nlp.update(examples(nlp, [("Bob", "U-NEW")]))
+
+
+def test_add_label_before_and_after_training():
+    nlp, data = make(60)
+    ner = nlp.get_pipe("dice_ner")
+    before = ner.model.predict([data[0].x])[0]
+    assert ner.add_label("NEW") == 1 and ner.add_label("NEW") == 0
+    after = ner.model.predict([data[0].x])[0]
+    assert after.shape[1] == before.shape[1] + 4 == len(ner.tags)
+    numpy.testing.assert_allclose(after[:, : before.shape[1]], before, atol=1e-6)
+    assert ents(nlp(SENTENCES[0][0])) == EXPECTED
+    more = data + examples(nlp, [("my Zorb broke", "O U-NEW O")])
+    for _ in range(60):
+        nlp.update(more)
+    assert ents(nlp("my Zorb broke")) == [("Zorb", "NEW")]
+    assert ents(nlp(SENTENCES[0][0])) == EXPECTED
+    copy = pickle.loads(pickle.dumps(nlp))
+    assert ents(copy("my Zorb broke")) == [("Zorb", "NEW")]
+
+    nlp = spacy.blank("en")
+    ner = nlp.add_pipe("dice_ner")
+    ner.add_label("A")
+    ner.add_label("B")
+    nlp.initialize()
+    assert nlp("anything at all").has_annotation("ENT_IOB")
+    with pytest.raises(ValueError):
+        ner.add_label(3)
+
+
+def test_initialize_from_labels_and_without_any():
+    nlp = spacy.blank("en")
+    ner = nlp.add_pipe("dice_ner")
+    data = examples(nlp)
+    ner.initialize(lambda: data, nlp=nlp, labels=["PER", "LOC", "ORG"])
+    assert ner.label_data == ("PER", "LOC", "ORG") and ner.tags[1] == "B-PER"
+    nlp = spacy.blank("en")
+    ner = nlp.add_pipe("dice_ner")
+    with pytest.raises(ValueError, match="'dice_ner': the training data has no entities"):
+        nlp.initialize(lambda: examples(nlp, [("nothing here", "O O")]))
+
+
+def test_to_disk_to_bytes_and_pickle(trained, tmp_path):
+    trained.to_disk(tmp_path)
+    blank = spacy.blank("en")
+    blank.add_pipe("dice_ner")
+    others = [spacy.load(tmp_path), blank.from_bytes(trained.to_bytes()), pickle.loads(pickle.dumps(trained))]
+    for other in others:
+        assert ents(other(SENTENCES[0][0])) == EXPECTED
+        assert isinstance(other.get_pipe("dice_ner").loss, DiceCE)
+        other.update(examples(other))
+    text = SENTENCES[0][0]
+    for method in ("fork", "spawn"):
+        docs = list(pipe_in_processes(others[0], [text] * 8, method))
+        assert [ents(doc) for doc in docs] == [EXPECTED] * 8
+
+
+def pipe_in_processes(nlp, texts, method):
+    import multiprocessing
+
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(method, force=True)
+    try:
+        yield from nlp.pipe(texts, n_process=2, batch_size=2)
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
+def test_rehearsal_keeps_what_was_learnt():
+    nlp, data = make(60)
+    optimizer = nlp.resume_training()
+    other = examples(nlp, [("Rome is a name", "U-PER O O O")])
+    losses = {}
+    for _ in range(20):
+        nlp.update(other, sgd=optimizer)
+        nlp.rehearse(data, sgd=optimizer, losses=losses)
+    assert ents(nlp(SENTENCES[0][0])) == EXPECTED and losses["dice_ner"] > 0
+
+
+def test_normalised_outputs_decode_alike():
+    model = {
+        "@architectures": "spacy.Tagger.v2",
+        "normalize": True,
+        "tok2vec": {
+            "@architectures": "spacy.HashEmbedCNN.v2",
+            "pretrained_vectors": None,
+            "width": 96,
+            "depth": 4,
+            "embed_size": 2000,
+            "window_size": 1,
+            "maxout_pieces": 3,
+            "subword_features": True,
+        },
+    }
+    nlp, _ = make(60, model=model)
+    assert ents(nlp(SENTENCES[0][0])) == EXPECTED
+
+
+def test_a_model_without_a_softmax_is_refused():
+    model = {"@architectures": "spacy.SpanFinder.v1", "scorer": {"@layers": "spacy.LinearLogistic.v1"},
+             "tok2vec": {"@architectures": "spacy.HashEmbedCNN.v2", "pretrained_vectors": None,
+                         "width": 96, "depth": 4, "embed_size": 2000, "window_size": 1,
+                         "maxout_pieces": 3, "subword_features": True}}
+    with pytest.raises(ValueError, match="Component 'dice_ner': the model"):
+        spacy.blank("en").add_pipe("dice_ner", config={"model": model})
+
+
+def test_random_models_only_predict_valid_entities():
+    """Untrained weights give every kind of invalid argmax; what is set is always well-formed."""
+    nlp, data = make()
+    ner = nlp.get_pipe("dice_ner")
+    layer = ner.model.get_ref("output_layer")
+    rng = numpy.random.default_rng(0)
+    texts = ["a b c d e f g", "h", "i j k", "l m n o p q r s t u v"]
+    found = 0
+    for _ in range(20):
+        layer.set_param("W", rng.normal(size=layer.get_param("W").shape).astype("f") * 5)
+        for doc in nlp.pipe(texts):
+            found += len(doc.ents)
+            tags = spacy.training.offsets_to_biluo_tags(
+                doc, [(e.start_char, e.end_char, e.label_) for e in doc.ents]
+            )
+            assert [(s.start, s.end, s.label_) for s in biluo_tags_to_spans(doc, tags)] == [
+                (e.start, e.end, e.label_) for e in doc.ents
+            ]
+    assert found > 50

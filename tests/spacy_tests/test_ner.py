@@ -1,0 +1,181 @@
+"""The stock ner with our losses: gradients on real parser states, parity, missing annotation."""
+
+import numpy
+import pytest
+import spacy
+from numpy.testing import assert_allclose
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from thinc.api import fix_random_seed
+
+from spacy_dice import use_loss
+from spacy_dice.components.ner import merged_gold_loss
+from spacy_dice.losses import (
+    Compound,
+    CrossEntropy,
+    Dice,
+    DiceCE,
+    Focal,
+    SelfAdjustingDice,
+    Tversky,
+    WeightedCrossEntropy,
+)
+
+SENTENCES = [
+    ("I like New York City and Bob .", "O O B-LOC I-LOC L-LOC O U-PER O"),
+    ("Ann Lee met Bob in Rome", "B-PER L-PER O U-PER O U-LOC"),
+    ("nothing happened here today", "O O O O"),
+    ("Rome", "U-LOC"),
+]
+
+
+def examples(nlp, sentences=SENTENCES):
+    """"-" is a missing tag."""
+    return [
+        Example.from_dict(Doc(nlp.vocab, words=words.split()), {"entities": tags.split()})
+        for words, tags in sentences
+    ]
+
+
+def make(sentences=SENTENCES, seed=0, **config):
+    fix_random_seed(seed)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("ner", config=config)
+    data = examples(nlp, sentences)
+    nlp.initialize(lambda: data)
+    return nlp, data
+
+
+def real_steps(ner, data, n_steps=5):
+    """Scores and gold of real parser states, with wrong turns taken as in training."""
+    states, golds, _ = ner.moves.init_gold_batch(data)
+    model, _ = ner.model.begin_update([eg.x for eg in data])
+    rng = numpy.random.default_rng(0)
+    for _ in range(n_steps):
+        scores, _ = model.begin_update(states)
+        yield list(states), list(golds), scores
+        noisy = (scores + rng.normal(size=scores.shape) * 3).astype("f")
+        ner.transition_states(states, noisy)
+        pairs = [(s, g) for s, g in zip(states, golds) if not s.is_final()]
+        if not pairs:
+            break
+        states, golds = map(list, zip(*pairs))
+
+
+LOSSES = [
+    CrossEntropy(),
+    Focal(),
+    Dice(),
+    SelfAdjustingDice(alpha=0.5),
+    Tversky(alpha=0.3, beta=0.7),
+    Dice(level="batch", average="micro", background=None),
+    DiceCE(),
+    WeightedCrossEntropy(),
+    Compound([Focal(), Dice(level="batch", log=True)], [1, 0.5]),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_gradient_on_real_states_equals_finite_differences(loss):
+    nlp, data = make()
+    for _ in range(5):
+        nlp.update(data)
+    use_loss(nlp, {"ner": CrossEntropy()})
+    ner = nlp.get_pipe("ner")
+    if isinstance(loss, WeightedCrossEntropy):
+        loss = WeightedCrossEntropy(counts=list(range(1, ner.moves.n_moves + 1)))
+    n_ambiguous = 0
+    for states, golds, scores in real_steps(ner, data):
+        zeros = numpy.zeros_like(scores)
+        gold = ner.release().get_batch_loss(states, golds, zeros, None) < 0
+        n_ambiguous += int((gold.sum(axis=1) > 1).sum())
+
+        def value(z, gold=gold):
+            return merged_gold_loss(loss, z, gold, ner.loss_labels())[1]
+
+        # Apart from ties, where the best-scored gold action is not unique.
+        scores = scores + numpy.random.default_rng(1).normal(size=scores.shape).astype("f") / 100
+        z = scores.astype("float64")
+        gradient, _ = merged_gold_loss(loss, z, gold, ner.loss_labels())
+        ner.loss = loss
+        losses = {}
+        through = ner.get_batch_loss(states, golds, scores, losses)
+        assert through.dtype == "float32" and through.flags["C_CONTIGUOUS"]
+        assert losses["ner"] == pytest.approx(value(z), rel=1e-4)
+        assert_allclose(through, gradient, atol=1e-5 * max(1, abs(gradient).max()))
+        numeric = numpy.zeros_like(z)
+        for index in numpy.ndindex(*z.shape):
+            up, down = z.copy(), z.copy()
+            up[index] += 1e-6
+            down[index] -= 1e-6
+            numeric[index] = (value(up) - value(down)) / 2e-6
+        assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7 * max(1, abs(numeric).max()))
+    assert n_ambiguous, "the states should include some with several gold actions"
+
+
+def test_cross_entropy_gradient_is_the_stock_gradient():
+    nlp, data = make()
+    use_loss(nlp, {"ner": CrossEntropy()})
+    ner = nlp.get_pipe("ner")
+    stock = ner.release()
+    for states, golds, scores in real_steps(ner, data):
+        assert_allclose(
+            ner.get_batch_loss(states, golds, scores, None),
+            stock.get_batch_loss(states, golds, scores, None),
+            atol=1e-6,
+        )
+
+
+def test_cross_entropy_trains_to_the_stock_weights():
+    weights = []
+    for ours in (False, True):
+        nlp, data = make(seed=3)
+        if ours:
+            use_loss(nlp, {"ner": CrossEntropy()})
+        fix_random_seed(3)
+        for _ in range(15):
+            nlp.update(data, drop=0.1)
+        ner = nlp.get_pipe("ner")
+        weights.append([node.get_param(name) for node in ner.model.walk() for name in node.param_names])
+    assert len(weights[0]) > 5
+    for stock, mine in zip(*weights):
+        assert_allclose(mine, stock, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES[:8], ids=lambda loss: type(loss).__name__)
+def test_missing_annotation_and_incorrect_spans(loss):
+    """Nothing to learn gives a zero gradient; "not this entity" still teaches."""
+    sentences = [("Ann met Bob .", "- - - -"), ("Rome is far", "U-LOC O -")]
+    nlp, data = make(SENTENCES, incorrect_spans_key="wrong")
+    use_loss(nlp, {"ner": loss})
+    ner = nlp.get_pipe("ner")
+    partial = examples(nlp, sentences)
+    partial[0].reference.spans["wrong"] = [Span(partial[0].reference, 0, 1, label="LOC")]
+    losses = {}
+    for _ in range(3):
+        nlp.update(partial, losses=losses)
+    assert numpy.isfinite(losses["ner"])
+    states, golds, _ = ner.moves.init_gold_batch(partial[:1])
+    scores = numpy.zeros((1, ner.moves.n_moves), dtype="f")
+    gradient = ner.get_batch_loss(states, golds, scores, None)
+    names = ner.loss_labels().names
+    if isinstance(loss, (CrossEntropy, Focal)):
+        assert gradient[0, names.index("U-LOC")] > 0 > gradient[0, names.index("O")]
+    assert numpy.isfinite(gradient).all()
+
+
+def test_beam_updates_are_refused_and_beam_decoding_is_not():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("beam_ner", name="ner")
+    data = examples(nlp)
+    nlp.initialize(lambda: data)
+    with pytest.raises(ValueError, match="'ner': beam_update_prob is 0.5"):
+        use_loss(nlp, {"ner": DiceCE()})
+    nlp = spacy.blank("en")
+    nlp.add_pipe("beam_ner", name="ner", config={"beam_update_prob": 0.0, "beam_width": 4})
+    nlp.initialize(lambda: examples(nlp))
+    use_loss(nlp, {"ner": DiceCE()})
+    for _ in range(30):
+        nlp.update(examples(nlp))
+    assert [e.label_ for e in nlp("Ann Lee met Bob in Rome").ents] == ["PER", "PER", "LOC"]
+    nlp.get_pipe("ner").to_bytes()

@@ -1,0 +1,140 @@
+"""The tagger with our losses, switched on and as dice_tagger."""
+
+import numpy
+import pytest
+import spacy
+from numpy.testing import assert_allclose
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import fix_random_seed
+
+from spacy_dice import use_loss
+from spacy_dice.losses import CrossEntropy, Dice, DiceCE, EntityDice, WeightedCrossEntropy
+
+SENTENCES = [("I like green eggs", "N V J N"), ("Eat blue ham", "V J N"), ("", ""), ("ham", "N")]
+
+
+def examples(nlp, sentences=SENTENCES):
+    made = []
+    for words, tags in sentences:
+        words = words.split()
+        tags = ["" if tag == "_" else tag for tag in tags.split()]
+        made.append(Example(Doc(nlp.vocab, words=words), Doc(nlp.vocab, words=words, tags=tags)))
+    return made
+
+
+def make(factory="tagger", loss=None, seed=0, **config):
+    fix_random_seed(seed)
+    nlp = spacy.blank("en")
+    nlp.add_pipe(factory, name="tagger", config=config)
+    data = examples(nlp)
+    nlp.initialize(lambda: data)
+    if loss is not None:
+        use_loss(nlp, {"tagger": loss})
+    return nlp, data
+
+
+def params(pipe):
+    return [node.get_param(name) for node in pipe.model.walk() for name in node.param_names]
+
+
+@pytest.mark.parametrize("negatives", [False, True])
+def test_cross_entropy_trains_to_the_stock_weights(negatives):
+    trained = []
+    for kind in ("stock", "use_loss", "dice_tagger"):
+        if kind == "dice_tagger":
+            nlp, data = make(kind, loss=None, seed=3)
+            nlp.get_pipe("tagger").loss = CrossEntropy()
+        else:
+            nlp, data = make(loss=CrossEntropy() if kind == "use_loss" else None, seed=3)
+        if negatives:
+            data += examples(nlp, [("Green ham is new", "_ !V _ J"), ("Eat _", "!N !J")])
+        fix_random_seed(3)
+        for _ in range(15):
+            nlp.update(data, drop=0.1)
+        trained.append(params(nlp.get_pipe("tagger")))
+    for stock, switched, own in zip(*trained):
+        assert_allclose(switched, stock, atol=1e-5)
+        assert_allclose(own, stock, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [DiceCE(), Dice(level="batch"), WeightedCrossEntropy()])
+def test_trains(loss):
+    nlp, data = make(loss=loss)
+    first = nlp.update(data, losses={})["tagger"]
+    for _ in range(50):
+        losses = nlp.update(data, losses={})
+    assert losses["tagger"] < first / 2
+    assert [t.tag_ for t in nlp("I like green eggs")] == ["N", "V", "J", "N"]
+
+
+def test_the_reported_loss_is_the_loss_itself():
+    nlp, data = make(loss=CrossEntropy())
+    n_tokens, n_tags = 8, 3
+    value = nlp.get_pipe("tagger").update(data, losses={})["tagger"]
+    assert value == pytest.approx(n_tokens * numpy.log(n_tags), rel=1e-5)
+
+
+def test_nothing_to_learn_still_backpropagates_zeros():
+    nlp, _ = make(loss=DiceCE())
+    empty = examples(nlp, [("Green ham", "_ _"), ("", "")])
+    tagger = nlp.get_pipe("tagger")
+    value, gradients = tagger.get_loss(empty, tagger.model.begin_update([e.x for e in empty])[0])
+    assert value == 0 and all((g == 0).all() for g in gradients)
+    assert [g.shape for g in gradients] == [(2, 3), (0, 3)]
+
+
+def test_an_unknown_tag_is_named():
+    nlp, _ = make(loss=DiceCE())
+    with pytest.raises(ValueError, match="Component 'tagger': the data has the label 'XYZ'"):
+        nlp.update(examples(nlp, [("Green ham", "J XYZ")]))
+    with pytest.raises(ValueError, match="Component 'tagger'.*'XYZ'"):
+        nlp.update(examples(nlp, [("Green ham", "J !XYZ")]))
+
+
+def test_losses_that_do_not_fit_are_refused():
+    nlp, _ = make()
+    for loss, message in [
+        (EntityDice(), "EntityDice needs a head of BILUO tags"),
+        (DiceCE(background="O"), "background has the label 'O', which is none of its labels: J, N, V"),
+        (CrossEntropy(class_weights={"X": 2.0}), "class_weights has the label 'X'"),
+        (DiceCE(names=["A", "B"]), "the loss was made for the labels A, B"),
+        (WeightedCrossEntropy(counts=[1, 2]), "counts has 2 numbers for 3 labels"),
+        ("spacy_dice.DiceCE.v1", "the loss must be one of spacy_dice's"),
+    ]:
+        with pytest.raises(ValueError) as error:
+            use_loss(nlp, {"tagger": loss})
+        assert message in str(error.value) and "Component 'tagger'" in str(error.value)
+    assert type(nlp.get_pipe("tagger")).__module__ == "spacy.pipeline.tagger"
+
+
+def test_stock_label_smoothing_is_refused():
+    nlp, _ = make(label_smoothing=0.1)
+    with pytest.raises(ValueError, match="label_smoothing belongs to its stock loss"):
+        use_loss(nlp, {"tagger": DiceCE()})
+
+
+def test_dice_tagger_checks_its_loss_before_training():
+    nlp = spacy.blank("en")
+    loss = {"@losses": "spacy_dice.DiceCE.v1", "background": "O"}
+    nlp.add_pipe("dice_tagger", config={"loss": loss})
+    data = examples(nlp)
+    with pytest.raises(ValueError, match="Component 'dice_tagger': background has the label 'O'"):
+        nlp.initialize(lambda: data)
+    with pytest.raises(ValueError, match="Component 'dice_tagger': the loss must be one of"):
+        stock = {"@losses": "CategoricalCrossentropy.v1"}
+        spacy.blank("en").add_pipe("dice_tagger", config={"loss": stock})
+
+
+def test_dice_tagger_to_bytes_to_disk_and_pickle(tmp_path):
+    import pickle
+
+    nlp, data = make("dice_tagger")
+    for _ in range(50):
+        nlp.update(data)
+    nlp.to_disk(tmp_path)
+    blank = spacy.blank("en")
+    blank.add_pipe("dice_tagger", name="tagger")
+    for other in (spacy.load(tmp_path), blank.from_bytes(nlp.to_bytes()), pickle.loads(pickle.dumps(nlp))):
+        assert [t.tag_ for t in other("I like green eggs")] == ["N", "V", "J", "N"]
+        other.update(examples(other))

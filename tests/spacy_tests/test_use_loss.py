@@ -1,0 +1,186 @@
+"""Switching losses of stock components on and off."""
+
+import pickle
+import random
+
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.pipeline.ner import EntityRecognizer
+from spacy.pipeline.tagger import Tagger
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import Adam, fix_random_seed
+
+import spacy_dice
+from spacy_dice.losses import CrossEntropy, DiceCE, EntityDice
+
+WORDS = "I like New York City and Bob .".split()
+
+
+def examples(nlp):
+    gold = Doc(
+        nlp.vocab,
+        words=WORDS,
+        tags=list("PVNNNCN."),
+        ents=["O", "O", "B-LOC", "I-LOC", "I-LOC", "O", "B-PER", "O"],
+    )
+    return [Example(Doc(nlp.vocab, words=WORDS), gold)]
+
+
+def make(names=("tagger", "ner")):
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    for name in names:
+        nlp.add_pipe(name)
+    nlp.initialize(lambda: examples(nlp))
+    return nlp
+
+
+def train(nlp, steps=40):
+    for _ in range(steps):
+        nlp.update(examples(nlp))
+    return nlp
+
+
+def result(nlp):
+    doc = nlp(Doc(nlp.vocab, words=WORDS))
+    return [t.tag_ for t in doc], [(e.text, e.label_) for e in doc.ents]
+
+
+GOLD = list("PVNNNCN."), [("New York City", "LOC"), ("Bob", "PER")]
+
+
+def test_on_and_off_again():
+    nlp = make()
+    models = [nlp.get_pipe(name).model for name in nlp.pipe_names]
+    assert spacy_dice.use_loss(nlp, {"ner": DiceCE(), "tagger": DiceCE()}) is nlp
+    assert isinstance(nlp.get_pipe("ner"), EntityRecognizer)
+    assert type(nlp.get_pipe("ner")) is not EntityRecognizer
+    assert [nlp.get_pipe(name).model for name in nlp.pipe_names] == models
+    assert nlp.pipe_names == ["tagger", "ner"]
+    assert result(train(nlp)) == GOLD
+    # Another loss in place of ours.
+    spacy_dice.use_loss(nlp, {"ner": CrossEntropy()})
+    assert isinstance(nlp.get_pipe("ner").loss, CrossEntropy)
+    assert spacy_dice.restore(nlp) is nlp
+    assert type(nlp.get_pipe("ner")) is EntityRecognizer
+    assert type(nlp.get_pipe("tagger")) is Tagger and not hasattr(nlp.get_pipe("tagger"), "loss")
+    assert result(train(nlp, 3)) == GOLD
+    spacy_dice.restore(nlp)
+
+
+def test_what_is_saved_is_stock(tmp_path):
+    nlp = make()
+    stock_config = nlp.config.to_str()
+    spacy_dice.use_loss(nlp, {"ner": DiceCE(), "tagger": DiceCE()})
+    train(nlp)
+    nlp.to_disk(tmp_path)
+    assert nlp.config.to_str() == stock_config
+    assert not any("spacy_dice" in f.read_text(errors="ignore") for f in tmp_path.rglob("*") if f.is_file())
+    loaded = spacy.load(tmp_path)
+    assert type(loaded.get_pipe("ner")) is EntityRecognizer and type(loaded.get_pipe("tagger")) is Tagger
+    assert result(loaded) == GOLD
+    assert result(make().from_bytes(nlp.to_bytes())) == GOLD
+
+
+def test_pickle_and_processes():
+    nlp = make()
+    spacy_dice.use_loss(nlp, {"ner": DiceCE(), "tagger": DiceCE()})
+    train(nlp)
+    copy = pickle.loads(pickle.dumps(nlp))
+    assert isinstance(copy.get_pipe("ner").loss, DiceCE) and isinstance(copy.get_pipe("tagger").loss, DiceCE)
+    assert result(copy) == GOLD
+    train(copy, 1)
+    docs = list(copy.pipe([" ".join(WORDS)] * 4, n_process=2, batch_size=1))
+    assert [(e.text, e.label_) for e in docs[3].ents] == GOLD[1]
+
+
+@pytest.mark.parametrize(
+    "losses, message",
+    [
+        ({"nre": DiceCE()}, "there is no component 'nre'. The pipeline has: tagger, ner, tok2vec"),
+        ({"tok2vec": DiceCE()}, "component 'tok2vec' (tok2vec, Tok2Vec) has no loss that can be"),
+        ({"sentencizer": DiceCE()}, "component 'sentencizer' (sentencizer, Sentencizer) has no loss"),
+        ({"dice_ner": DiceCE()}, "takes its loss from [components.dice_ner.loss]"),
+        ({"ner": "spacy_dice.DiceCE.v1"}, "Component 'ner': the loss must be one of spacy_dice's"),
+        ({"ner": Adam()}, "Component 'ner': the loss must be one of spacy_dice's"),
+        ({"ner": EntityDice()}, "Component 'ner': EntityDice needs a head of BILUO tags over tokens"),
+        ({"ner": CrossEntropy(class_weights={"PER": 2})}, "Component 'ner': class_weights has the label 'PER'"),
+        ({}, "losses must name at least one component"),
+        (DiceCE(), "losses must name at least one component"),
+    ],
+)
+def test_mistakes_change_nothing(losses, message):
+    nlp = make(("tagger", "ner"))
+    nlp.add_pipe("tok2vec"), nlp.add_pipe("sentencizer"), nlp.add_pipe("dice_ner")
+    if isinstance(losses, dict) and losses:
+        losses = {"tagger": DiceCE(), **losses}
+    with pytest.raises(ValueError) as error:
+        spacy_dice.use_loss(nlp, losses)
+    assert message in str(error.value)
+    assert type(nlp.get_pipe("tagger")) is Tagger and type(nlp.get_pipe("ner")) is EntityRecognizer
+
+
+def test_disabled_components_are_found():
+    nlp = make()
+    with nlp.select_pipes(enable=[]):
+        spacy_dice.use_loss(nlp, {"ner": DiceCE()})
+    assert hasattr(nlp.get_pipe("ner"), "loss") and nlp.pipe_names == ["tagger", "ner"]
+
+
+def test_a_subclass_of_somebody_else_is_not_taken_over():
+    class MyTagger(Tagger):
+        pass
+
+    @Language.factory("my_tagger", default_config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": {
+        "@architectures": "spacy.HashEmbedCNN.v2", "pretrained_vectors": None, "width": 32, "depth": 1,
+        "embed_size": 100, "window_size": 1, "maxout_pieces": 2, "subword_features": False}}})
+    def make_my_tagger(nlp, name, model):
+        return MyTagger(nlp.vocab, model, name)
+
+    nlp = make(("my_tagger",))
+    with pytest.raises(ValueError, match="'my_tagger' .my_tagger, MyTagger. has no loss"):
+        spacy_dice.use_loss(nlp, {"my_tagger": DiceCE()})
+
+
+def test_a_shared_tok2vec_learns_from_all():
+    """Listeners still listen after the switch, and a masked batch does not break the chain."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec")
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96}
+    for name in ("tagger", "dice_ner"):
+        nlp.add_pipe(name, config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}})
+    parser_model = {"@architectures": "spacy.TransitionBasedParser.v2", "state_type": "ner",
+                    "extra_state_tokens": False, "hidden_width": 64, "maxout_pieces": 2,
+                    "use_upper": True, "tok2vec": listener}
+    nlp.add_pipe("ner", config={"model": parser_model}, before="dice_ner")
+    nlp.initialize(lambda: examples(nlp))
+    spacy_dice.use_loss(nlp, {"tagger": DiceCE(), "ner": DiceCE()})
+    assert sorted(nlp.get_pipe("tok2vec").listening_components) == ["dice_ner", "ner", "tagger"]
+    train(nlp, 60)
+    doc = nlp(" ".join(WORDS))
+    assert [t.tag_ for t in doc] == GOLD[0] and [(e.text, e.label_) for e in doc.ents] == GOLD[1]
+    # Without tags there is nothing to learn for the tagger; tok2vec gets the others' gradient.
+    embed = nlp.get_pipe("tok2vec").model
+    before = {(n.id, p): n.get_param(p).copy() for n in embed.walk() for p in n.param_names}
+    bare = Example(Doc(nlp.vocab, words=WORDS), Doc(nlp.vocab, words=WORDS, ents=["O"] * 8))
+    nlp.update([bare])
+    assert any((n.get_param(p) != before[n.id, p]).any() for n in embed.walk() for p in n.param_names)
+
+
+def test_schedules_step_once_an_update_whatever_is_accumulated():
+    from spacy.training.loop import train_while_improving
+
+    nlp = make()
+    spacy_dice.use_loss(nlp, {"ner": DiceCE(weight=iter(range(100))), "tagger": DiceCE(weight=iter(range(100)))})
+    data = examples(nlp) * 8
+    steps = train_while_improving(
+        nlp, Adam(0.001), ((0, data) for _ in range(5)), lambda: (0.0, {}), dropout=0.1,
+        eval_frequency=10, accumulate_gradient=4, patience=0, max_steps=0, exclude=["tagger"],
+        annotating_components=[], before_update=None,
+    )
+    random.seed(0)
+    assert len(list(steps)) == 5
+    assert nlp.get_pipe("ner").loss.weights["dice"].current == 5
+    assert nlp.get_pipe("tagger").loss.weights["dice"].current == 0  # frozen
