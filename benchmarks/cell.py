@@ -3,8 +3,8 @@
     python -m benchmarks.cell --data DIR --model ner --loss dice_ce --seed 0
 
 DIR holds train.conll, dev.conll and test.conll. The pipeline is trained by `spacy train` on
-configs/MODEL.cfg with nothing changed but the loss, the seed and what --set names. One JSON line is appended to
-benchmarks/results/spacy.jsonl; a cell that is there already is skipped.
+configs/MODEL.cfg with nothing changed but the loss, the seed and what --set names. One JSON
+line is appended to benchmarks/results/spacy.jsonl; a cell that is there already is skipped.
 """
 
 import argparse
@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=0, help="training sentences; 0 is all")
     parser.add_argument("--gpu-id", type=int, default=-1)
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="config overrides")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="config overrides"
+    )
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/spacy.jsonl")
     args = parser.parse_args()
     cell = {
@@ -67,9 +69,10 @@ def run(
     gpu_id: int,
 ) -> Dict[str, Any]:
     import spacy
-    from corpora import columns
     from spacy.training import Corpus
     from thinc.api import Config
+
+    from corpora import columns
 
     limit = cell["size"] if isinstance(cell["size"], int) else None
     for split in ("train", "dev", "test"):

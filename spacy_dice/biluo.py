@@ -4,7 +4,7 @@ B begins, I is inside and L ends an entity of several tokens, U is one of a sing
 is outside.
 """
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple, Sequence, Tuple
 
 import numpy
 
@@ -96,8 +96,10 @@ def constrain(
         return scores
     scores = scores.copy()
     tags = scores[:, 1:].reshape(len(scores), -1, 4)
-    tags[numpy.ix_(no_start, range(tags.shape[1]), [B, U])] = -numpy.inf
-    tags[numpy.ix_(no_crossing, range(tags.shape[1]), [B, I])] = -numpy.inf
+    for kind in (B, U):
+        tags[no_start, :, kind] = -numpy.inf
+    for kind in (B, I):
+        tags[no_crossing, :, kind] = -numpy.inf
     tags[~free] = -numpy.inf
     return scores
 

@@ -36,9 +36,7 @@ class Counts(NamedTuple):
 # -- logarithmic losses -----------------------------------------------------------------
 
 
-def log_loss(
-    p: Array, positive: Array, negative: Array, gamma: float = 0.0
-) -> Tuple[Array, Array]:
+def log_loss(p: Array, positive: Array, negative: Array, gamma: float = 0.0) -> Tuple[Array, Array]:
     """Cross-entropy (gamma = 0) and focal loss of each cell, and its slope.
 
     L = -positive (1-p)^gamma log p - negative p^gamma log(1-p)
@@ -110,9 +108,7 @@ def tversky_counts(p: Array, y: Array, alpha: float, beta: float) -> Counts:
     return Counts(hit, den, y * p * q, (y + alpha * (1.0 - y) - beta * y) * p * q)
 
 
-def overlap_loss(
-    num: Array, den: Array, smooth: float, log: bool
-) -> Tuple[Array, Array, Array]:
+def overlap_loss(num: Array, den: Array, smooth: float, log: bool) -> Tuple[Array, Array, Array]:
     """1 - F, or -log F, of F = (num + smooth) / (den + smooth), for arrays of any shape.
 
     RETURNS the loss and its derivatives by ``num`` and by ``den``. Where both sums are
@@ -195,9 +191,7 @@ def entity_dice(
     q = 1.0 - p
     slope = d_den * start_cells * p * q
     # d log P(s) / d log p = 1 for each token of s, and dL/d log p * (1-p) is its slope.
-    slope[span_rows, span_cols] += (
-        d_num * factor * found[span_ids] * q[span_rows, span_cols]
-    )
+    slope[span_rows, span_cols] += d_num * factor * found[span_ids] * q[span_rows, span_cols]
     return value.sum(), slope
 
 

@@ -19,7 +19,7 @@ is given in Python: ``names`` (label of each column), ``missing_value``, ``neg_p
 
 import inspect
 import math
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy
 from thinc.api import get_array_module
@@ -58,6 +58,8 @@ class Loss(ThincLoss):
         self.head = Head(
             self._one_of("activation", activation, ACTIVATIONS), self._one_of("wrt", wrt, WRT)
         )
+
+    __signature__: inspect.Signature
 
     def __init_subclass__(cls, **kwargs: Any):
         # In a config the component says how guesses are read: those arguments are not the
@@ -603,7 +605,7 @@ class _Weight:
 
     def __init__(self, owner: Loss, name: Any, value: Any):
         self._owner, self._name = owner, name
-        self._schedule: Optional[Iterable[Any]] = None
+        self._schedule: Optional[Iterator[Any]] = None
         if isinstance(value, (str, bytes)):
             raise owner._mistake(f"the weight of {name!r} must be a number, got {value!r}.")
         if hasattr(value, "__iter__"):
@@ -613,7 +615,7 @@ class _Weight:
 
     def step(self) -> None:
         if self._schedule is not None:
-            value = next(self._schedule, self.current)  # type: ignore[call-overload]
+            value = next(self._schedule, self.current)
             self.current = self._owner._number(f"the weight of {self._name!r}", _scalar(value))
 
     def __getstate__(self) -> Dict[str, Any]:

@@ -38,7 +38,7 @@ def use_loss(nlp: Language, losses: Dict[str, Loss]) -> Language:
 def restore(nlp: Language) -> Language:
     """Give every component that `use_loss` changed its stock loss back. RETURNS ``nlp``."""
     for name in nlp.component_names:
-        pipe = nlp.get_pipe(name)
+        pipe: Any = nlp.get_pipe(name)
         if _adopter_of(nlp, name) in ADOPTERS.values() and hasattr(pipe, "loss"):
             _replace(nlp, name, pipe.release())
     return nlp

@@ -105,18 +105,18 @@ def from_ids(
     negatives: (row, column) pairs of "not this class".
     """
     xp = get_array_module(like)
-    ids = numpy.asarray(ids, dtype="int64").reshape(-1)
-    y = numpy.zeros((len(ids), n_classes), dtype=like.dtype)
-    known = ids != MISSING
-    wrong = known & ((ids < 0) | (ids >= n_classes))
+    gold: Any = numpy.asarray(ids, dtype="int64").reshape(-1)
+    y = numpy.zeros((len(gold), n_classes), dtype=like.dtype)
+    known = gold != MISSING
+    wrong = known & ((gold < 0) | (gold >= n_classes))
     if wrong.any():
         raise mistake(
-            f"{labels.owner}: class id {ids[wrong][0]} is not one of 0 to {n_classes - 1}."
+            f"{labels.owner}: class id {gold[wrong][0]} is not one of 0 to {n_classes - 1}."
         )
     rows = numpy.flatnonzero(known)
-    y[rows, ids[rows]] = 1.0
+    y[rows, gold[rows]] = 1.0
     mask = None
-    if len(rows) < len(ids):
+    if len(rows) < len(gold):
         mask = numpy.zeros_like(y)
         mask[rows] = 1.0
         for row, column in negatives:
@@ -129,7 +129,7 @@ def from_labels(
     docs: Sequence[Sequence[Optional[str]]],
     labels: Labels,
     like: Array,
-    missing: Sequence[Optional[str]] = (None,),
+    missing: Sequence[Any] = (None,),
     neg_prefix: Optional[str] = None,
 ) -> Targets:
     """Targets from label strings, one sequence a document.
@@ -142,9 +142,7 @@ def from_labels(
     index.update({value: MISSING for value in missing})  # type: ignore[misc]
     try:
         ids = [index[label] for doc in docs for label in doc]  # type: ignore[index]
-        return from_ids(
-            ids, len(labels.names), labels, like, lengths=[len(doc) for doc in docs]
-        )
+        return from_ids(ids, len(labels.names), labels, like, lengths=[len(doc) for doc in docs])
     except KeyError:
         pass
     ids, negatives = [], []
@@ -162,9 +160,7 @@ def from_labels(
                     f"labels: {', '.join(labels.names)}. Add it before training (add_label, or "
                     "labels in its [initialize] block), or correct the data."
                 )
-    return from_ids(
-        ids, len(labels.names), labels, like, negatives, [len(doc) for doc in docs]
-    )
+    return from_ids(ids, len(labels.names), labels, like, negatives, [len(doc) for doc in docs])
 
 
 def read_truths(

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import spacy
+from spacy.tokens import Doc, DocBin
+
 from corpora import columns, generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +24,23 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tagged(tmp_path_factory, corpus):
+    """The same with tags, of how a token looks, which is easy to learn."""
+    folder = tmp_path_factory.mktemp("tagged")
+    vocab = spacy.blank("en").vocab
+    for split in generated.SIZES:
+        docs = DocBin()
+        for doc in DocBin().from_disk(corpus / f"{split}.spacy").get_docs(vocab):
+            tags = [
+                "NUM" if t.is_digit else "PUNCT" if t.is_punct else "NAME" if t.is_title else "WORD"
+                for t in doc
+            ]
+            docs.add(Doc(vocab, words=[t.text for t in doc], tags=tags))
+        docs.to_disk(folder / f"{split}.spacy")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def run_spacy():
     """Run `spacy ...` as a user would. RETURNS (exit status, everything it printed)."""
 
@@ -28,7 +48,7 @@ def run_spacy():
         done = subprocess.run(
             [sys.executable, "-m", "spacy", *map(str, args)],
             cwd=cwd,
-            env={**os.environ, "NO_COLOR": "1", "ANSI_COLORS_DISABLED": "1", **(env or {})},
+            env={**os.environ, "ANSI_COLORS_DISABLED": "1", "OMP_NUM_THREADS": "1", **(env or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,7 +1,7 @@
 """dice_ner: named entities by token classification."""
 
 from itertools import islice
-from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START
@@ -49,7 +49,7 @@ class DiceNER(WithLoss, TrainablePipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg = {"labels": []}
+        self.cfg: Dict[str, Any] = {"labels": []}
         self._rehearsal_model = None
         check_is_loss(name, loss)
         if find_head(model, name) != Head("softmax", "logits"):
@@ -103,9 +103,7 @@ class DiceNER(WithLoss, TrainablePipe):
         found: List[List[Tuple[int, int, int]]] = [[] for _ in docs]
         if not self.labels or not any(len(doc) for doc in docs):
             return found
-        scores = self.model.ops.to_numpy(
-            self.model.ops.xp.concatenate(self.model.predict(docs))
-        )
+        scores = self.model.ops.to_numpy(self.model.ops.xp.concatenate(self.model.predict(docs)))
         if not emits_logits(self.model, self.name):
             scores = numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny))
         spans = biluo.decode(_constrain(scores, docs), [len(doc) for doc in docs])
@@ -224,8 +222,9 @@ def _resize(model: Model, n_tags: int) -> None:
     layer = model.get_ref("output_layer")
     if layer.has_param("W"):
         # thinc fixes the dimensions of a layer that has parameters: a new one takes its place.
-        W, b = layer.get_param("W"), layer.get_param("b")
-        new = Model(
+        W: Any = layer.get_param("W")
+        b: Any = layer.get_param("b")
+        new: Model = Model(
             layer.name,
             layer._func,
             init=layer.init,
@@ -234,7 +233,8 @@ def _resize(model: Model, n_tags: int) -> None:
             attrs=dict(layer.attrs),
             ops=layer.ops,
         )
-        new_W, new_b = layer.ops.alloc2f(n_tags, W.shape[1]), layer.ops.alloc1f(n_tags) + UNTRAINED
+        new_W: Any = layer.ops.alloc2f(n_tags, W.shape[1])
+        new_b: Any = layer.ops.alloc1f(n_tags) + UNTRAINED
         new_W[: len(W)], new_b[: len(b)] = W, b
         new.set_param("W", new_W)
         new.set_param("b", new_b)

@@ -18,9 +18,12 @@ def view(z, activation):
 
 def cross_entropy(z, y, activation, weights=None, negative_weights=None, gamma=0.0, smoothing=0.0):
     log_p, log_q = view(z, activation)
-    p, q = log_p.exp(), log_q.exp()
     n_classes = z.shape[1]
-    w1 = torch.ones(n_classes, dtype=z.dtype) if weights is None else torch.tensor(weights, dtype=z.dtype)
+    w1 = (
+        torch.ones(n_classes, dtype=z.dtype)
+        if weights is None
+        else torch.tensor(weights, dtype=z.dtype)
+    )
     w0 = w1 if negative_weights is None else torch.tensor(negative_weights, dtype=z.dtype)
     y = y * (1 - smoothing) + (y.sum(1, keepdim=True) - y) * smoothing / (n_classes - 1)
     total = -(w1 * y * torch.exp(gamma * log_q) * log_p).sum()
@@ -80,7 +83,5 @@ def entity_dice(z, tags, lengths, columns, smooth, beta, log):
         row += length
     starts = [c for c, tag in enumerate(columns) if tag[0] in "BU"]
     expected = log_p[:, starts].exp().sum()
-    f = coefficient_loss(
-        (1 + beta**2) * found, expected + beta**2 * n_gold, smooth, log
-    )
+    f = coefficient_loss((1 + beta**2) * found, expected + beta**2 * n_gold, smooth, log)
     return len(z) * f

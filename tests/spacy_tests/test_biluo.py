@@ -59,11 +59,7 @@ def test_decoding_is_the_best_valid_sequence(labels):
         found = biluo.decode(scores, lengths)
         row = 0
         for doc, length in enumerate(lengths):
-            mine = [
-                (int(s), int(e), labels[k])
-                for d, s, e, k in zip(*found)
-                if d == doc
-            ]
+            mine = [(int(s), int(e), labels[k]) for d, s, e, k in zip(*found) if d == doc]
             best = brute_force(scores[row : row + length], tags)
             assert mine == spans_of(best)
             row += length

@@ -21,7 +21,7 @@ SENTENCES = [
 
 
 def examples(nlp, sentences=SENTENCES):
-    """"-" is a missing tag."""
+    """ "-" is a missing tag."""
     return [
         Example.from_dict(Doc(nlp.vocab, words=words.split()), {"entities": tags.split()})
         for words, tags in sentences
@@ -135,8 +135,12 @@ def test_missing_annotation_is_masked():
         assert (second == 0).all()
     # Misaligned tokens are missing as well.
     doc = Doc(nlp.vocab, words=["NewYork", "is", "big"])
-    gold = Doc(nlp.vocab, words=["New", "York", "is", "big"], spaces=[False, True, True, False],
-               ents=["B-LOC", "O", "O", "O"])
+    gold = Doc(
+        nlp.vocab,
+        words=["New", "York", "is", "big"],
+        spaces=[False, True, True, False],
+        ents=["B-LOC", "O", "O", "O"],
+    )
     scores, _ = ner.model.begin_update([doc])
     _, (gradient,) = ner.get_loss([Example(doc, gold)], scores)
     assert (gradient[0] == 0).all() and (gradient[1:] != 0).any()
@@ -191,7 +195,11 @@ def test_to_disk_to_bytes_and_pickle(trained, tmp_path):
     trained.to_disk(tmp_path)
     blank = spacy.blank("en")
     blank.add_pipe("dice_ner")
-    others = [spacy.load(tmp_path), blank.from_bytes(trained.to_bytes()), pickle.loads(pickle.dumps(trained))]
+    others = [
+        spacy.load(tmp_path),
+        blank.from_bytes(trained.to_bytes()),
+        pickle.loads(pickle.dumps(trained)),
+    ]
     for other in others:
         assert ents(other(SENTENCES[0][0])) == EXPECTED
         assert isinstance(other.get_pipe("dice_ner").loss, DiceCE)
@@ -244,10 +252,20 @@ def test_normalised_outputs_decode_alike():
 
 
 def test_a_model_without_a_softmax_is_refused():
-    model = {"@architectures": "spacy.SpanFinder.v1", "scorer": {"@layers": "spacy.LinearLogistic.v1"},
-             "tok2vec": {"@architectures": "spacy.HashEmbedCNN.v2", "pretrained_vectors": None,
-                         "width": 96, "depth": 4, "embed_size": 2000, "window_size": 1,
-                         "maxout_pieces": 3, "subword_features": True}}
+    model = {
+        "@architectures": "spacy.SpanFinder.v1",
+        "scorer": {"@layers": "spacy.LinearLogistic.v1"},
+        "tok2vec": {
+            "@architectures": "spacy.HashEmbedCNN.v2",
+            "pretrained_vectors": None,
+            "width": 96,
+            "depth": 4,
+            "embed_size": 2000,
+            "window_size": 1,
+            "maxout_pieces": 3,
+            "subword_features": True,
+        },
+    }
     with pytest.raises(ValueError, match="Component 'dice_ner': the model"):
         spacy.blank("en").add_pipe("dice_ner", config={"model": model})
 

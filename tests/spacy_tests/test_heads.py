@@ -47,7 +47,9 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize("loss", [CrossEntropy(), Dice(level="batch"), DiceCE()], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize(
+    "loss", [CrossEntropy(), Dice(level="batch"), DiceCE()], ids=lambda x: type(x).__name__
+)
 def test_gradient_through_each_head_is_numeric(name, loss):
     """d loss / d X, backpropagated by the model, against finite differences on its input."""
     make, expected = HEADS[name]

