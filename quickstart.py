@@ -19,6 +19,7 @@ from corpora import columns, generated, wnut17
 
 ROOT = Path(__file__).resolve().parent
 OUT = ROOT / "out" / "quickstart"
+CACHE = ROOT / ".data" / "wnut17"
 # The argument that makes the difference, as the config's first lines give it.
 RUNS = {
     "cross-entropy": ["--initialize.after_init.losses.ner.@losses", "spacy_dice.CrossEntropy.v1"],
@@ -54,9 +55,9 @@ def get_corpus(local: Any) -> Tuple[Dict[str, Path], int]:
     """The files of each split, and how many steps of training they are worth."""
     if local is not None:
         print(f"Reading the corpus from {local}.")
-        return wnut17.locate(ROOT / ".data", local), 1500
+        return wnut17.locate(CACHE, local), 1500
     try:
-        files = wnut17.locate(ROOT / ".data" / "wnut17")
+        files = wnut17.locate(CACHE)
         print("WNUT 2017 (Derczynski et al., CC BY 4.0), checksums verified.")
         return files, 1500
     except wnut17.Unreachable as error:

@@ -87,6 +87,10 @@ class Loss(ThincLoss):
             lengths = [len(part) for part in guesses]
             like = stack(guesses)
         self.check(labels)
+        if self.names is not None and len(self.names) != like.shape[1]:
+            raise mistake(
+                f"{labels.owner}: {len(self.names)} names for {like.shape[1]} columns of guesses."
+            )
         targets = read_truths(
             truths, like.shape[1], labels, like, lengths, self.missing_value, self.neg_prefix
         )

@@ -485,6 +485,7 @@ def test_empty_batches():
             lambda: Dice(background=["a", "b"], names=["a", "b"])(P[:, :2], [0, 1]),
             "nothing is left",
         ),
+        (lambda: Dice(names=["a", "b"])(P, ["a", "b"]), "2 names for 3 columns of guesses"),
         (lambda: Dice()(P, [0]), "2 rows of guesses, but 1 truths"),
         (lambda: Dice()([P], [[0, 1], [2]]), "1 guesses, but 2 truths"),
         (lambda: Dice()(P, numpy.eye(2)), "3 columns of guesses, but 2 of truths"),
