@@ -92,9 +92,10 @@ def compare(title: str, ours: Any, theirs: Any, measure: Callable, rounds: int) 
         measured["ours"].append(measure(ours))
         measured["theirs"].append(measure(theirs))
     ratios = [a / b for a, b in zip(measured["ours"], measured["theirs"])]
+    middle = statistics.median
     print(
-        f"{title:42} {statistics.median(ratios):5.2f}  (from {min(ratios):.2f} to {max(ratios):.2f}; "
-        f"{statistics.median(measured['ours']):.2f} s / {statistics.median(measured['theirs']):.2f} s)",
+        f"{title:42} {middle(ratios):5.2f}  (from {min(ratios):.2f} to {max(ratios):.2f}; "
+        f"{middle(measured['ours']):.2f} s / {middle(measured['theirs']):.2f} s)",
         flush=True,
     )
 
