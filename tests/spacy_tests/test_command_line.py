@@ -8,47 +8,30 @@ from pathlib import Path
 
 import pytest
 import spacy
-from spacy_tests.cli import paths, scores
+from spacy_tests.helpers import paths, scores
 
 SHORT = ("--training.max_steps", "60", "--training.eval_frequency", "20")
 CPU_CONFIGS = ("ner", "dice_ner", "tagger")
 
 
-@pytest.fixture(scope="module")
-def trained_ner(tmp_path_factory, run_spacy, configs, corpus):
-    """configs/ner.cfg, trained for as long as the generated corpus needs."""
-    out = tmp_path_factory.mktemp("ner")
+def train(name, out, run_spacy, configs, corpus):
+    """Train one of our configs for as long as the generated corpus needs."""
     status, output = run_spacy(
-        "train",
-        configs / "ner.cfg",
-        "-o",
-        out,
-        *paths(corpus),
-        "--training.max_steps",
-        300,
-        "--training.eval_frequency",
-        100,
+        *("train", configs / f"{name}.cfg", "-o", out, *paths(corpus)),
+        *("--training.max_steps", 300, "--training.eval_frequency", 100),
     )
     assert status == 0, output
     return out / "model-best", output
+
+
+@pytest.fixture(scope="module")
+def trained_ner(tmp_path_factory, run_spacy, configs, corpus):
+    return train("ner", tmp_path_factory.mktemp("ner"), run_spacy, configs, corpus)
 
 
 @pytest.fixture(scope="module")
 def trained_dice_ner(tmp_path_factory, run_spacy, configs, corpus):
-    out = tmp_path_factory.mktemp("dice_ner")
-    status, output = run_spacy(
-        "train",
-        configs / "dice_ner.cfg",
-        "-o",
-        out,
-        *paths(corpus),
-        "--training.max_steps",
-        300,
-        "--training.eval_frequency",
-        100,
-    )
-    assert status == 0, output
-    return out / "model-best", output
+    return train("dice_ner", tmp_path_factory.mktemp("dice_ner"), run_spacy, configs, corpus)
 
 
 def test_stock_ner_trains_and_what_is_saved_is_stock(trained_ner, run_spacy, corpus, tmp_path):

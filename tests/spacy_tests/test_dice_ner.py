@@ -7,25 +7,11 @@ import pytest
 import spacy
 from spacy.tokens import Doc, Span
 from spacy.training import Example, biluo_tags_to_spans
+from spacy_tests.helpers import NER_SENTENCES as SENTENCES
+from spacy_tests.helpers import ner_examples as examples
 from thinc.api import fix_random_seed
 
 from spacy_dice.losses import Compound, CrossEntropy, DiceCE, EntityDice
-
-SENTENCES = [
-    ("I like New York City and Bob .", "O O B-LOC I-LOC L-LOC O U-PER O"),
-    ("Ann Lee met Bob in Rome", "B-PER L-PER O U-PER O U-LOC"),
-    ("nothing happened here today", "O O O O"),
-    ("", ""),
-    ("Rome", "U-LOC"),
-]
-
-
-def examples(nlp, sentences=SENTENCES):
-    """ "-" is a missing tag."""
-    return [
-        Example.from_dict(Doc(nlp.vocab, words=words.split()), {"entities": tags.split()})
-        for words, tags in sentences
-    ]
 
 
 def make(steps=0, sentences=SENTENCES, seed=0, **config):

@@ -4,6 +4,7 @@ import numpy
 import pytest
 from numpy.testing import assert_allclose
 from spacy.ml.models.tagger import build_tagger_model
+from spacy_tests.helpers import numeric_gradient
 from thinc.api import (
     Linear,
     Logistic,
@@ -65,12 +66,7 @@ def test_gradient_through_each_head_is_numeric(name, loss):
 
     Y, backprop = model.begin_update(X)
     dX = backprop(loss.compute(Y, targets(Y), expected)[0])
-    numeric = numpy.zeros_like(X)
-    for index in numpy.ndindex(*X.shape):
-        up, down = X.copy(), X.copy()
-        up[index] += 1e-2
-        down[index] -= 1e-2
-        numeric[index] = (value(up) - value(down)) / 2e-2
+    numeric = numeric_gradient(value, X, h=1e-2)
     assert_allclose(dX, numeric, rtol=2e-2, atol=2e-3)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from spacy_tests import reference
+from spacy_tests.helpers import numeric_gradient
 
 from spacy_dice.losses import (
     Compound,
@@ -219,16 +220,6 @@ def probabilities(z, activation):
         return 1 / (1 + numpy.exp(-numpy.maximum(z, -709)))
     e = numpy.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
-
-
-def numeric_gradient(f, z, h=1e-6):
-    gradient = numpy.zeros_like(z)
-    for index in numpy.ndindex(*z.shape):
-        up, down = z.copy(), z.copy()
-        up[index] += h
-        down[index] -= h
-        gradient[index] = (f(up) - f(down)) / (2 * h)
-    return gradient
 
 
 def autograd(forward, z, y):

@@ -4,8 +4,10 @@ import numpy
 import pytest
 import spacy
 from numpy.testing import assert_allclose
-from spacy.tokens import Doc, Span
-from spacy.training import Example
+from spacy.tokens import Span
+from spacy_tests.helpers import NER_SENTENCES as SENTENCES
+from spacy_tests.helpers import ner_examples as examples
+from spacy_tests.helpers import numeric_gradient, params
 from thinc.api import fix_random_seed
 
 from spacy_dice import use_loss
@@ -20,21 +22,6 @@ from spacy_dice.losses import (
     Tversky,
     WeightedCrossEntropy,
 )
-
-SENTENCES = [
-    ("I like New York City and Bob .", "O O B-LOC I-LOC L-LOC O U-PER O"),
-    ("Ann Lee met Bob in Rome", "B-PER L-PER O U-PER O U-LOC"),
-    ("nothing happened here today", "O O O O"),
-    ("Rome", "U-LOC"),
-]
-
-
-def examples(nlp, sentences=SENTENCES):
-    """ "-" is a missing tag."""
-    return [
-        Example.from_dict(Doc(nlp.vocab, words=words.split()), {"entities": tags.split()})
-        for words, tags in sentences
-    ]
 
 
 def make(sentences=SENTENCES, seed=0, **config):
@@ -103,12 +90,7 @@ def test_gradient_on_real_states_equals_finite_differences(loss):
         assert through.dtype == "float32" and through.flags["C_CONTIGUOUS"]
         assert losses["ner"] == pytest.approx(value(z), rel=1e-4)
         assert_allclose(through, gradient, atol=1e-5 * max(1, abs(gradient).max()))
-        numeric = numpy.zeros_like(z)
-        for index in numpy.ndindex(*z.shape):
-            up, down = z.copy(), z.copy()
-            up[index] += 1e-6
-            down[index] -= 1e-6
-            numeric[index] = (value(up) - value(down)) / 2e-6
+        numeric = numeric_gradient(value, z)
         assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7 * max(1, abs(numeric).max()))
     assert n_ambiguous, "the states should include some with several gold actions"
 
@@ -135,10 +117,7 @@ def test_cross_entropy_trains_to_the_stock_weights():
         fix_random_seed(3)
         for _ in range(15):
             nlp.update(data, drop=0.1)
-        ner = nlp.get_pipe("ner")
-        weights.append(
-            [node.get_param(name) for node in ner.model.walk() for name in node.param_names]
-        )
+        weights.append(params(nlp.get_pipe("ner")))
     assert len(weights[0]) > 5
     for stock, mine in zip(*weights):
         assert_allclose(mine, stock, atol=1e-5)

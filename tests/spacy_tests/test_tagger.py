@@ -6,6 +6,7 @@ import spacy
 from numpy.testing import assert_allclose
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy_tests.helpers import params
 from thinc.api import fix_random_seed
 
 from spacy_dice import use_loss
@@ -32,10 +33,6 @@ def make(factory="tagger", loss=None, seed=0, **config):
     if loss is not None:
         use_loss(nlp, {"tagger": loss})
     return nlp, data
-
-
-def params(pipe):
-    return [node.get_param(name) for node in pipe.model.walk() for name in node.param_names]
 
 
 @pytest.mark.parametrize("negatives", [False, True])
