@@ -8,7 +8,7 @@ from spacy.pipeline.tagger import DEFAULT_TAGGER_MODEL
 from thinc.api import Model
 
 from .components.dice_ner import DiceNER
-from .components.tagger import DiceTagger
+from .components.per_token import DiceTagger
 
 DEFAULT_LOSS = {"@losses": "spacy_dice.DiceCE.v1"}
 

@@ -3,17 +3,29 @@
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from spacy.language import Language
-from spacy.pipeline.ner import EntityRecognizer
-from spacy.pipeline.tagger import Tagger
 
-from .components.ner import DiceEntityRecognizer
-from .components.tagger import DiceTagger
-from .components.trainable import check_is_loss
+from .components.per_token import (
+    DiceEditTreeLemmatizer,
+    DiceMorphologizer,
+    DiceSentenceRecognizer,
+    DiceTagger,
+)
+from .components.transition import DiceDependencyParser, DiceEntityRecognizer
 from .errors import mistake
 from .losses import Loss
 
 # Which of ours takes the place of which stock component. Looked up by the exact type.
-ADOPTERS: Dict[type, Any] = {Tagger: DiceTagger, EntityRecognizer: DiceEntityRecognizer}
+ADOPTERS: Dict[type, Any] = {
+    adopter.stock: adopter
+    for adopter in (
+        DiceTagger,
+        DiceMorphologizer,
+        DiceSentenceRecognizer,
+        DiceEditTreeLemmatizer,
+        DiceEntityRecognizer,
+        DiceDependencyParser,
+    )
+}
 # Components of ours that take their loss from their own block.
 OWN_FACTORIES = ("dice_ner", "dice_tagger")
 
@@ -60,7 +72,6 @@ def _plan(nlp: Language, name: str, loss: Any) -> Tuple[Any, Any]:
             f"use_loss: there is no component '{name}'. The pipeline has: "
             f"{', '.join(nlp.component_names)}."
         )
-    check_is_loss(name, loss)
     pipe = nlp.get_pipe(name)
     factory = nlp.get_pipe_meta(name).factory
     if factory in OWN_FACTORIES:
@@ -75,7 +86,7 @@ def _plan(nlp: Language, name: str, loss: Any) -> Tuple[Any, Any]:
             f"use_loss: component '{name}' ({factory}, {type(pipe).__name__}) has no loss that can "
             f"be replaced. These have: {able}."
         )
-    adopter.check_stock(pipe, loss)
+    adopter.check(pipe, loss)
     return pipe, adopter
 
 

@@ -17,14 +17,15 @@ from .. import biluo
 from ..errors import mistake
 from ..heads import Head, emits_logits, find_head
 from ..losses import CrossEntropy, Loss
-from ..targets import Labels, Targets, from_labels
-from .trainable import WithLoss, check_is_loss, own
+from ..targets import Labels, Targets
+from .per_token import PerToken
+from .trainable import check_is_loss, own
 
 # Logit of a label that was added after training, until it is trained.
 UNTRAINED = -10.0
 
 
-class DiceNER(WithLoss, TrainablePipe):
+class DiceNER(PerToken, TrainablePipe):
     """A softmax over BILUO tags for each token, and the best valid sequence of them.
 
     As in stock ner: entities and blocked tokens that a doc already has are kept and nothing
@@ -51,7 +52,7 @@ class DiceNER(WithLoss, TrainablePipe):
         self.scorer = scorer
         self.cfg: Dict[str, Any] = {"labels": []}
         self._rehearsal_model = None
-        check_is_loss(name, loss)
+        check_is_loss(self, loss)
         if find_head(model, name) != Head("softmax", "logits"):
             raise mistake(
                 f"{own(self)}: the model must end in a Softmax layer, one tag a token. Use "
@@ -140,7 +141,7 @@ class DiceNER(WithLoss, TrainablePipe):
                 f"{own(self)}: the training data has no entities, so that there are no labels. "
                 f"Check the corpus, or give [initialize.components.{self.name}] its labels."
             )
-        self.check_loss(self.loss)
+        self.check(self, self.loss)
         docs = [eg.x for eg in islice(get_examples(), 10)]
         if not docs:
             raise ValueError(Errors.E923.format(name=self.name))
@@ -149,13 +150,8 @@ class DiceNER(WithLoss, TrainablePipe):
         sample = [self.model.ops.alloc2f(len(doc), n_tags) for doc in docs]
         self.model.initialize(X=docs, Y=sample)
 
-    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
-        """Value and gradient of the loss. scores: floats ``(tokens, tags)`` for each doc."""
-        validate_examples(examples, "DiceNER.get_loss")
-        truths = [eg.get_aligned_ner() for eg in examples]
-        targets = from_labels(truths, self.loss_labels(), scores[0], (None, "-"))
-        gradient, value = self.loss.compute(scores, targets, find_head(self.model, self.name))
-        return value, gradient
+    def truths(self, example: Example) -> Sequence[Any]:
+        return [None if tag == "-" else tag for tag in example.get_aligned_ner()]
 
     def update(
         self,

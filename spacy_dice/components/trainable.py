@@ -3,16 +3,16 @@
 from typing import Any
 
 from ..errors import mistake
-from ..heads import find_head
 from ..losses import Loss
 from ..targets import Labels
 
 
 class WithLoss:
-    """Mixed in before a trainable spaCy component, whose `get_loss` is then its own.
+    """Mixed in before a trainable spaCy component, whose loss it overrides.
 
-    A subclass says what its classes are (`loss_labels`) and, for stock components, what
-    cannot be trained (`check_stock`).
+    A subclass says what its classes are (`loss_labels`) and what cannot be trained
+    (`check_trainable`). Both are also called with a stock component in place of self, before
+    that is changed.
     """
 
     loss: Loss
@@ -21,10 +21,15 @@ class WithLoss:
         """The component's classes, as the loss sees them."""
         raise NotImplementedError
 
-    def check_loss(self, loss: Any) -> None:
-        """Raise a ConfigValidationError if the component cannot train with this loss."""
-        check_is_loss(self.name, loss)  # type: ignore[attr-defined]
-        loss.check(self.loss_labels())
+    def check_trainable(self) -> None:
+        """Raise a ConfigValidationError if no loss can train the component as it is set up."""
+
+    @classmethod
+    def check(cls, pipe: Any, loss: Any) -> None:
+        """Raise a ConfigValidationError if ``loss`` cannot train ``pipe``, ours or stock."""
+        check_is_loss(pipe, loss)
+        cls.check_trainable(pipe)
+        loss.check(cls.loss_labels(pipe))
 
     def finish_update(self, sgd: Any) -> None:
         """Update the parameters, and take the loss's schedules one step on.
@@ -35,17 +40,15 @@ class WithLoss:
         self.loss.step_schedules()
 
 
-def check_is_loss(component: str, loss: Any) -> None:
+def check_is_loss(component: Any, loss: Any) -> None:
+    """Config values that a registered function made are not type-checked: this does it."""
     if not isinstance(loss, Loss):
         raise mistake(
-            f"Component '{component}': the loss must be one of spacy_dice's, got {loss!r}. In a "
-            'config, give it a block of its own with @losses = "spacy_dice.DiceCE.v1".'
+            f"{own(component)}: the loss must be one of spacy_dice's, got {loss!r}. In a config, "
+            'give it a block of its own with @losses = "spacy_dice.DiceCE.v1".'
         )
 
 
 def own(component: Any) -> str:
     """How messages call a component."""
     return f"Component '{component.name}'"
-
-
-__all__ = ["WithLoss", "check_is_loss", "find_head", "own"]

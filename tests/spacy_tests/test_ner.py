@@ -11,7 +11,7 @@ from spacy_tests.helpers import numeric_gradient, params
 from thinc.api import fix_random_seed
 
 from spacy_dice import use_loss
-from spacy_dice.components.ner import merged_gold_loss
+from spacy_dice.components.transition import merged_gold_loss
 from spacy_dice.losses import (
     Compound,
     CrossEntropy,

@@ -1,8 +1,9 @@
-"""The transition-based ner, with one of our losses in place of its own."""
+"""Transition-based components, ner and parser, with one of our losses in place of their own."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy
+from spacy.pipeline.dep_parser import DependencyParser
 from spacy.pipeline.ner import EntityRecognizer
 
 from ..errors import mistake
@@ -13,12 +14,10 @@ from .trainable import WithLoss, own
 
 # The parser's model gives raw scores, on the host, and wants the gradient by them.
 HEAD = Head("softmax", "logits")
-# How the transition system calls "outside", and the unit that a blocked token needs.
-BACKGROUND = ("O", "U-")
 
 
-class DiceEntityRecognizer(WithLoss, EntityRecognizer):
-    """spaCy's EntityRecognizer; only `get_batch_loss` differs.
+class Transition(WithLoss):
+    """A component that `use_loss` gave a loss; only `get_batch_loss` differs.
 
     The classes are the parser's actions, and a batch is one transition step over all states
     that are still open. Where several actions are gold (the oracle is dynamic), their
@@ -27,29 +26,28 @@ class DiceEntityRecognizer(WithLoss, EntityRecognizer):
     their class is not known.
     """
 
+    stock: Any
+    # Constructor arguments, which are also the keys of cfg.
+    options: Tuple[str, ...]
+
     @classmethod
-    def adopt(cls, ner: EntityRecognizer, loss: Loss) -> "DiceEntityRecognizer":
-        """A recogniser that shares everything with a stock one and trains with ``loss``."""
-        new = _rebuild(cls, ner)
+    def adopt(cls, pipe: Any, loss: Loss) -> Any:
+        """A component that shares everything with a stock one and trains with ``loss``."""
+        new = _rebuild(cls, pipe, cls.options)
         new.loss = loss
         return new
 
-    def release(self) -> EntityRecognizer:
-        """A stock recogniser that shares everything with this one."""
-        return _rebuild(EntityRecognizer, self)
+    def release(self) -> Any:
+        """A stock component that shares everything with this one."""
+        return _rebuild(self.stock, self, self.options)
 
-    @staticmethod
-    def check_stock(ner: EntityRecognizer, loss: Loss) -> None:
-        """Raise a ConfigValidationError if this stock ner cannot train with ``loss``."""
-        if ner.cfg["beam_width"] > 1 and ner.cfg["beam_update_prob"] > 0:
+    def check_trainable(self) -> None:
+        cfg = self.cfg  # type: ignore[attr-defined]
+        if cfg["beam_width"] > 1 and cfg["beam_update_prob"] > 0:
             raise mistake(
-                f"{own(ner)}: beam_update_prob is {ner.cfg['beam_update_prob']}, and beam updates "
+                f"{own(self)}: beam_update_prob is {cfg['beam_update_prob']}, and beam updates "
                 "do not go through the loss. Set beam_update_prob = 0.0 (decoding keeps its beam)."
             )
-        loss.check(_labels(ner))
-
-    def loss_labels(self) -> Labels:
-        return _labels(self)
 
     def get_batch_loss(
         self, states: Any, golds: Any, scores: Any, losses: Optional[Dict[str, float]]
@@ -60,11 +58,33 @@ class DiceEntityRecognizer(WithLoss, EntityRecognizer):
         """
         scores = numpy.asarray(scores)
         # With equal scores the stock gradient is below 0 at just the gold actions.
-        stock = super().get_batch_loss(states, golds, numpy.zeros_like(scores), None)
+        zeros = numpy.zeros_like(scores)
+        stock = super().get_batch_loss(states, golds, zeros, None)  # type: ignore[misc]
         gradient, value = merged_gold_loss(self.loss, scores, stock < 0, self.loss_labels())
         if losses is not None:
-            losses[self.name] = losses.get(self.name, 0.0) + value
+            name = self.name  # type: ignore[attr-defined]
+            losses[name] = losses.get(name, 0.0) + value
         return gradient
+
+
+class DiceEntityRecognizer(Transition, EntityRecognizer):
+    """spaCy's EntityRecognizer. The background is O, and what blocked tokens need, U-."""
+
+    stock = EntityRecognizer
+    options = ("update_with_oracle_cut_size", "incorrect_spans_key")
+
+    def loss_labels(self) -> Labels:
+        return _actions(self, background=("O", "U-"))
+
+
+class DiceDependencyParser(Transition, DependencyParser):
+    """spaCy's DependencyParser."""
+
+    stock = DependencyParser
+    options = ("update_with_oracle_cut_size", "learn_tokens", "min_action_freq")
+
+    def loss_labels(self) -> Labels:
+        return _actions(self)
 
 
 def merged_gold_loss(loss: Loss, scores: Any, gold: Any, labels: Labels) -> Any:
@@ -95,21 +115,18 @@ def merged_gold_loss(loss: Loss, scores: Any, gold: Any, labels: Labels) -> Any:
     return numpy.ascontiguousarray(gradient, dtype=scores.dtype), value
 
 
-def _labels(ner: EntityRecognizer) -> Labels:
-    moves = ner.moves
-    names: List[str] = [moves.get_class_name(i) for i in range(moves.n_moves)]
-    background = tuple(name for name in BACKGROUND if name in names)
-    return Labels(own(ner), tuple(names), background, sequence=False)
+def _actions(pipe: Any, background: Tuple[str, ...] = ()) -> Labels:
+    names: List[str] = [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
+    background = tuple(name for name in background if name in names)
+    return Labels(own(pipe), tuple(names), background, sequence=False)
 
 
-def _rebuild(cls: Any, old: EntityRecognizer) -> Any:
-    # The stock class is a C type: its instances cannot change their class.
+def _rebuild(cls: Any, old: Any, options: Tuple[str, ...]) -> Any:
+    # The stock classes are C types: their instances cannot change their class.
     cfg = dict(old.cfg)
-    kwargs = {key: cfg[key] for key in ("update_with_oracle_cut_size", "incorrect_spans_key")}
+    kwargs = {key: cfg[key] for key in options}
     new = cls(old.vocab, old.model, old.name, moves=old.moves, scorer=old.scorer, **kwargs)
     new.cfg = cfg  # moves= above put an object into cfg, which must stay JSON
     new._rehearsal_model = old._rehearsal_model
     new._multitasks = list(old._multitasks)
-    if hasattr(old, "error_handler"):
-        new.set_error_handler(old.error_handler)
     return new

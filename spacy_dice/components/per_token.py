@@ -1,0 +1,151 @@
+"""Components that classify each token, with one of our losses in place of their own."""
+
+from typing import Any, Iterable, Sequence, Tuple
+
+from spacy.morphology import Morphology
+from spacy.pipeline.edit_tree_lemmatizer import EditTreeLemmatizer
+from spacy.pipeline.morphologizer import Morphologizer
+from spacy.pipeline.senter import SentenceRecognizer
+from spacy.pipeline.tagger import Tagger
+from spacy.training import Example, validate_examples
+
+from ..errors import mistake
+from ..heads import find_head
+from ..losses import Loss
+from ..targets import MISSING, Labels, Targets, from_ids, from_labels
+from .trainable import WithLoss, check_is_loss, own
+
+
+class PerToken(WithLoss):
+    """A component whose model gives probabilities ``(tokens, classes)`` for each doc."""
+
+    def truths(self, example: Example) -> Sequence[Any]:
+        """The label of each predicted token; None where it is missing or misaligned."""
+        raise NotImplementedError
+
+    def targets(self, examples: Iterable[Example], like: Any) -> Targets:
+        """The batch's truth, as arrays like ``like``."""
+        docs = [self.truths(eg) for eg in examples]
+        neg_prefix = self.cfg.get("neg_prefix")  # type: ignore[attr-defined]
+        return from_labels(docs, self.loss_labels(), like, neg_prefix=neg_prefix)
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
+        """Value and gradient of the loss. scores: floats ``(tokens, classes)`` for each doc."""
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        head = find_head(self.model, self.name)  # type: ignore[attr-defined]
+        gradient, value = self.loss.compute(scores, self.targets(examples, scores[0]), head)
+        return value, gradient
+
+    def check_trainable(self) -> None:
+        find_head(self.model, self.name)  # type: ignore[attr-defined]
+        if self.cfg.get("label_smoothing"):  # type: ignore[attr-defined]
+            raise mistake(
+                f"{own(self)}: label_smoothing belongs to its stock loss. Set it to 0 there, and "
+                "give label_smoothing to spacy_dice.CrossEntropy.v1 instead."
+            )
+
+
+class Switched(PerToken):
+    """A stock component that `use_loss` gave a loss. The object stays; its class changes."""
+
+    stock: Any
+
+    @classmethod
+    def adopt(cls, pipe: Any, loss: Loss) -> Any:
+        """Turn a stock component, in place, into one that trains with ``loss``."""
+        pipe.__class__ = cls
+        pipe.loss = loss
+        return pipe
+
+    def release(self) -> Any:
+        """Turn it back, in place."""
+        del self.loss
+        self.__class__ = self.stock
+        return self
+
+
+class DiceTagger(Switched, Tagger):
+    """spaCy's Tagger. A missing tag ("" or misaligned) is masked, and neg_prefix + tag says
+    "not this tag"."""
+
+    stock = Tagger
+
+    def __init__(self, vocab: Any, model: Any, name: str = "tagger", *, loss: Loss, **cfg: Any):
+        super().__init__(vocab, model, name, **cfg)
+        check_is_loss(self, loss)
+        self.check_trainable()
+        self.loss = loss
+
+    def initialize(self, get_examples: Any, **kwargs: Any) -> None:
+        super().initialize(get_examples, **kwargs)
+        self.check(self, self.loss)
+
+    def loss_labels(self) -> Labels:
+        return Labels(own(self), self.labels)
+
+    def truths(self, example: Example) -> Sequence[Any]:
+        return [tag or None for tag in example.get_aligned("TAG", as_string=True)]
+
+
+class DiceMorphologizer(Switched, Morphologizer):
+    """spaCy's Morphologizer. A missing feature or part of speech is masked, and so is a
+    combination that it has no label for, as in the stock component."""
+
+    stock = Morphologizer
+
+    def loss_labels(self) -> Labels:
+        return Labels(own(self), tuple(self.labels))
+
+    def truths(self, example: Example) -> Sequence[Any]:
+        known = set(self.labels)
+        pos_tags = example.get_aligned("POS", as_string=True)
+        morphs = example.get_aligned("MORPH", as_string=True)
+        return [self._label(*pair, known) for pair in zip(pos_tags, morphs)]
+
+    def _label(self, pos: Any, morph: Any, known: Any) -> Any:
+        if pos is None or morph is None or (pos == "" and morph == ""):
+            return None
+        features = Morphology.feats_to_dict(morph)
+        if pos:
+            features[self.POS_FEAT] = pos
+        label = self.vocab.strings[self.vocab.morphology.add(features)]
+        return label if label in known else None
+
+
+class DiceSentenceRecognizer(Switched, SentenceRecognizer):
+    """spaCy's SentenceRecognizer. Its label I, "no sentence starts here", is the background."""
+
+    stock = SentenceRecognizer
+
+    def loss_labels(self) -> Labels:
+        return Labels(own(self), tuple(self.labels), ("I",))
+
+    def truths(self, example: Example) -> Sequence[Any]:
+        # 1 starts a sentence; 0 and -1 (as uint64, too) do not; None is misaligned.
+        starts = example.get_aligned("SENT_START")
+        return [None if x is None else "S" if x == 1 else "I" for x in starts]
+
+
+class DiceEditTreeLemmatizer(Switched, EditTreeLemmatizer):
+    """spaCy's EditTreeLemmatizer. A missing lemma is masked, and so is one whose edit tree is
+    none of its labels; the stock component takes that for its first label."""
+
+    stock = EditTreeLemmatizer
+
+    def loss_labels(self) -> Labels:
+        # The labels are numbers of edit trees, which are of no use to users.
+        return Labels(own(self))
+
+    def targets(self, examples: Iterable[Example], like: Any) -> Targets:
+        docs = [self.truths(eg) for eg in examples]
+        ids = [column for doc in docs for column in doc]
+        lengths = [len(doc) for doc in docs]
+        return from_ids(ids, like.shape[1], self.loss_labels(), like, lengths=lengths)
+
+    def truths(self, example: Example) -> Sequence[Any]:
+        """The column of each token's edit tree, or MISSING."""
+        lemmas = example.get_aligned("LEMMA", as_string=True)
+        return [
+            self.tree2label.get(self.trees.add(token.text, lemma), MISSING) if lemma else MISSING
+            for token, lemma in zip(example.predicted, lemmas)
+        ]
