@@ -4,13 +4,22 @@ PYTHON ?= python3
 DATA ?=
 VENV ?= .venv
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test upstream lint clean
 
 quickstart: $(VENV)/quickstart/ready
 	$(VENV)/quickstart/bin/python quickstart.py $(if $(DATA),--data "$(DATA)")
 
 test: $(VENV)/test/ready
 	$(VENV)/test/bin/python -m pytest -n 2 $(ARGS)
+
+# spaCy's own tests, with our losses in the components that they make.
+UPSTREAM = pipeline.test_tagger pipeline.test_morphologizer pipeline.test_senter \
+	pipeline.test_edit_tree_lemmatizer parser serialize
+
+upstream: $(VENV)/test/ready
+	for loss in CrossEntropy DiceCE; do echo "== $$loss"; \
+	UPSTREAM_LOSS=$$loss PYTHONPATH=tests/upstream $(VENV)/test/bin/python -m pytest -q -n 2 \
+	-c /dev/null -p with_our_losses --pyargs $(addprefix spacy.tests.,$(UPSTREAM)); done
 
 lint: $(VENV)/test/ready
 	$(VENV)/test/bin/ruff check .

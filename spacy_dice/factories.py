@@ -53,6 +53,7 @@ def make_dice_tagger(
     default_config={
         "model": DEFAULT_TAGGER_MODEL,
         "loss": DEFAULT_LOSS,
+        "threshold": 0.5,
         "scorer": {"@scorers": "spacy.ner_scorer.v1"},
     },
     default_score_weights={
@@ -63,6 +64,11 @@ def make_dice_tagger(
     },
 )
 def make_dice_ner(
-    nlp: Language, name: str, model: Model, loss: Any, scorer: Optional[Callable]
+    nlp: Language,
+    name: str,
+    model: Model,
+    loss: Any,
+    threshold: float,
+    scorer: Optional[Callable],
 ) -> DiceNER:
-    return DiceNER(nlp.vocab, model, name, loss=loss, scorer=scorer)
+    return DiceNER(nlp.vocab, model, name, loss=loss, threshold=threshold, scorer=scorer)

@@ -86,6 +86,10 @@ class Loss(ThincLoss):
                 return [], 0.0
             lengths = [len(part) for part in guesses]
             like = stack(guesses)
+        if like.ndim != 2:
+            raise mistake(
+                f"{labels.owner}: guesses must have rows and columns, got shape {like.shape}."
+            )
         self.check(labels)
         if self.names is not None and len(self.names) != like.shape[1]:
             raise mistake(

@@ -40,17 +40,20 @@ class DiceNER(PerToken, TrainablePipe):
         name: str = "dice_ner",
         *,
         loss: Loss,
+        threshold: float = 0.5,
         scorer: Optional[Callable] = None,
     ):
         """model: docs to floats ``(tokens, tags)`` for each, ending in a softmax, such as
-        spacy.Tagger.v2. loss: any loss of spacy_dice. Raises a ConfigValidationError if either
-        does not fit.
+        spacy.Tagger.v2. loss: any loss of spacy_dice. threshold: from 0 to 1, how much an
+        entity needs to be predicted; 0.5 takes the model as it is, more is for precision and
+        less for recall. `spacy find-threshold` finds the best value. Raises a
+        ConfigValidationError for values that do not fit.
         """
         self.vocab = vocab
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: Dict[str, Any] = {"labels": []}
+        self.cfg: Dict[str, Any] = {"labels": [], "threshold": threshold}
         self._rehearsal_model = None
         check_is_loss(self, loss)
         if find_head(model, name) != Head("softmax", "logits"):
@@ -58,6 +61,8 @@ class DiceNER(PerToken, TrainablePipe):
                 f"{own(self)}: the model must end in a Softmax layer, one tag a token. Use "
                 "spacy.Tagger.v2."
             )
+        if not 0 <= threshold <= 1:
+            raise mistake(f"{own(self)}: threshold must be from 0 to 1, got {threshold!r}.")
         self.loss = loss
 
     # -- labels -------------------------------------------------------------------------
@@ -107,7 +112,8 @@ class DiceNER(PerToken, TrainablePipe):
         scores = self.model.ops.to_numpy(self.model.ops.xp.concatenate(self.model.predict(docs)))
         if not emits_logits(self.model, self.name):
             scores = numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny))
-        spans = biluo.decode(_constrain(scores, docs), [len(doc) for doc in docs])
+        scores = _shift_outside(_constrain(scores, docs), self.cfg["threshold"])
+        spans = biluo.decode(scores, [len(doc) for doc in docs])
         label_ids = [self.vocab.strings[label] for label in self.labels]
         for doc, start, end, label in zip(*(part.tolist() for part in spans)):
             found[doc].append((start, end, label_ids[label]))
@@ -202,6 +208,17 @@ def _constrain(scores: numpy.ndarray, docs: Sequence[Doc]) -> numpy.ndarray:
     crosses[:-1] = sent_start[1:]
     # 3 begins an entity or blocks a token, 1 is inside an entity.
     return biluo.constrain(scores, is_space, crosses, (iob != 3) & (iob != 1))
+
+
+def _shift_outside(scores: numpy.ndarray, threshold: float) -> numpy.ndarray:
+    """Scores with the log-odds of the threshold added to O's."""
+    if threshold == 0.5:
+        return scores
+    with numpy.errstate(divide="ignore"):
+        log_odds = numpy.log(threshold) - numpy.log1p(-threshold)
+    shifted = scores.copy()
+    shifted[:, 0] += numpy.clip(log_odds, -100, 100)  # 0 and 1: beyond any model's logits
+    return shifted
 
 
 def _preset(doc: Doc) -> Tuple[List[Span], List[Span]]:

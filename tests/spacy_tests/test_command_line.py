@@ -154,6 +154,19 @@ def test_find_function_and_speed(run_spacy, trained_dice_ner, corpus):
     assert status == 0 and "words/s" in output.lower() or "Mean" in output, output
 
 
+def test_find_threshold(run_spacy, trained_dice_ner, corpus):
+    model, _ = trained_dice_ner
+    status, output = run_spacy(
+        *("find-threshold", model, corpus / "dev.spacy", "dice_ner", "threshold", "ents_f"),
+        *("--n_trials", 5),
+    )
+    assert status == 0, output
+    rows = re.findall(r"^([\d.]+) +([\d.]+) *$", output, flags=re.M)
+    found = {float(threshold): float(score) for threshold, score in rows}
+    assert list(found) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert found[0.5] > 0.8 > found[1.0], output
+
+
 def test_package_names_us_as_a_requirement(run_spacy, trained_dice_ner, tmp_path):
     model, _ = trained_dice_ner
     status, output = run_spacy("package", model, tmp_path, "--name", "probe", "--build", "none")

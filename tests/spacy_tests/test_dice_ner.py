@@ -256,6 +256,20 @@ def test_a_model_without_a_softmax_is_refused():
         spacy.blank("en").add_pipe("dice_ner", config={"model": model})
 
 
+def test_the_threshold_trades_recall_for_precision():
+    nlp, _ = make(12)
+    ner = nlp.get_pipe("dice_ner")
+    texts = [words for words, _ in SENTENCES] * 2
+    counts = []
+    for threshold in (0.0, 0.01, 0.5, 0.99, 1.0):
+        ner.cfg["threshold"] = threshold
+        counts.append(sum(len(doc.ents) for doc in nlp.pipe(texts)))
+    assert counts == sorted(counts, reverse=True) and counts[0] > counts[2] > counts[-1] == 0
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="'dice_ner': threshold must be from 0 to 1"):
+            spacy.blank("en").add_pipe("dice_ner", config={"threshold": wrong})
+
+
 def test_random_models_only_predict_valid_entities():
     """Untrained weights give every kind of invalid argmax; what is set is always well-formed."""
     nlp, data = make()

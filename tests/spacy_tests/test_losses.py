@@ -477,6 +477,7 @@ def test_empty_batches():
             "nothing is left",
         ),
         (lambda: Dice(names=["a", "b"])(P, ["a", "b"]), "2 names for 3 columns of guesses"),
+        (lambda: Dice()(P[0], [0]), "guesses must have rows and columns, got shape (3,)"),
         (lambda: Dice()(P, [0]), "2 rows of guesses, but 1 truths"),
         (lambda: Dice()([P], [[0, 1], [2]]), "1 guesses, but 2 truths"),
         (lambda: Dice()(P, numpy.eye(2)), "3 columns of guesses, but 2 of truths"),
