@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+
 from spacy_tests.helpers import paths, scores
 
 SHORT = ("--training.max_steps", "60", "--training.eval_frequency", "20")

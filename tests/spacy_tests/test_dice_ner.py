@@ -7,11 +7,11 @@ import pytest
 import spacy
 from spacy.tokens import Doc, Span
 from spacy.training import Example, biluo_tags_to_spans
-from spacy_tests.helpers import NER_SENTENCES as SENTENCES
-from spacy_tests.helpers import ner_examples as examples
 from thinc.api import fix_random_seed
 
 from spacy_dice.losses import Compound, CrossEntropy, DiceCE, EntityDice
+from spacy_tests.helpers import NER_SENTENCES as SENTENCES
+from spacy_tests.helpers import ner_examples as examples
 
 
 def make(steps=0, sentences=SENTENCES, seed=0, **config):

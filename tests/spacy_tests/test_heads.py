@@ -4,7 +4,6 @@ import numpy
 import pytest
 from numpy.testing import assert_allclose
 from spacy.ml.models.tagger import build_tagger_model
-from spacy_tests.helpers import numeric_gradient
 from thinc.api import (
     Linear,
     Logistic,
@@ -23,6 +22,7 @@ from thinc.api import (
 from spacy_dice.heads import Head, emits_logits, find_head
 from spacy_dice.losses import CrossEntropy, Dice, DiceCE
 from spacy_dice.targets import Labels, from_ids
+from spacy_tests.helpers import numeric_gradient
 
 HEADS = {
     "softmax": (lambda: Softmax(3, 4, init_W=glorot_uniform_init), Head("softmax", "logits")),

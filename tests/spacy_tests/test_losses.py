@@ -7,8 +7,6 @@ import numpy
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from spacy_tests import reference
-from spacy_tests.helpers import numeric_gradient
 
 from spacy_dice.losses import (
     Compound,
@@ -21,6 +19,8 @@ from spacy_dice.losses import (
     Tversky,
     WeightedCrossEntropy,
 )
+from spacy_tests import reference
+from spacy_tests.helpers import numeric_gradient
 
 P = numpy.asarray([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]])
 GOLD = [0, 2]

@@ -5,9 +5,6 @@ import pytest
 import spacy
 from numpy.testing import assert_allclose
 from spacy.tokens import Span
-from spacy_tests.helpers import NER_SENTENCES as SENTENCES
-from spacy_tests.helpers import ner_examples as examples
-from spacy_tests.helpers import numeric_gradient, params
 from thinc.api import fix_random_seed
 
 from spacy_dice import use_loss
@@ -22,6 +19,9 @@ from spacy_dice.losses import (
     Tversky,
     WeightedCrossEntropy,
 )
+from spacy_tests.helpers import NER_SENTENCES as SENTENCES
+from spacy_tests.helpers import ner_examples as examples
+from spacy_tests.helpers import numeric_gradient, params
 
 
 def make(sentences=SENTENCES, seed=0, **config):

