@@ -33,8 +33,9 @@ OWN_FACTORIES = ("dice_ner", "dice_tagger")
 def use_loss(nlp: Language, losses: Dict[str, Loss]) -> Language:
     """Make stock components train with these losses. Changes ``nlp`` in place.
 
-    losses: a loss for each component, by the component's name. Disabled (sourced, frozen)
-    components are found too. What is saved, and what predicts, stays stock. RETURNS ``nlp``.
+    losses: a loss for each component, by the component's name; an object of its own for each,
+    since schedules and running counts live in it. Disabled (sourced, frozen) components are
+    found too. What is saved, and what predicts, stays stock. RETURNS ``nlp``.
     Raises a ConfigValidationError, before anything is changed, for a name that is no
     component, a component that has no such loss, labels or options that do not fit.
     """

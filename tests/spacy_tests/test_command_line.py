@@ -35,12 +35,18 @@ def trained_dice_ner(tmp_path_factory, run_spacy, configs, corpus):
     return train("dice_ner", tmp_path_factory.mktemp("dice_ner"), run_spacy, configs, corpus)
 
 
-def test_stock_ner_trains_and_what_is_saved_is_stock(trained_ner, run_spacy, corpus, tmp_path):
-    model, output = trained_ner
+def check_scores(trained, run_spacy, corpus, tmp_path):
+    """What `spacy train` reports on dev, and `spacy evaluate` on test."""
+    model, output = trained
     assert scores(output)[-1] > 0.8, output
     status, output = run_spacy("evaluate", model, corpus / "test.spacy", "-o", tmp_path / "m.json")
     assert status == 0, output
     assert json.loads((tmp_path / "m.json").read_text())["ents_f"] > 0.75
+    return model
+
+
+def test_stock_ner_trains_and_what_is_saved_is_stock(trained_ner, run_spacy, corpus, tmp_path):
+    model = check_scores(trained_ner, run_spacy, corpus, tmp_path)
     # As if the package were not installed: neither the module nor its metadata is found.
     code = f"""
 import sys, importlib.metadata as metadata
@@ -67,11 +73,7 @@ assert "spacy_dice" not in sys.modules
 
 
 def test_dice_ner_trains(trained_dice_ner, run_spacy, corpus, tmp_path):
-    model, output = trained_dice_ner
-    assert scores(output)[-1] > 0.8, output
-    status, output = run_spacy("evaluate", model, corpus / "test.spacy", "-o", tmp_path / "m.json")
-    assert status == 0, output
-    assert json.loads((tmp_path / "m.json").read_text())["ents_f"] > 0.75
+    check_scores(trained_dice_ner, run_spacy, corpus, tmp_path)
 
 
 def test_tagger_trains(run_spacy, configs, tagged, tmp_path):

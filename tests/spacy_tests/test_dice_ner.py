@@ -218,20 +218,23 @@ def test_rehearsal_keeps_what_was_learnt():
     assert ents(nlp(SENTENCES[0][0])) == EXPECTED and losses["dice_ner"] > 0
 
 
+TOK2VEC = {
+    "@architectures": "spacy.HashEmbedCNN.v2",
+    "pretrained_vectors": None,
+    "width": 96,
+    "depth": 4,
+    "embed_size": 2000,
+    "window_size": 1,
+    "maxout_pieces": 3,
+    "subword_features": True,
+}
+
+
 def test_normalised_outputs_decode_alike():
     model = {
         "@architectures": "spacy.Tagger.v2",
         "normalize": True,
-        "tok2vec": {
-            "@architectures": "spacy.HashEmbedCNN.v2",
-            "pretrained_vectors": None,
-            "width": 96,
-            "depth": 4,
-            "embed_size": 2000,
-            "window_size": 1,
-            "maxout_pieces": 3,
-            "subword_features": True,
-        },
+        "tok2vec": TOK2VEC,
     }
     nlp, _ = make(60, model=model)
     assert ents(nlp(SENTENCES[0][0])) == EXPECTED
@@ -241,16 +244,7 @@ def test_a_model_without_a_softmax_is_refused():
     model = {
         "@architectures": "spacy.SpanFinder.v1",
         "scorer": {"@layers": "spacy.LinearLogistic.v1"},
-        "tok2vec": {
-            "@architectures": "spacy.HashEmbedCNN.v2",
-            "pretrained_vectors": None,
-            "width": 96,
-            "depth": 4,
-            "embed_size": 2000,
-            "window_size": 1,
-            "maxout_pieces": 3,
-            "subword_features": True,
-        },
+        "tok2vec": TOK2VEC,
     }
     with pytest.raises(ValueError, match="Component 'dice_ner': the model"):
         spacy.blank("en").add_pipe("dice_ner", config={"model": model})
