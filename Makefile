@@ -15,7 +15,8 @@ test: $(VENV)/test/ready
 # spaCy's own tests, with our losses in the components that they make. Those that assert the
 # stock loss's values (sums of squared gradients) or its label_smoothing fail, and are listed.
 UPSTREAM = pipeline.test_tagger pipeline.test_morphologizer pipeline.test_senter \
-	pipeline.test_edit_tree_lemmatizer parser serialize
+	pipeline.test_edit_tree_lemmatizer pipeline.test_textcat pipeline.test_spancat \
+	pipeline.test_span_finder parser serialize
 
 upstream: $(VENV)/test/ready
 	for loss in CrossEntropy DiceCE; do echo "== $$loss"; \

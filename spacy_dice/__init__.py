@@ -16,7 +16,7 @@ _HOMES = {
         "Compound",
         "DiceCE",
     ),
-    "switch": ("use_loss", "restore"),
+    "switch": ("use_loss", "restore", "to_stock"),
 }
 __all__ = [name for names in _HOMES.values() for name in names]
 

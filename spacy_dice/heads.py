@@ -18,10 +18,12 @@ WRT = ("logits", "probabilities")
 
 class Head(NamedTuple):
     """activation: "softmax" or "sigmoid", what made the guesses. wrt: "logits" or
-    "probabilities", by what the gradient is wanted."""
+    "probabilities", by what the gradient is wanted. stock: whether it belongs to a stock
+    component, which has a loss of its own: it passes p - y on, whatever is wanted."""
 
     activation: str
     wrt: str
+    stock: bool = False
 
     def gradient(self, p: Any, slope: Any) -> Any:
         """The gradient ``(N, C)`` that the model wants, from a loss's slope (see formulas)."""
@@ -40,6 +42,9 @@ LAST_LAYERS: Dict[str, Head] = {
     "sigmoid_activation": Head("sigmoid", "probabilities"),
     "sigmoid": Head("sigmoid", "probabilities"),
 }
+# What wraps a last layer, and what follows one without changing its values.
+WRAPPERS = ("with_", "resizable(")
+PASS_ON = ("Flattener", "dropout")
 
 
 def find_head(model: Model, component: str) -> Head:
@@ -59,13 +64,15 @@ def emits_logits(model: Model, component: str) -> bool:
 def _last_layer(model: Model, component: str) -> Model:
     layer = model
     while layer.name not in LAST_LAYERS:
-        # A chain ends in its last layer; a with_...() hands its input on to the wrapped one.
-        if layer.layers and (layer.name.startswith("with_") or ">>" in layer.name):
-            layer = layer.layers[-1]
+        # A chain ends in its last layer; a wrapper hands its input on to the one it wraps.
+        inner = [part for part in layer.layers if part.name not in PASS_ON]
+        if inner and (layer.name.startswith(WRAPPERS) or ">>" in layer.name):
+            layer = inner[-1]
         else:
             raise mistake(
                 f"Component '{component}': the model's last layer is '{layer.name}', and "
                 f"these losses need probabilities from one of {sorted(LAST_LAYERS)}. Use an "
-                "architecture that ends in such a layer, e.g. spacy.Tagger.v2."
+                "architecture that ends in such a layer, e.g. spacy.Tagger.v2 (a text classifier "
+                "needs no_output_layer = false)."
             )
     return layer

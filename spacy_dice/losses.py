@@ -19,6 +19,7 @@ is given in Python: ``names`` (label of each column), ``missing_value``, ``neg_p
 
 import inspect
 import math
+from dataclasses import replace
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy
@@ -124,10 +125,7 @@ class Loss(ThincLoss):
         if not p.size:
             gradient, value = xp.zeros_like(p), 0.0
         else:
-            value, slope = self.slope(p, targets, head.activation)
-            gradient = head.gradient(p, slope)
-            if targets.mask is not None:
-                gradient = gradient * targets.mask
+            value, gradient = self.gradient(p, targets, head)
         gradient = gradient.astype(stacked.dtype, copy=False)
         if isinstance(guesses, (list, tuple)):
             ends = numpy.cumsum([len(part) for part in guesses]).tolist()
@@ -135,7 +133,13 @@ class Loss(ThincLoss):
             return [gradient[i:j] for i, j in zip(starts, ends)], float(value)
         return gradient, float(value)
 
-    def slope(self, p: Array, targets: Targets, activation: str) -> Tuple[Any, Array]:
+    def gradient(self, p: Array, targets: Targets, head: Head) -> Tuple[Any, Array]:
+        """Value, and the gradient that the head wants, for p ``(N, C)``, N > 0."""
+        value, slope = self.slope(p, targets, head)
+        gradient = head.gradient(p, slope)
+        return value, gradient if targets.mask is None else gradient * targets.mask
+
+    def slope(self, p: Array, targets: Targets, head: Head) -> Tuple[Any, Array]:
         """Value and slope (see formulas) for p ``(N, C)``, N > 0."""
         raise NotImplementedError
 
@@ -147,9 +151,21 @@ class Loss(ThincLoss):
                 f"the labels here are {', '.join(labels.names)}. Leave names out: a component "
                 "gives its own."
             )
+        if labels.label_smoothing and not self.smooths:
+            raise mistake(
+                f"{labels.owner}: its label_smoothing is for a cross-entropy, and "
+                f"spacy_dice.{type(self).__name__}.v1 has none. Set label_smoothing to 0."
+            )
 
     def step_schedules(self) -> None:
         """Go on to the next step of the schedules in this loss, once an update."""
+
+    def is_stock(self) -> bool:
+        """Whether this loss, alone in a stock component, is the component's own."""
+        return False
+
+    # Whether a term of this loss obeys a component's own label_smoothing.
+    smooths = False
 
     # -- reading parameters -------------------------------------------------------------
 
@@ -186,19 +202,18 @@ class _LogLoss(Loss):
 
     gamma = 0.0
 
-    def slope(self, p: Array, targets: Targets, activation: str) -> Tuple[Any, Array]:
+    def slope(self, p: Array, targets: Targets, head: Head) -> Tuple[Any, Array]:
         y, known = targets.y, targets.known()
-        if activation == "softmax":
+        if head.activation == "softmax":
             positive, negative = y * known, targets.negatives()
         else:
             positive, negative = y * known, (1.0 - y) * known
-        value, slope = formulas.log_loss(
-            p, *self.weigh(positive, negative, targets, activation), self.gamma
-        )
+        positive, negative = self.weigh(positive, negative, targets, head)
+        value, slope = formulas.log_loss(p, positive, negative, self.gamma)
         return value.sum(), slope
 
     def weigh(
-        self, positive: Array, negative: Array, targets: Targets, activation: str
+        self, positive: Array, negative: Array, targets: Targets, head: Head
     ) -> Tuple[Array, Array]:
         return positive, negative
 
@@ -208,14 +223,21 @@ class CrossEntropy(_LogLoss):
 
     label_smoothing: in [0, 1), how much of a one-hot truth is spread evenly over the other
     classes, as in thinc. class_weights: a factor for each label, by name or a list by class
-    id; labels that are not named have 1.
+    id; labels that are not named have 1. as_stock: alone in a stock component, train and
+    report as the component itself does. Where its head wants a gradient by probabilities
+    (textcat_multilabel, spancat, span_finder, a bag-of-words textcat) that is half the squared
+    error, which hardly moves a rare class off 0; and what is reported is the sum (textcat: the
+    mean) of squared gradients. False, and as a term of a Compound, it is cross-entropy everywhere.
     """
+
+    smooths = True
 
     def __init__(
         self,
         *,
         label_smoothing: float = 0.0,
         class_weights: Union[Dict[str, float], List[float], None] = None,
+        as_stock: bool = True,
         **reading: Any,
     ):
         super().__init__(**reading)
@@ -223,26 +245,51 @@ class CrossEntropy(_LogLoss):
         if self.label_smoothing >= 1:
             raise self._mistake(f"label_smoothing must be below 1, got {label_smoothing!r}.")
         self.class_weights = self._per_label("class_weights", class_weights)
+        self.as_stock = self._flag("as_stock", as_stock)
 
-    def slope(self, p: Array, targets: Targets, activation: str) -> Tuple[Any, Array]:
-        if self.label_smoothing and p.shape[1] > 1:
-            e = self.label_smoothing
-            y = targets.y
-            smooth = y * (1 - e) + (y.sum(axis=1, keepdims=True) - y) * e / (p.shape[1] - 1)
-            targets = Targets(smooth, targets.labels, targets.mask, targets.lengths)
-        return super().slope(p, targets, activation)
+    def gradient(self, p: Array, targets: Targets, head: Head) -> Tuple[Any, Array]:
+        if not (head.stock and self.as_stock):
+            return super().gradient(p, targets, head)
+        y, factors = self._smooth(targets).y, targets.known()
+        if self.class_weights is not None:
+            by_label = _row_of(self.class_weights, targets.labels, "class_weights", p, 1.0)
+            if head.activation == "softmax":
+                of_row = (targets.y * by_label).sum(axis=1, keepdims=True)
+                by_label = get_array_module(p).where(of_row > 0, of_row, by_label)
+            factors = factors * by_label
+        gradient = (p - y) * factors
+        return (gradient**2).sum(), gradient
+
+    def slope(self, p: Array, targets: Targets, head: Head) -> Tuple[Any, Array]:
+        return super().slope(p, self._smooth(targets), head)
+
+    def is_stock(self) -> bool:
+        return self.as_stock and self.class_weights is None and not self.label_smoothing
+
+    def _smooth(self, targets: Targets) -> Targets:
+        e = self.label_smoothing or targets.labels.label_smoothing
+        n_classes = targets.y.shape[1]
+        if not e or n_classes == 1:
+            return targets
+        y = targets.y
+        y = y * (1 - e) + (y.sum(axis=1, keepdims=True) - y) * e / (n_classes - 1)
+        return replace(targets, y=y)
+
+    def check(self, labels: Labels) -> None:
+        super().check(labels)
+        _check_per_label(self.class_weights, labels, "class_weights")
+        if self.label_smoothing and labels.label_smoothing:
+            raise mistake(
+                f"{labels.owner}: label_smoothing is set both there and in its loss. Set one to 0."
+            )
 
     def weigh(
-        self, positive: Array, negative: Array, targets: Targets, activation: str
+        self, positive: Array, negative: Array, targets: Targets, head: Head
     ) -> Tuple[Array, Array]:
         if self.class_weights is None:
             return positive, negative
         factors = _row_of(self.class_weights, targets.labels, "class_weights", positive, 1.0)
         return positive * factors, negative * factors
-
-    def check(self, labels: Labels) -> None:
-        super().check(labels)
-        _check_per_label(self.class_weights, labels, "class_weights")
 
     def _per_label(self, name: str, values: Any) -> Any:
         if values is None:
@@ -270,13 +317,13 @@ class WeightedCrossEntropy(CrossEntropy):
         counts: Union[Dict[str, int], List[int], None] = None,
         **reading: Any,
     ):
-        super().__init__(**reading)
+        super().__init__(as_stock=False, **reading)
         self.K = self._number("K", K, low=1.0)
         self.counts = self._per_label("counts", counts)
         self._seen: Optional[numpy.ndarray] = None
 
     def weigh(
-        self, positive: Array, negative: Array, targets: Targets, activation: str
+        self, positive: Array, negative: Array, targets: Targets, head: Head
     ) -> Tuple[Array, Array]:
         xp = get_array_module(positive)
         if self.counts is not None:
@@ -292,7 +339,7 @@ class WeightedCrossEntropy(CrossEntropy):
             seen = xp.asarray(self._seen.astype(positive.dtype))
             counts, total = seen[:-1], seen[-1]
         positive = positive * formulas.log_inverse_frequency(counts, total, self.K)
-        if activation == "sigmoid":
+        if head.activation == "sigmoid":
             rest = xp.maximum(total - counts, 0.0)
             negative = negative * formulas.log_inverse_frequency(rest, total, self.K)
         return positive, negative
@@ -340,7 +387,7 @@ class _Overlap(Loss):
     def counts(self, p: Array, y: Array) -> formulas.Counts:
         raise NotImplementedError
 
-    def slope(self, p: Array, targets: Targets, activation: str) -> Tuple[Any, Array]:
+    def slope(self, p: Array, targets: Targets, head: Head) -> Tuple[Any, Array]:
         counts = self.counts(p, targets.y)
         known = targets.known()
         if self.level == "example":
@@ -498,7 +545,7 @@ class EntityDice(Loss):
                 "L-X, U-X), as dice_ner has. Use another loss here, e.g. spacy_dice.DiceCE.v1."
             )
 
-    def slope(self, p: Array, targets: Targets, activation: str) -> Tuple[Any, Array]:
+    def slope(self, p: Array, targets: Targets, head: Head) -> Tuple[Any, Array]:
         xp = get_array_module(p)
         assert targets.labels.names is not None
         scheme = biluo.Scheme(targets.labels.names)
@@ -551,15 +598,16 @@ class Compound(Loss):
                 f"got {', '.join(map(str, given))}."
             )
         self.losses = terms
+        self.smooths = any(loss.smooths for loss in terms.values())
         self.weights = {name: _Weight(self, name, given.get(name, 1.0)) for name in terms}
 
-    def slope(self, p: Array, targets: Targets, activation: str) -> Tuple[Any, Array]:
+    def slope(self, p: Array, targets: Targets, head: Head) -> Tuple[Any, Array]:
         value: Any = 0.0
         slope = get_array_module(p).zeros_like(p)
         for name, loss in self.losses.items():
             weight = self.weights[name].current
             if weight:
-                term, term_slope = loss.slope(p, targets, activation)
+                term, term_slope = loss.slope(p, targets, head)
                 value = value + weight * term
                 slope += weight * term_slope
         return value, slope
@@ -567,7 +615,7 @@ class Compound(Loss):
     def check(self, labels: Labels) -> None:
         super().check(labels)
         for loss in self.losses.values():
-            loss.check(labels)
+            loss.check(labels if loss.smooths else labels._replace(label_smoothing=0.0))
 
     def step_schedules(self) -> None:
         for weight in self.weights.values():
@@ -604,7 +652,9 @@ class DiceCE(Compound):
             background=background,
         )
         super().__init__(
-            {"cross_entropy": CrossEntropy(), "dice": dice}, {"dice": weight}, **reading
+            {"cross_entropy": CrossEntropy(), "dice": dice},
+            {"dice": weight},
+            **reading,
         )
 
 

@@ -1,9 +1,13 @@
-"""Switching the loss of stock components on and off again."""
+"""Switching the loss of stock components on and off again, and our components to stock."""
 
+import copy
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from spacy.language import Language
+from thinc.api import Config
 
+from .components.per_doc import DiceMultiLabelTextCategorizer, DiceTextCategorizer
+from .components.per_span import DiceSpanCategorizer, DiceSpanFinder
 from .components.per_token import (
     DiceEditTreeLemmatizer,
     DiceMorphologizer,
@@ -24,10 +28,21 @@ ADOPTERS: Dict[type, Any] = {
         DiceEditTreeLemmatizer,
         DiceEntityRecognizer,
         DiceDependencyParser,
+        DiceTextCategorizer,
+        DiceMultiLabelTextCategorizer,
+        DiceSpanCategorizer,
+        DiceSpanFinder,
     )
+}
+# Why other trainable components cannot train with these losses, by factory.
+REFUSED = {
+    "entity_linker": "it learns vectors by their cosine distance to an entity's vector, and gives "
+    "no probabilities that a loss could read",
 }
 # Components of ours that take their loss from their own block.
 OWN_FACTORIES = ("dice_ner", "dice_tagger")
+# The stock factory that predicts just as one of ours.
+STOCK_TWINS = {"dice_tagger": "tagger"}
 
 
 def use_loss(nlp: Language, losses: Dict[str, Loss]) -> Language:
@@ -57,6 +72,38 @@ def restore(nlp: Language) -> Language:
     return nlp
 
 
+def to_stock(nlp: Language) -> Language:
+    """A pipeline that shares everything with ``nlp`` and is stock where it can be.
+
+    Each dice_tagger is a tagger there, of the same name and with the same model; dice_ner has
+    no stock twin and stays. RETURNS the new pipeline; ``nlp`` is not changed and can go on
+    training. What `use_loss` changed need not be converted: it is stock in what is saved.
+    """
+    stock = copy.copy(nlp)
+    stock._config = nlp.config.copy()
+    stock._meta = copy.deepcopy(nlp._meta)
+    stock._disabled = set(nlp._disabled)
+    stock._pipe_meta, stock._pipe_configs = dict(nlp._pipe_meta), dict(nlp._pipe_configs)
+    stock._components = []
+    for name, pipe in nlp._components:
+        twin = STOCK_TWINS.get(nlp.get_pipe_meta(name).factory)
+        if twin is not None:
+            meta = nlp.get_factory_meta(twin)
+            config = nlp.get_pipe_config(name)
+            default = meta.default_config or {}
+            kept = {key: config.get(key, value) for key, value in default.items()}
+            stock._pipe_meta[name] = meta
+            stock._pipe_configs[name] = Config({**kept, "factory": twin})
+            pipe = pipe.twin()  # type: ignore[attr-defined]
+        stock._components.append((name, pipe))
+    return stock
+
+
+def to_stock_callback() -> Callable[[Language], Language]:
+    """`spacy_dice.to_stock.v1`, for [training.before_to_disk]: what is saved is stock."""
+    return to_stock
+
+
 def use_loss_callback(losses: Dict[str, Any]) -> Callable[[Language], Language]:
     """`spacy_dice.use_loss.v1`, for [initialize.after_init]: one block of a loss a component."""
 
@@ -83,9 +130,10 @@ def _plan(nlp: Language, name: str, loss: Any) -> Tuple[Any, Any]:
     adopter = _adopter_of(nlp, name)
     if adopter is None:
         able = ", ".join(sorted(stock.__name__ for stock in ADOPTERS))
+        reason = f": {REFUSED[factory]}" if factory in REFUSED else ""
         raise mistake(
             f"use_loss: component '{name}' ({factory}, {type(pipe).__name__}) has no loss that can "
-            f"be replaced. These have: {able}."
+            f"be replaced{reason}. These have: {able}."
         )
     adopter.check(pipe, loss)
     return pipe, adopter

@@ -18,13 +18,14 @@ class Labels(NamedTuple):
     owner: how to call it in messages. names: the label of each column. background: names
     that stand for "none of them" (NER's O), left out of set-level counts unless the user
     says otherwise. sequence: whether the rows are the tokens of documents in their order,
-    which entity-level losses need.
+    which entity-level losses need. label_smoothing: the component's own, for cross-entropies.
     """
 
     owner: str
     names: Optional[Tuple[str, ...]] = None
     background: Tuple[str, ...] = ()
     sequence: bool = True
+    label_smoothing: float = 0.0
 
     def columns(self, wanted: Sequence[Union[str, int]], option: str) -> List[int]:
         """The columns of labels given by name or by id.
@@ -63,7 +64,7 @@ class Targets:
     mask: None if all is known, else floats ``(N, C)``, 1 known and 0 missing. A row whose
     only known cells are 0 says "not this class". lengths: rows of each document.
     counted: None, or floats ``(N,)``, 0 for rows that set-level counts leave out because
-    their class is ambiguous.
+    their class is ambiguous. weights: None, or floats ``(N,)``, how much each row counts.
     """
 
     y: Array
@@ -71,16 +72,18 @@ class Targets:
     mask: Optional[Array] = None
     lengths: Optional[Sequence[int]] = None
     counted: Optional[Array] = None
+    weights: Optional[Array] = None
 
     def known(self) -> Array:
-        """``(N, C)``: 1 where the truth is known."""
-        return get_array_module(self.y).ones_like(self.y) if self.mask is None else self.mask
+        """``(N, C)``: the weight of each cell, 0 where the truth is missing."""
+        known = get_array_module(self.y).ones_like(self.y) if self.mask is None else self.mask
+        return known if self.weights is None else known * self.weights[:, None]
 
     def n_rows(self) -> float:
-        """How many rows have any known cell."""
-        if self.mask is None:
+        """How many rows have any known cell, by weight."""
+        if self.mask is None and self.weights is None:
             return float(self.y.shape[0])
-        return float(self.mask.any(axis=1).sum())
+        return float(self.known().max(axis=1).sum())
 
     def negatives(self) -> Array:
         """``(N, C)``: 1 for the known cells of rows that only say what they are not."""
@@ -89,7 +92,7 @@ class Targets:
             return xp.zeros_like(self.y)
         row = (self.y * self.mask).sum(axis=1) == 0
         row &= ~self.mask.all(axis=1)
-        return self.mask * row[:, None]
+        return self.known() * row[:, None]
 
 
 def from_ids(

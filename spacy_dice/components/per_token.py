@@ -9,11 +9,9 @@ from spacy.pipeline.senter import SentenceRecognizer
 from spacy.pipeline.tagger import Tagger
 from spacy.training import Example, validate_examples
 
-from ..errors import mistake
-from ..heads import find_head
 from ..losses import Loss
 from ..targets import MISSING, Labels, Targets, from_ids, from_labels
-from .trainable import WithLoss, check_is_loss, own
+from .trainable import Switched, WithLoss, check_is_loss, own
 
 
 class PerToken(WithLoss):
@@ -32,39 +30,12 @@ class PerToken(WithLoss):
     def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
         """Value and gradient of the loss. scores: floats ``(tokens, classes)`` for each doc."""
         validate_examples(examples, f"{type(self).__name__}.get_loss")
-        head = find_head(self.model, self.name)  # type: ignore[attr-defined]
-        gradient, value = self.loss.compute(scores, self.targets(examples, scores[0]), head)
+        targets = self.targets(examples, scores[0])
+        gradient, value = self.loss.compute(scores, targets, self.head())
         return value, gradient
 
-    def check_trainable(self) -> None:
-        find_head(self.model, self.name)  # type: ignore[attr-defined]
-        if self.cfg.get("label_smoothing"):  # type: ignore[attr-defined]
-            raise mistake(
-                f"{own(self)}: label_smoothing belongs to its stock loss. Set it to 0 there, and "
-                "give label_smoothing to spacy_dice.CrossEntropy.v1 instead."
-            )
 
-
-class Switched(PerToken):
-    """A stock component that `use_loss` gave a loss. The object stays; its class changes."""
-
-    stock: Any
-
-    @classmethod
-    def adopt(cls, pipe: Any, loss: Loss) -> Any:
-        """Turn a stock component, in place, into one that trains with ``loss``."""
-        pipe.__class__ = cls
-        pipe.loss = loss
-        return pipe
-
-    def release(self) -> Any:
-        """Turn it back, in place."""
-        del self.loss
-        self.__class__ = self.stock
-        return self
-
-
-class DiceTagger(Switched, Tagger):
+class DiceTagger(Switched, PerToken, Tagger):
     """spaCy's Tagger. A missing tag ("" or misaligned) is masked, and neg_prefix + tag says
     "not this tag"."""
 
@@ -80,21 +51,28 @@ class DiceTagger(Switched, Tagger):
         super().initialize(get_examples, **kwargs)
         self.check(self, self.loss)
 
+    def twin(self) -> Tagger:
+        """A stock tagger that shares everything with this one."""
+        twin = Tagger(self.vocab, self.model, self.name, scorer=self.scorer)
+        twin.cfg = self.cfg
+        return twin
+
     def loss_labels(self) -> Labels:
-        return Labels(own(self), self.labels)
+        return Labels(own(self), self.labels, label_smoothing=self.cfg.get("label_smoothing", 0.0))
 
     def truths(self, example: Example) -> Sequence[Any]:
         return [tag or None for tag in example.get_aligned("TAG", as_string=True)]
 
 
-class DiceMorphologizer(Switched, Morphologizer):
+class DiceMorphologizer(Switched, PerToken, Morphologizer):
     """spaCy's Morphologizer. A missing feature or part of speech is masked, and so is a
     combination that it has no label for, as in the stock component."""
 
     stock = Morphologizer
 
     def loss_labels(self) -> Labels:
-        return Labels(own(self), tuple(self.labels))
+        smoothing = self.cfg.get("label_smoothing", 0.0)
+        return Labels(own(self), tuple(self.labels), label_smoothing=smoothing)
 
     def truths(self, example: Example) -> Sequence[Any]:
         known = set(self.labels)
@@ -112,7 +90,7 @@ class DiceMorphologizer(Switched, Morphologizer):
         return label if label in known else None
 
 
-class DiceSentenceRecognizer(Switched, SentenceRecognizer):
+class DiceSentenceRecognizer(Switched, PerToken, SentenceRecognizer):
     """spaCy's SentenceRecognizer. Its label I, "no sentence starts here", is the background."""
 
     stock = SentenceRecognizer
@@ -126,7 +104,7 @@ class DiceSentenceRecognizer(Switched, SentenceRecognizer):
         return [None if x is None else "S" if x == 1 else "I" for x in starts]
 
 
-class DiceEditTreeLemmatizer(Switched, EditTreeLemmatizer):
+class DiceEditTreeLemmatizer(Switched, PerToken, EditTreeLemmatizer):
     """spaCy's EditTreeLemmatizer. A missing lemma is masked, and so is one whose edit tree is
     none of its labels; the stock component takes that for its first label."""
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..errors import mistake
+from ..heads import Head, find_head
 from ..losses import Loss
 from ..targets import Labels
 
@@ -21,8 +22,13 @@ class WithLoss:
         """The component's classes, as the loss sees them."""
         raise NotImplementedError
 
+    def head(self) -> Head:
+        """What the component's model gives and wants back."""
+        return find_head(self.model, self.name)  # type: ignore[attr-defined]
+
     def check_trainable(self) -> None:
         """Raise a ConfigValidationError if no loss can train the component as it is set up."""
+        find_head(self.model, self.name)  # type: ignore[attr-defined]
 
     @classmethod
     def check(cls, pipe: Any, loss: Any) -> None:
@@ -38,6 +44,28 @@ class WithLoss:
         """
         super().finish_update(sgd)  # type: ignore[misc]
         self.loss.step_schedules()
+
+
+class Switched(WithLoss):
+    """A stock component that `use_loss` gave a loss. The object stays; its class changes."""
+
+    stock: Any
+
+    @classmethod
+    def adopt(cls, pipe: Any, loss: Loss) -> Any:
+        """Turn a stock component, in place, into one that trains with ``loss``."""
+        pipe.__class__ = cls
+        pipe.loss = loss
+        return pipe
+
+    def release(self) -> Any:
+        """Turn it back, in place."""
+        del self.loss
+        self.__class__ = self.stock
+        return self
+
+    def head(self) -> Head:
+        return super().head()._replace(stock=True)
 
 
 def check_is_loss(component: Any, loss: Any) -> None:

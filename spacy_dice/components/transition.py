@@ -13,7 +13,7 @@ from ..targets import Labels, Targets
 from .trainable import WithLoss, own
 
 # The parser's model gives raw scores, on the host, and wants the gradient by them.
-HEAD = Head("softmax", "logits")
+HEAD = Head("softmax", "logits", stock=True)
 
 
 class Transition(WithLoss):
@@ -57,6 +57,8 @@ class Transition(WithLoss):
         The value is added to ``losses``.
         """
         scores = numpy.asarray(scores)
+        if self.loss.is_stock():
+            return super().get_batch_loss(states, golds, scores, losses)  # type: ignore[misc]
         # With equal scores the stock gradient is below 0 at just the gold actions.
         zeros = numpy.zeros_like(scores)
         stock = super().get_batch_loss(states, golds, zeros, None)  # type: ignore[misc]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+from thinc.api import Config
 
 from spacy_tests.helpers import paths, scores
 
@@ -35,20 +36,9 @@ def trained_dice_ner(tmp_path_factory, run_spacy, configs, corpus):
     return train("dice_ner", tmp_path_factory.mktemp("dice_ner"), run_spacy, configs, corpus)
 
 
-def check_scores(trained, run_spacy, corpus, tmp_path):
-    """What `spacy train` reports on dev, and `spacy evaluate` on test."""
-    model, output = trained
-    assert scores(output)[-1] > 0.8, output
-    status, output = run_spacy("evaluate", model, corpus / "test.spacy", "-o", tmp_path / "m.json")
-    assert status == 0, output
-    assert json.loads((tmp_path / "m.json").read_text())["ents_f"] > 0.75
-    return model
-
-
-def test_stock_ner_trains_and_what_is_saved_is_stock(trained_ner, run_spacy, corpus, tmp_path):
-    model = check_scores(trained_ner, run_spacy, corpus, tmp_path)
-    # As if the package were not installed: neither the module nor its metadata is found.
-    code = f"""
+def without_us(code, cwd):
+    """Run code as if the package were not installed: neither it nor its metadata is found."""
+    hidden = """
 import sys, importlib.metadata as metadata
 class Hide:
     def find_spec(self, name, path=None, target=None):
@@ -61,15 +51,59 @@ metadata.distributions = lambda **kwargs: (
 )
 import spacy
 assert not spacy.blank("en").has_factory("dice_ner")
+"""
+    code = f'{hidden}{code}\nassert "spacy_dice" not in sys.modules'
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check_scores(trained, run_spacy, corpus, tmp_path):
+    """What `spacy train` reports on dev, and `spacy evaluate` on test."""
+    model, output = trained
+    assert scores(output)[-1] > 0.8, output
+    status, output = run_spacy("evaluate", model, corpus / "test.spacy", "-o", tmp_path / "m.json")
+    assert status == 0, output
+    assert json.loads((tmp_path / "m.json").read_text())["ents_f"] > 0.75
+    return model
+
+
+def test_stock_ner_trains_and_what_is_saved_is_stock(trained_ner, run_spacy, corpus, tmp_path):
+    model = check_scores(trained_ner, run_spacy, corpus, tmp_path)
+    code = f"""
 nlp = spacy.load({str(model)!r})
 print(type(nlp.get_pipe("ner")).__module__, len(nlp("the flight from Barento was full").ents))
-assert "spacy_dice" not in sys.modules
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    assert without_us(code, tmp_path).split()[0] == "spacy.pipeline.ner"
+
+
+def test_dice_tagger_is_saved_as_stock_and_goes_on_training(run_spacy, configs, tagged, tmp_path):
+    config = Config().from_disk(configs / "tagger.cfg", interpolate=False)
+    tagger = config["components"].pop("tagger")
+    config["components"]["my_tagger"] = {
+        **{"factory": "dice_tagger", "model": tagger["model"]},
+        "loss": config["initialize"]["after_init"]["losses"]["tagger"],
+    }
+    config["nlp"]["pipeline"] = ["tok2vec", "my_tagger"]
+    config["initialize"]["after_init"] = None
+    config["training"]["before_to_disk"] = {"@callbacks": "spacy_dice.to_stock.v1"}
+    config.to_disk(tmp_path / "config.cfg", interpolate=False)
+    status, output = run_spacy(
+        *("train", tmp_path / "config.cfg", "-o", tmp_path / "out", *paths(tagged)),
+        *("--training.max_steps", 200, "--training.eval_frequency", 100),
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] == "spacy.pipeline.ner"
+    assert status == 0, output
+    assert len(scores(output)) == 3 and scores(output)[-1] > 0.9, output
+    code = f"""
+nlp = spacy.load({str(tmp_path / "out/model-last")!r})
+tagger = nlp.get_pipe("my_tagger")
+print(nlp.pipe_factories["my_tagger"], type(tagger).__module__, nlp("Ann saw it .")[3].tag_)
+"""
+    assert without_us(code, tmp_path).split() == ["tagger", "spacy.pipeline.tagger", "PUNCT"]
+    status, output = run_spacy("package", tmp_path / "out/model-last", tmp_path, "--force")
+    assert status == 0, output
+    (meta,) = tmp_path.glob("en_pipeline-*/meta.json")
+    assert "flair" not in meta.read_text()
 
 
 def test_dice_ner_trains(trained_dice_ner, run_spacy, corpus, tmp_path):

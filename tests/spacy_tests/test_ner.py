@@ -50,7 +50,7 @@ def real_steps(ner, data, n_steps=5):
 
 
 LOSSES = [
-    CrossEntropy(),
+    CrossEntropy(as_stock=False),
     Focal(),
     Dice(),
     SelfAdjustingDice(alpha=0.5),

@@ -6,7 +6,7 @@ import numpy
 import pytest
 import spacy
 from numpy.testing import assert_allclose
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 from thinc.api import fix_random_seed
 
@@ -14,7 +14,10 @@ import spacy_dice
 from spacy_dice.losses import CrossEntropy, DiceCE, WeightedCrossEntropy
 from spacy_tests.helpers import params
 
-NAMES = ("tagger", "morphologizer", "senter", "trainable_lemmatizer", "ner", "parser")
+PER_TOKEN = ("tagger", "morphologizer", "senter", "trainable_lemmatizer", "ner", "parser")
+PER_DOC = ("textcat", "textcat_multilabel")
+PER_SPAN = ("spancat", "spancat_singlelabel", "span_finder")
+NAMES = PER_TOKEN + PER_DOC + PER_SPAN
 WORDS = "Ann saw two dogs . They barked in Rome .".split()
 ANNOTATION = {
     "tags": "NNP VBD CD NNS . PRP VBD IN NNP .".split(),
@@ -27,26 +30,42 @@ ANNOTATION = {
     "sent_starts": [True] + [False] * 4 + [True] + [False] * 4,
     "ents": ["B-PER"] + ["O"] * 7 + ["B-LOC", "O"],
 }
+CATS = ({"ANIMALS": 1.0, "WORK": 0.0}, {"ANIMALS": 0.0, "WORK": 1.0})
+SPANS = [(0, 1, "PER"), (2, 4, "ANIMAL"), (8, 9, "LOC")]
 
 
-def examples(nlp, **changes):
+def examples(nlp, cats=CATS, spans=SPANS, **changes):
     annotation = {**ANNOTATION, **changes}
     if "heads" in annotation and annotation["heads"]:
         annotation.pop("sent_starts", None)  # spaCy derives them from the heads
     annotation = {key: value for key, value in annotation.items() if value}
-    return [Example(Doc(nlp.vocab, words=WORDS), Doc(nlp.vocab, words=WORDS, **annotation))]
+    made = [Example(Doc(nlp.vocab, words=WORDS), Doc(nlp.vocab, words=WORDS, **annotation))]
+    gold = made[0].reference
+    gold.spans["sc"] = [Span(gold, *span) for span in spans]
+    if "textcat" in nlp.component_names[-1]:
+        work = "She wrote code .".split()
+        made.append(Example(Doc(nlp.vocab, words=work), Doc(nlp.vocab, words=work)))
+        for eg, values in zip(made, cats):
+            eg.reference.cats = values
+    return made
 
 
-def make(name, loss=None, seed=1):
+def make(name, loss=None, seed=1, **config):
     fix_random_seed(seed)
     nlp = spacy.blank("en")
-    config = {"min_action_freq": 1} if name == "parser" else {}
-    config = {"min_tree_freq": 1} if name == "trainable_lemmatizer" else config
+    config = {**CONFIGS.get(name, {}), **config}
     nlp.add_pipe(name, config=config)
     nlp.initialize(lambda: examples(nlp))
     if loss is not None:
         spacy_dice.use_loss(nlp, {name: loss})
     return nlp
+
+
+CONFIGS = {
+    "parser": {"min_action_freq": 1},
+    "trainable_lemmatizer": {"min_tree_freq": 1},
+    "span_finder": {"max_length": 3, "min_length": 1, "spans_key": "sc"},
+}
 
 
 def train(nlp, steps, **changes):
@@ -58,25 +77,40 @@ def train(nlp, steps, **changes):
 
 def annotated(nlp, name):
     """What the component set, and what is right."""
-    doc = nlp(Doc(nlp.vocab, words=WORDS))
-    gold = examples(nlp)[0].y
+    gold = [eg.reference for eg in examples(nlp)]
+    docs = [nlp(Doc(nlp.vocab, words=[t.text for t in doc])) for doc in gold]
     read = {
-        "tagger": lambda t: t.tag_,
-        "morphologizer": lambda t: (t.pos_, str(t.morph)),
-        "senter": lambda t: t.is_sent_start,
-        "trainable_lemmatizer": lambda t: t.lemma_,
-        "ner": lambda t: (t.ent_iob_, t.ent_type_),
-        "parser": lambda t: (t.head.i, t.dep_),
+        "tagger": lambda d: [t.tag_ for t in d],
+        "morphologizer": lambda d: [(t.pos_, str(t.morph)) for t in d],
+        "senter": lambda d: [t.is_sent_start for t in d],
+        "trainable_lemmatizer": lambda d: [t.lemma_ for t in d],
+        "ner": lambda d: [(t.ent_iob_, t.ent_type_) for t in d],
+        "parser": lambda d: [(t.head.i, t.dep_) for t in d],
+        "textcat": lambda d: {label: score > 0.5 for label, score in d.cats.items()},
+        "textcat_multilabel": lambda d: {label: score > 0.5 for label, score in d.cats.items()},
+        "spancat": lambda d: {(s.start, s.end, s.label_) for s in d.spans["sc"]},
+        "spancat_singlelabel": lambda d: {(s.start, s.end, s.label_) for s in d.spans["sc"]},
+        # Its spans are from any start to any end.
+        "span_finder": lambda d: (
+            {s.start for s in d.spans["sc"]},
+            {s.end for s in d.spans["sc"]},
+        ),
     }[name]
-    return [read(t) for t in doc], [read(t) for t in gold]
+    return [read(doc) for doc in docs], [read(doc) for doc in gold]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_cross_entropy_trains_to_the_stock_weights(name):
-    stock, ours = make(name), make(name, CrossEntropy())
+@pytest.mark.parametrize(
+    "name, options",
+    [(name, {}) for name in NAMES]
+    + [(name, {"as_stock": False}) for name in (*PER_TOKEN, "textcat", "spancat_singlelabel")],
+)
+def test_cross_entropy_trains_to_the_stock_weights(name, options):
+    """As stock; and, where stock's gradient is that of a cross-entropy, as ours."""
+    stock, ours = make(name), make(name, CrossEntropy(**options))
     assert type(ours.get_pipe(name)) is not type(stock.get_pipe(name))
-    for nlp in (stock, ours):
-        train(nlp, 15)
+    losses = [train(nlp, 15)[name] for nlp in (stock, ours)]
+    if not options:
+        assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     for expected, param in zip(params(stock.get_pipe(name)), params(ours.get_pipe(name))):
         assert_allclose(param, expected, atol=1e-5)
 
@@ -85,22 +119,23 @@ def test_cross_entropy_trains_to_the_stock_weights(name):
 @pytest.mark.parametrize("loss", [DiceCE, WeightedCrossEntropy])
 def test_trains_is_saved_as_stock_and_restored(name, loss, tmp_path):
     nlp = make(name, loss())
-    train(nlp, 60)
+    train(nlp, 100 if name in PER_SPAN else 60)
     found, gold = annotated(nlp, name)
     assert found == gold
     nlp.to_disk(tmp_path)
     loaded = spacy.load(tmp_path)
     assert type(loaded.get_pipe(name)).__module__.startswith("spacy.pipeline")
     assert annotated(loaded, name)[0] == gold
-    copy = pickle.loads(pickle.dumps(nlp))
-    assert type(copy.get_pipe(name).loss) is loss and annotated(copy, name)[0] == gold
+    if name != "span_finder":  # whose stock model does not pickle either
+        copy = pickle.loads(pickle.dumps(nlp))
+        assert type(copy.get_pipe(name).loss) is loss and annotated(copy, name)[0] == gold
     spacy_dice.restore(nlp)
     assert type(nlp.get_pipe(name)).__module__.startswith("spacy.pipeline")
     train(nlp, 2)
     assert annotated(nlp, name)[0] == gold
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "senter"])
+@pytest.mark.parametrize("name", [name for name in PER_TOKEN if name != "senter"])
 def test_nothing_annotated_teaches_nothing(name):
     """But for senter: to spaCy, a token without a mark starts no sentence."""
     nlp = make(name, DiceCE())

@@ -66,7 +66,7 @@ def test_trains(loss):
 
 
 def test_the_reported_loss_is_the_loss_itself():
-    nlp, data = make(loss=CrossEntropy())
+    nlp, data = make(loss=CrossEntropy(as_stock=False))
     n_tokens, n_tags = 8, 3
     value = nlp.get_pipe("tagger").update(data, losses={})["tagger"]
     assert value == pytest.approx(n_tokens * numpy.log(n_tags), rel=1e-5)
@@ -108,10 +108,21 @@ def test_losses_that_do_not_fit_are_refused():
     assert type(nlp.get_pipe("tagger")).__module__ == "spacy.pipeline.tagger"
 
 
-def test_stock_label_smoothing_is_refused():
+def test_label_smoothing_of_the_component_is_that_of_its_cross_entropy():
+    trained = []
+    for loss in (None, CrossEntropy()):
+        nlp, data = make(loss=loss, label_smoothing=0.1)
+        for _ in range(10):
+            nlp.update(data)
+        trained.append(params(nlp.get_pipe("tagger")))
+    for stock, ours in zip(*trained):
+        assert_allclose(ours, stock, atol=1e-5)
     nlp, _ = make(label_smoothing=0.1)
-    with pytest.raises(ValueError, match="label_smoothing belongs to its stock loss"):
-        use_loss(nlp, {"tagger": DiceCE()})
+    use_loss(nlp, {"tagger": DiceCE()})
+    with pytest.raises(ValueError, match="Component 'tagger': its label_smoothing is for a cross"):
+        use_loss(nlp, {"tagger": Dice()})
+    with pytest.raises(ValueError, match="label_smoothing is set both there and in its loss"):
+        use_loss(nlp, {"tagger": CrossEntropy(label_smoothing=0.2)})
 
 
 def test_dice_tagger_checks_its_loss_before_training():

@@ -112,6 +112,11 @@ def test_pickle_and_processes():
             {"sentencizer": DiceCE()},
             "component 'sentencizer' (sentencizer, Sentencizer) has no loss",
         ),
+        (
+            {"entity_linker": DiceCE()},
+            "component 'entity_linker' (entity_linker, EntityLinker) has no loss that can be "
+            "replaced: it learns vectors by their cosine distance",
+        ),
         ({"dice_ner": DiceCE()}, "takes its loss from [components.dice_ner.loss]"),
         ({"ner": "spacy_dice.DiceCE.v1"}, "Component 'ner': the loss must be one of spacy_dice's"),
         ({"ner": Adam()}, "Component 'ner': the loss must be one of spacy_dice's"),
@@ -129,7 +134,8 @@ def test_pickle_and_processes():
 )
 def test_mistakes_change_nothing(losses, message):
     nlp = make(("tagger", "ner"))
-    nlp.add_pipe("tok2vec"), nlp.add_pipe("sentencizer"), nlp.add_pipe("dice_ner")
+    for name in ("tok2vec", "sentencizer", "entity_linker", "dice_ner"):
+        nlp.add_pipe(name)
     if isinstance(losses, dict) and losses:
         losses = {"tagger": DiceCE(), **losses}
     with pytest.raises(ValueError) as error:
@@ -236,3 +242,28 @@ def test_schedules_step_once_an_update_whatever_is_accumulated():
     assert len(list(steps)) == 5
     assert nlp.get_pipe("ner").loss.weights["dice"].current == 5
     assert nlp.get_pipe("tagger").loss.weights["dice"].current == 0  # frozen
+
+
+def test_to_stock_shares_the_models_and_changes_nothing(tmp_path):
+    nlp = make(("dice_tagger", "ner", "dice_ner"))
+    nlp.disable_pipe("dice_ner")
+    spacy_dice.use_loss(nlp, {"ner": DiceCE()})
+    train(nlp)
+    config = nlp.config.to_str()
+    stock = spacy_dice.to_stock(nlp)
+    assert nlp.config.to_str() == config
+    assert stock.component_names == nlp.component_names and stock.disabled == ["dice_ner"]
+    tagger = stock.get_pipe("dice_tagger")
+    assert type(tagger) is Tagger and tagger.model is nlp.get_pipe("dice_tagger").model
+    factories = {"dice_tagger": "tagger", "ner": "ner", "dice_ner": "dice_ner"}
+    assert stock.pipe_factories == factories
+    assert result(stock) == result(nlp) == GOLD
+    stock.to_disk(tmp_path)
+    assert result(spacy.load(tmp_path, exclude=["dice_ner"])) == GOLD
+    assert "loss" not in stock.config["components"]["dice_tagger"]
+    plain = make(("tagger",)).config["components"]["tagger"]
+    assert stock.config["components"]["dice_tagger"].keys() == plain.keys()
+    # What it shares goes on training.
+    assert isinstance(nlp.get_pipe("dice_tagger").loss, DiceCE)
+    train(nlp, 1)
+    assert spacy_dice.to_stock(stock).pipe_factories == factories

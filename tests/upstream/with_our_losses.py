@@ -18,8 +18,12 @@ create_pipe = Language.create_pipe
 def create_pipe_with_our_loss(self, factory_name, name=None, **kwargs):
     pipe = create_pipe(self, factory_name, name, **kwargs)
     adopter = ADOPTERS.get(type(pipe))
-    if adopter is None or getattr(pipe, "cfg", {}).get("beam_update_prob"):
-        return pipe  # Beam updates go through no loss, and are refused.
+    if adopter is None:
+        return pipe
+    try:
+        adopter.check_trainable(pipe)
+    except ValueError:
+        return pipe  # Refused: beam updates, and text classifiers without an output layer.
     return adopter.adopt(pipe, getattr(spacy_dice, os.environ["UPSTREAM_LOSS"])())
 
 

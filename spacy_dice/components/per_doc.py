@@ -1,0 +1,96 @@
+"""Components that classify each document, with one of our losses in place of their own."""
+
+import warnings
+from typing import Any, Iterable, List, Tuple
+
+import numpy
+from spacy.pipeline.textcat import TextCategorizer
+from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
+from spacy.training import Example, validate_examples
+
+from ..errors import mistake
+from ..targets import Labels, Targets
+from .trainable import Switched, own
+
+
+class PerDoc(Switched):
+    """A component whose model gives probabilities ``(docs, classes)``."""
+
+    def targets(self, examples: List[Example], like: Any) -> Targets:
+        """The batch's truth, as arrays like ``like``."""
+        raise NotImplementedError
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
+        """Value and gradient of the loss. scores: floats ``(docs, classes)``."""
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        self._validate_categories(examples)  # type: ignore[attr-defined]
+        targets = self.targets(examples, scores)
+        gradient, value = self.loss.compute(scores, targets, self.head())
+        if self.loss.is_stock() and scores.size:
+            value /= scores.size  # where other components report a sum, these report a mean
+        return value, gradient
+
+    def loss_labels(self) -> Labels:
+        return Labels(own(self), tuple(self.labels), sequence=False)  # type: ignore[attr-defined]
+
+    def _as_targets(self, y: numpy.ndarray, mask: numpy.ndarray) -> Targets:
+        xp = self.model.ops.xp  # type: ignore[attr-defined]
+        return Targets(xp.asarray(y), self.loss_labels(), None if mask.all() else xp.asarray(mask))
+
+    def _known(self, examples: List[Example]) -> Tuple[numpy.ndarray, numpy.ndarray, List[str]]:
+        """What is annotated, floats ``(docs, classes)``: values and where there are any; and
+        the categories that a doc has and the component does not."""
+        labels = self.labels  # type: ignore[attr-defined]
+        index = {label: i for i, label in enumerate(labels)}
+        y = numpy.zeros((len(examples), len(labels)), dtype="float32")
+        mask = numpy.zeros_like(y)
+        strange = set()
+        for row, eg in enumerate(examples):
+            for label, value in eg.reference.cats.items():
+                if label in index:
+                    y[row, index[label]] = value
+                    mask[row, index[label]] = 1.0
+                elif value:
+                    strange.add(label)
+        return y, mask, sorted(strange)
+
+
+class DiceTextCategorizer(PerDoc, TextCategorizer):
+    """spaCy's TextCategorizer. A document without any category at 1 says at most what it is
+    not: categories at 0 are known not to be it, and all others are masked. (Stock takes it
+    for a document of no category, which a softmax cannot give.) A document of a category that
+    the component does not have is an error."""
+
+    stock = TextCategorizer
+
+    def targets(self, examples: List[Example], like: Any) -> Targets:
+        y, mask, strange = self._known(examples)
+        if strange:
+            raise mistake(
+                f"{own(self)}: the data has the category {strange[0]!r}, which is none of its "
+                f"labels: {', '.join(self.labels)}. Add it before training (labels in "
+                f"[initialize.components.{self.name}]), or correct the data."
+            )
+        is_one, is_all = y.any(axis=1), mask.all(axis=1)
+        mask[is_one] = 1.0
+        mask[~is_one & is_all] = 0.0  # none of all: nothing to learn
+        return self._as_targets(y, mask)
+
+
+class DiceMultiLabelTextCategorizer(PerDoc, MultiLabel_TextCategorizer):
+    """spaCy's MultiLabel_TextCategorizer. A category that a document does not name is masked.
+    One that the component does not have is not learned, with a warning: another component may
+    have it."""
+
+    stock = MultiLabel_TextCategorizer
+
+    def targets(self, examples: List[Example], like: Any) -> Targets:
+        y, mask, strange = self._known(examples)
+        if strange:
+            warnings.warn(
+                f"{own(self)} does not learn the categories {', '.join(strange)}: they are none "
+                f"of its labels. Give them in [initialize.components.{self.name}.labels].",
+                stacklevel=2,
+            )
+        return self._as_targets(y, mask)

@@ -1,0 +1,111 @@
+"""Components that find and classify spans, with one of our losses in place of their own."""
+
+from typing import Any, Dict, Iterable, Optional, Tuple
+
+import numpy
+from spacy.pipeline.span_finder import SpanFinder
+from spacy.pipeline.spancat import SpanCategorizer
+from spacy.training import Example, validate_examples
+
+from ..errors import mistake
+from ..targets import Labels, Targets
+from .trainable import Switched, own
+
+# How losses call the class of candidates that are no span.
+NO_SPAN = "(none)"
+
+
+class DiceSpanCategorizer(Switched, SpanCategorizer):
+    """spaCy's SpanCategorizer, of spancat and spancat_singlelabel.
+
+    The rows are the suggester's candidates; those without gold label are negatives, and gold
+    spans that are no candidates are not seen, as in stock. The negative class of
+    spancat_singlelabel is the background, called "(none)", and negative_weight weighs its rows
+    in every loss. Several labels for one span share it equally there.
+    """
+
+    stock = SpanCategorizer
+
+    def loss_labels(self) -> Labels:
+        if not self.add_negative_label:
+            return Labels(own(self), self.labels, sequence=False)
+        return Labels(own(self), (*self.labels, NO_SPAN), (NO_SPAN,), sequence=False)
+
+    def targets(self, examples: Iterable[Example], spans: Any, like: Any) -> Targets:
+        """The batch's truth, for the candidates ``spans`` (Ragged of starts and ends)."""
+        y = numpy.zeros(like.shape, dtype="float32")
+        starts_ends = self.model.ops.to_numpy(spans.dataXd)
+        lengths = self.model.ops.to_numpy(spans.lengths)
+        label_map = self._label_map
+        first = 0
+        for eg, n in zip(examples, lengths.tolist()):
+            gold = self._get_aligned_spans(eg)
+            if gold:
+                rows: Dict[Any, int] = {
+                    tuple(pair): row
+                    for row, pair in enumerate(starts_ends[first : first + n].tolist(), first)
+                }
+                for span in gold:
+                    row = rows.get((span.start, span.end))
+                    if span.label_ not in label_map:
+                        raise self._unknown(span.label_)
+                    if row is not None:
+                        y[row, label_map[span.label_]] = 1.0
+            first += n
+        xp = self.model.ops.xp
+        weights: Any = None
+        if self.add_negative_label:
+            n_gold = y.sum(axis=1)
+            y /= numpy.maximum(n_gold, 1.0)[:, None]
+            y[n_gold == 0, self._negative_label_i] = 1.0
+            if self.cfg["negative_weight"] != 1.0:
+                weights = numpy.where(n_gold == 0, self.cfg["negative_weight"], 1.0)
+                weights = xp.asarray(weights.astype("float32"))
+        return Targets(xp.asarray(y), self.loss_labels(), weights=weights)
+
+    def get_loss(self, examples: Iterable[Example], spans_scores: Any) -> Tuple[float, Any]:
+        """Value and gradient of the loss. spans_scores: the candidates, and floats
+        ``(candidates, classes)``."""
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        spans, scores = spans_scores
+        targets = self.targets(examples, spans, scores)
+        gradient, value = self.loss.compute(scores, targets, self.head())
+        return value, gradient
+
+    def _unknown(self, label: str) -> Exception:
+        return mistake(
+            f"{own(self)}: the data has a span of the label {label!r}, which is none of its "
+            f"labels: {', '.join(self.labels)}. Add it before training (labels in "
+            f"[initialize.components.{self.name}]), or correct the data."
+        )
+
+
+class DiceSpanFinder(Switched, SpanFinder):
+    """spaCy's SpanFinder: whether a span starts, and whether one ends, at each token. A
+    boundary that is inside of a token is masked, as in stock."""
+
+    stock = SpanFinder
+
+    def loss_labels(self) -> Labels:
+        return Labels(own(self), ("start", "end"), sequence=False)
+
+    def update(
+        self, examples: Iterable[Example], *, losses: Optional[Dict[str, float]] = None, **rest: Any
+    ) -> Dict[str, float]:
+        """Learn from a batch; see SpanFinder.update, which fails if it holds no token."""
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        if not any(len(eg.predicted) for eg in examples):
+            return losses
+        return super().update(examples, losses=losses, **rest)
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
+        """Value and gradient of the loss. scores: floats ``(tokens, 2)``, start and end."""
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        y, mask = self._get_aligned_truth_scores(examples, self.model.ops)
+        targets = Targets(y, self.loss_labels(), mask)
+        gradient, value = self.loss.compute(scores, targets, self.head())
+        return value, gradient

@@ -1,0 +1,153 @@
+"""Text classification with our losses: every architecture, and what cats do not say."""
+
+import numpy
+import pytest
+import spacy
+from numpy.testing import assert_allclose
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import fix_random_seed
+
+from spacy_dice import use_loss
+from spacy_dice.heads import find_head
+from spacy_dice.losses import CrossEntropy, Dice, DiceCE
+from spacy_tests.helpers import params
+
+TEXTS = [
+    ("win a free prize now", {"spam": 1.0, "ham": 0.0}),
+    ("see you at home", {"spam": 0.0, "ham": 1.0}),
+    ("free money for you", {"spam": 1.0, "ham": 0.0}),
+    ("I am late again", {"spam": 0.0, "ham": 1.0}),
+]
+TOK2VEC = {
+    "@architectures": "spacy.HashEmbedCNN.v2",
+    "pretrained_vectors": None,
+    "width": 32,
+    "depth": 1,
+    "embed_size": 100,
+    "window_size": 1,
+    "maxout_pieces": 2,
+    "subword_features": True,
+}
+BOW = {"@architectures": "spacy.TextCatBOW.v3", "ngram_size": 1, "no_output_layer": False}
+REDUCE = {f"use_reduce_{kind}": kind == "mean" for kind in ("first", "last", "max", "mean")}
+
+
+def architecture(name, exclusive):
+    bow = {**BOW, "exclusive_classes": exclusive}
+    of = {"@architectures": f"spacy.{name}", "tok2vec": TOK2VEC, "exclusive_classes": exclusive}
+    return {
+        "TextCatBOW.v3": bow,
+        "TextCatEnsemble.v2": {**of, "linear_model": bow, "exclusive_classes": None},
+        "TextCatReduce.v1": {**of, **REDUCE},
+        "TextCatParametricAttention.v1": of,
+    }[name]
+
+
+def examples(nlp, texts=TEXTS):
+    return [Example.from_dict(nlp.make_doc(text), {"cats": cats}) for text, cats in texts]
+
+
+def make(factory="textcat", loss=None, model=None, seed=0):
+    fix_random_seed(seed)
+    nlp = spacy.blank("en")
+    config = {"model": {k: v for k, v in model.items() if v is not None}} if model else {}
+    nlp.add_pipe(factory, name="cat", config=config)
+    data = examples(nlp)
+    nlp.initialize(lambda: data)
+    if loss is not None:
+        use_loss(nlp, {"cat": loss})
+    return nlp, data
+
+
+def gradient(nlp, texts):
+    pipe = nlp.get_pipe("cat")
+    data = examples(nlp, texts)
+    scores, _ = pipe.model.begin_update([eg.x for eg in data])
+    return pipe.get_loss(data, scores)[1]
+
+
+ARCHITECTURES = (
+    "TextCatBOW.v3",
+    "TextCatEnsemble.v2",
+    "TextCatReduce.v1",
+    "TextCatParametricAttention.v1",
+)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("factory", ["textcat", "textcat_multilabel"])
+def test_every_architecture_has_a_head_and_stock_parity_and_trains(name, factory):
+    exclusive = factory == "textcat"
+    model = architecture(name, exclusive)
+    trained = []
+    for loss in (None, CrossEntropy(), DiceCE()):
+        nlp, data = make(factory, loss, model)
+        head = find_head(nlp.get_pipe("cat").model, "cat")
+        for _ in range(30):
+            nlp.update(data)
+        trained.append(params(nlp.get_pipe("cat")))
+    activation = "softmax" if exclusive else "sigmoid"
+    logits = exclusive and name != "TextCatBOW.v3"
+    assert head == (activation, "logits" if logits else "probabilities", False)
+    for stock, ours in zip(trained[0], trained[1]):
+        assert_allclose(ours, stock, atol=1e-5)
+    docs = list(nlp.pipe(text for text, _ in TEXTS))
+    assert [max(doc.cats, key=doc.cats.get) for doc in docs] == ["spam", "ham", "spam", "ham"]
+
+
+def test_raw_scores_are_refused():
+    model = {**BOW, "exclusive_classes": True, "no_output_layer": True}
+    nlp, _ = make(model=model)
+    with pytest.raises(
+        ValueError, match="Component 'cat': the model's last layer.*no_output_layer"
+    ):
+        use_loss(nlp, {"cat": DiceCE()})
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), DiceCE(), Dice(level="batch", background=None)])
+def test_a_document_that_no_category_is_said_of_teaches_nothing(loss):
+    """Stock takes it for a document of no category, and pushes all of them down."""
+    nlp, _ = make(loss=loss)
+    known = gradient(nlp, [*TEXTS, ("free home", {})])
+    assert (known[:4] != 0).all() and (known[4] == 0).all()
+    assert (gradient(nlp, [*TEXTS, ("free home", {"spam": 0.0, "ham": 0.0})])[4] == 0).all()
+    assert_allclose(known[:4], gradient(nlp, TEXTS), atol=1e-6)
+
+
+def test_a_category_that_a_document_is_not():
+    nlp, _ = make(loss=CrossEntropy())
+    found = gradient(nlp, [*TEXTS, ("free home", {"spam": 0.0})])[4]
+    assert found[0] > 0 and found[1] == 0
+    # One at 1 says all others are 0.
+    assert_allclose(gradient(nlp, [("free home", {"spam": 1.0})])[0], [-0.5, 0.5], atol=0.2)
+
+
+def test_an_absent_category_of_several_is_masked():
+    nlp, _ = make("textcat_multilabel", DiceCE())
+    found = gradient(nlp, [*TEXTS, ("free home", {"spam": 1.0}), ("no", {})])
+    assert found[4, 0] < 0 and found[4, 1] == 0 and (found[5] == 0).all()
+
+
+def test_unknown_categories_are_named():
+    nlp, _ = make(loss=DiceCE())
+    with pytest.raises(ValueError, match="Component 'cat': the data has the category 'new'"):
+        nlp.update(examples(nlp, [("a text", {"new": 1.0})]))
+    gradient(nlp, [("a text", {"new": 0.0, "spam": 1.0})])  # says nothing of ours
+    nlp, _ = make("textcat_multilabel", DiceCE())
+    with pytest.warns(UserWarning, match="Component 'cat' does not learn the categories new"):
+        nlp.update(examples(nlp, [("a text", {"new": 1.0})]))
+
+
+def test_more_than_one_exclusive_category_is_an_error_as_in_stock():
+    nlp, _ = make(loss=DiceCE())
+    with pytest.raises(ValueError, match="E895"):
+        nlp.update(examples(nlp, [("a text", {"spam": 1.0, "ham": 1.0})]))
+
+
+def test_documents_without_tokens():
+    nlp, data = make(loss=DiceCE())
+    assert nlp.update(examples(nlp, [("", {"spam": 1.0, "ham": 0.0})]))["cat"] == 0
+    nlp.update(data + examples(nlp, [("", {"spam": 1.0, "ham": 0.0}), (" ", {"ham": 1.0})]))
+    assert all(numpy.isfinite(p).all() for p in params(nlp.get_pipe("cat")))
+    assert set(nlp(Doc(nlp.vocab)).cats) == {"spam", "ham"}
