@@ -10,6 +10,7 @@ line is appended to benchmarks/results/spacy.jsonl; a cell that is there already
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="config overrides"
     )
+    parser.add_argument("--keep", type=Path, help="where to keep the trained pipeline")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/spacy.jsonl")
     args = parser.parse_args()
     cell = {
@@ -54,6 +56,8 @@ def main() -> None:
                 return
     with tempfile.TemporaryDirectory() as folder:
         result = run(cell, args.data, RECIPES[args.loss], Path(folder), args.set, args.gpu_id)
+        if args.keep:
+            shutil.copytree(Path(folder) / "out/model-best", args.keep)
     args.results.parent.mkdir(parents=True, exist_ok=True)
     with args.results.open("a") as file_:
         file_.write(json.dumps({**cell, **result}) + "\n")

@@ -48,6 +48,10 @@ def main() -> None:
     compare("train: tagger + DiceCE / stock tagger", dice_tagger, tagger, train, args.rounds)
     predict: Callable[[Any], float] = lambda nlp: pipe(nlp, sentences)  # noqa: E731
     compare("predict: dice_ner / stock ner", token, stock, predict, args.rounds)
+    scored = pipeline("dice_ner", sentences)
+    scored.from_bytes(token.to_bytes())
+    scored.get_pipe("dice_ner").cfg["spans_key"] = "scored"
+    compare("predict: dice_ner + spans_key / dice_ner", scored, token, predict, args.rounds)
     compare("predict: ner + DiceCE / stock ner", with_dice, stock, predict, args.rounds)
     compare("predict: tagger + DiceCE / stock tagger", dice_tagger, tagger, predict, args.rounds)
 

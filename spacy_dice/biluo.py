@@ -138,6 +138,80 @@ def decode(scores: numpy.ndarray, lengths: Sequence[int]) -> Spans:
     return Spans(doc, starts - offsets[doc], ends + 1 - offsets[doc], entity[starts])
 
 
+def probabilities(scores: numpy.ndarray, lengths: Sequence[int], spans: Spans) -> numpy.ndarray:
+    """The probability of each entity: floats ``(S,)``, in [0, 1].
+
+    scores, lengths: as for `decode`. The scores make every valid sequence of tags of a document
+    as probable as the exponential of its sum of scores; an entity's probability is the share
+    of the sequences that have it (its marginal), by one forward-backward pass.
+    """
+    if not len(spans.doc):
+        return numpy.zeros((0,))
+    sizes = numpy.asarray(lengths, dtype="int64")
+    # Only the documents with entities, renumbered.
+    docs, doc = numpy.unique(spans.doc, return_inverse=True)
+    offsets = (numpy.cumsum(sizes) - sizes)[docs]
+    sizes = sizes[docs]
+    rows = numpy.repeat(offsets - (numpy.cumsum(sizes) - sizes), sizes) + numpy.arange(sizes.sum())
+    offsets = numpy.cumsum(sizes) - sizes
+    scores = scores[rows].astype("float64")
+    scores -= scores.max(axis=1, keepdims=True)
+    before, after = _outside(scores, sizes, offsets)
+    # Each entity's tags: B, I..., L, or U.
+    length = spans.end - spans.start
+    first = offsets[doc] + spans.start
+    entity = numpy.repeat(numpy.arange(len(length)), length)
+    place = numpy.arange(length.sum()) - (numpy.cumsum(length) - length)[entity]
+    last = place == length[entity] - 1
+    kind = numpy.where(place == 0, numpy.where(last, U, B), numpy.where(last, L, I))
+    tags = scores[first[entity] + place, 1 + 4 * spans.label[entity] + kind]
+    total = numpy.bincount(entity, weights=tags)
+    # Both passes have one entry more a document than it has rows.
+    here = first + doc
+    whole = before[offsets + numpy.arange(len(sizes)) + sizes]
+    return numpy.exp(numpy.minimum(before[here] + total + after[here + length] - whole[doc], 0.0))
+
+
+def _outside(
+    scores: numpy.ndarray, sizes: numpy.ndarray, offsets: numpy.ndarray
+) -> Tuple[numpy.ndarray, numpy.ndarray]:
+    """The log-weight of all that can come before, and after, each place outside of entities.
+
+    RETURNS floats ``(N + docs,)`` twice: n + 1 places for each document of n rows.
+    """
+    n_docs, longest, n_labels = len(sizes), int(sizes.max()), (scores.shape[1] - 1) // 4
+    # Backwards is forwards on the reversed documents, with B and L changing places.
+    weights = numpy.exp(scores)
+    step = numpy.concatenate([numpy.ones(n_docs), -numpy.ones(n_docs)]).astype("int64")
+    row = numpy.concatenate([offsets, offsets + sizes - 1])
+    place = numpy.concatenate([offsets, offsets + sizes]) + numpy.tile(numpy.arange(n_docs), 2)
+    opens = numpy.repeat([B, L], n_docs)
+    found = numpy.zeros((2, len(scores) + n_docs))
+    found_at = found.reshape(-1)
+    place[n_docs:] += found.shape[1]
+    order = numpy.argsort(-numpy.tile(sizes, 2), kind="stable")  # the active are a prefix
+    step, row, place, opens = step[order], row[order], place[order], opens[order]
+    n_active = numpy.searchsorted(-numpy.tile(sizes, 2)[order], -numpy.arange(longest), side="left")
+    outside, log_scale = numpy.ones(2 * n_docs), numpy.zeros(2 * n_docs)
+    inside = numpy.zeros((2 * n_docs, n_labels))
+    for t in range(longest):
+        a = n_active[t]
+        at = weights[row[:a] + t * step[:a]]
+        tags = at[:, 1:].reshape(a, n_labels, 4)
+        docs = numpy.arange(a)
+        begin, end = tags[docs, :, opens[:a]], tags[docs, :, L - opens[:a]]
+        closed = (inside[:a] * end).sum(axis=1)
+        new_outside = outside[:a] * (at[:, 0] + tags[:, :, U].sum(axis=1)) + closed
+        inside[:a] = outside[:a, None] * begin + inside[:a] * tags[:, :, I]
+        scale = numpy.maximum(new_outside + inside[:a].sum(axis=1), 1e-300)
+        inside[:a] /= scale[:, None]
+        outside[:a] = new_outside / scale
+        log_scale[:a] += numpy.log(scale)
+        with numpy.errstate(divide="ignore"):
+            found_at[place[:a] + (t + 1) * step[:a]] = numpy.log(outside[:a]) + log_scale[:a]
+    return found[0], found[1]
+
+
 def _kinds(columns: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
     """The kind and the entity label's index of each column, for columns as in `tags_of`."""
     kinds = numpy.where(columns == 0, O, (columns - 1) % 4)

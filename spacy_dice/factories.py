@@ -54,6 +54,7 @@ def make_dice_tagger(
         "model": DEFAULT_TAGGER_MODEL,
         "loss": DEFAULT_LOSS,
         "threshold": 0.5,
+        "spans_key": None,
         "scorer": {"@scorers": "spacy.ner_scorer.v1"},
     },
     default_score_weights={
@@ -69,6 +70,15 @@ def make_dice_ner(
     model: Model,
     loss: Any,
     threshold: float,
+    spans_key: Optional[str],
     scorer: Optional[Callable],
 ) -> DiceNER:
-    return DiceNER(nlp.vocab, model, name, loss=loss, threshold=threshold, scorer=scorer)
+    return DiceNER(
+        nlp.vocab,
+        model,
+        name,
+        loss=loss,
+        threshold=threshold,
+        spans_key=spans_key,
+        scorer=scorer,
+    )

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 
+from benchmarks import calibration
 from corpora import generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +27,7 @@ def test_a_cell_is_measured_once(model, tmp_path):
     data = generated.write(tmp_path / "generated")
     results = tmp_path / "results.jsonl"
     command = ["benchmarks.cell", "--data", data, "--model", model, "--loss", "dice_ce"]
-    command += ["--size", 50, "--results", results]
+    command += ["--size", 50, "--results", results, "--keep", tmp_path / "model"]
     command += ["--set", "training.max_steps=20", "training.eval_frequency=10"]
     run(*command)
     assert "Done already" in run(*command)
@@ -35,9 +37,21 @@ def test_a_cell_is_measured_once(model, tmp_path):
     assert [step for step, _ in cell["curve"]] == [0, 10, 20]
     assert set(cell["test"]) == {"f", "p", "r", "macro_f", "per_type"}
     assert cell["versions"]["spacy"]
+    if model == "dice_ner":
+        output = run("benchmarks.calibration", "--data", data, tmp_path / "model")
+        assert output.count("ECE") + output.count("no entities") == 2
 
 
 def test_speed(tmp_path):
     data = generated.write(tmp_path)
     output = run("benchmarks.speed", "--data", data, "--sentences", 40, "--rounds", 1)
-    assert len([line for line in output.splitlines() if "(from" in line]) == 7
+    assert len([line for line in output.splitlines() if "(from" in line]) == 8
+
+
+def test_calibration_error_by_hand():
+    p = numpy.array([0.15, 0.15, 0.95, 0.95, 1.0])
+    right = numpy.array([True, False, True, True, False])
+    bins = calibration.reliability(p, right)
+    assert [b.count for b in bins] == [0, 2, 0, 0, 0, 0, 0, 0, 0, 3]
+    # 2 of 5 are off by 0.5 - 0.15, 3 of 5 by 29/30 - 2/3.
+    assert calibration.expected_error(bins) == pytest.approx(0.4 * 0.35 + 0.6 * 0.3)

@@ -1,14 +1,14 @@
 """dice_ner: named entities by token classification."""
 
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START
 from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import check_lexeme_norms
 from thinc.api import Model, Optimizer, set_dropout_rate
@@ -23,6 +23,16 @@ from .trainable import check_is_loss, own
 
 # Logit of a label that was added after training, until it is trained.
 UNTRAINED = -10.0
+
+
+class Entity(NamedTuple):
+    """An entity that was found: tokens from start up to end, the label's id in the string
+    store, and its probability (NaN unless spans_key is set)."""
+
+    start: int
+    end: int
+    label: int
+    probability: float
 
 
 class DiceNER(PerToken, TrainablePipe):
@@ -41,19 +51,23 @@ class DiceNER(PerToken, TrainablePipe):
         *,
         loss: Loss,
         threshold: float = 0.5,
+        spans_key: Optional[str] = None,
         scorer: Optional[Callable] = None,
     ):
         """model: docs to floats ``(tokens, tags)`` for each, ending in a softmax, such as
         spacy.Tagger.v2. loss: any loss of spacy_dice. threshold: from 0 to 1, how much an
         entity needs to be predicted; 0.5 takes the model as it is, more is for precision and
-        less for recall. `spacy find-threshold` finds the best value. Raises a
-        ConfigValidationError for values that do not fit.
+        less for recall. `spacy find-threshold` finds the best value. spans_key: None, or where
+        in doc.spans to put the entities that it predicts, with the probability of each in
+        attrs["scores"], as spancat does. It is the share of the valid tag sequences that have the
+        entity, by the model, whatever the threshold is. Raises a ConfigValidationError for
+        values that do not fit.
         """
         self.vocab = vocab
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: Dict[str, Any] = {"labels": [], "threshold": threshold}
+        self.cfg: Dict[str, Any] = {"labels": [], "threshold": threshold, "spans_key": spans_key}
         self._rehearsal_model = None
         check_is_loss(self, loss)
         if find_head(model, name) != Head("softmax", "logits"):
@@ -63,6 +77,8 @@ class DiceNER(PerToken, TrainablePipe):
             )
         if not 0 <= threshold <= 1:
             raise mistake(f"{own(self)}: threshold must be from 0 to 1, got {threshold!r}.")
+        if not (spans_key is None or isinstance(spans_key, str)):
+            raise mistake(f"{own(self)}: spans_key must be a name or null, got {spans_key!r}.")
         self.loss = loss
 
     # -- labels -------------------------------------------------------------------------
@@ -103,28 +119,39 @@ class DiceNER(PerToken, TrainablePipe):
 
     # -- predicting ---------------------------------------------------------------------
 
-    def predict(self, docs: Iterable[Doc]) -> List[List[Tuple[int, int, int]]]:
-        """(start, end, label id) of each doc's new entities; existing ones are not repeated."""
+    def predict(self, docs: Iterable[Doc]) -> List[List[Entity]]:
+        """Each doc's new entities; those that it has already are not repeated."""
         docs = list(docs)
-        found: List[List[Tuple[int, int, int]]] = [[] for _ in docs]
+        found: List[List[Entity]] = [[] for _ in docs]
         if not self.labels or not any(len(doc) for doc in docs):
             return found
         scores = self.model.ops.to_numpy(self.model.ops.xp.concatenate(self.model.predict(docs)))
         if not emits_logits(self.model, self.name):
             scores = numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny))
-        scores = _shift_outside(_constrain(scores, docs), self.cfg["threshold"])
-        spans = biluo.decode(scores, [len(doc) for doc in docs])
+        scores = _constrain(scores, docs)
+        lengths = [len(doc) for doc in docs]
+        spans = biluo.decode(_shift_outside(scores, self.cfg["threshold"]), lengths)
+        if self.cfg.get("spans_key") is None:
+            probabilities = numpy.full(len(spans.doc), numpy.nan)
+        else:
+            probabilities = biluo.probabilities(scores, lengths, spans)
         label_ids = [self.vocab.strings[label] for label in self.labels]
-        for doc, start, end, label in zip(*(part.tolist() for part in spans)):
-            found[doc].append((start, end, label_ids[label]))
+        columns = (*(part.tolist() for part in spans), probabilities.tolist())
+        for doc, start, end, label, probability in zip(*columns):
+            found[doc].append(Entity(start, end, label_ids[label], probability))
         return found
 
-    def set_annotations(self, docs: Iterable[Doc], batch: Sequence[Any]) -> None:
-        """Set doc.ents: those that were there, and the new ones."""
+    def set_annotations(self, docs: Iterable[Doc], batch: Sequence[List[Entity]]) -> None:
+        """Set doc.ents: those that were there, and the new ones; and doc.spans, if asked for."""
+        key = self.cfg.get("spans_key")
         for doc, found in zip(docs, batch):
-            spans = [Span(doc, start, end, label=label) for start, end, label in found]
+            spans = [Span(doc, start, end, label=label) for start, end, label, _ in found]
             preset, blocked = _preset(doc)
             doc.set_ents(preset + spans, blocked=blocked)
+            if key is not None:
+                group = SpanGroup(doc, name=key, spans=spans)
+                group.attrs["scores"] = numpy.asarray([entity.probability for entity in found])
+                doc.spans[key] = group
 
     # -- training -----------------------------------------------------------------------
 

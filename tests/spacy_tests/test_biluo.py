@@ -114,3 +114,57 @@ def test_scheme():
     assert not biluo.is_scheme(["O", "B-X", "I-X"])
     assert not biluo.is_scheme(["NOUN", "VERB"])
     assert biluo.tags_of(["X", "Y"])[:5] == biluo.tags_of(["X"])
+
+
+def test_probabilities_are_shares_of_the_valid_sequences():
+    rng = numpy.random.default_rng(1)
+    labels = ["X", "Y"]
+    tags = biluo.tags_of(labels)
+    checked = 0
+    for trial in range(12):
+        lengths = rng.integers(0, 5, size=5).tolist()
+        scores = rng.normal(size=(sum(lengths), len(tags))) * 2
+        if trial % 2:
+            flags = rng.random((3, len(scores)))
+            scores = biluo.constrain(scores, flags[0] < 0.1, flags[1] < 0.1, flags[2] > 0.1)
+        spans = biluo.decode(scores, lengths)
+        found = biluo.probabilities(scores, lengths, spans)
+        assert found.shape == spans.doc.shape
+        row = 0
+        for doc, length in enumerate(lengths):
+            of = scores[row : row + length]
+            row += length
+            if not (spans.doc == doc).any():
+                continue
+            total, by_span = 0.0, {}
+            for columns in itertools.product(range(len(tags)), repeat=length):
+                sequence = [tags[c] for c in columns]
+                if valid(sequence):
+                    weight = numpy.exp(sum(of[i, c] for i, c in enumerate(columns)))
+                    total += weight
+                    for span in spans_of(sequence):
+                        by_span[span] = by_span.get(span, 0.0) + weight
+            for i in numpy.flatnonzero(spans.doc == doc):
+                span = (int(spans.start[i]), int(spans.end[i]), labels[spans.label[i]])
+                assert found[i] == pytest.approx(by_span[span] / total, rel=1e-9)
+                checked += 1
+    assert checked > 30
+
+
+def test_probabilities_of_long_and_of_certain_documents():
+    """Products of thousands of small weights, and scores that leave one sequence only."""
+    n = 5000
+    scores = numpy.zeros((n, 5), dtype="f")
+    scores[7, 4] = 3.0  # U at row 7
+    spans = biluo.Spans(*(numpy.array([x]) for x in (0, 7, 8, 0)))
+    far = biluo.probabilities(scores, [n], spans)[0]
+    near = biluo.probabilities(scores[:40], [40], spans)[0]
+    assert 0 < far < 1 and far == pytest.approx(near, rel=1e-6)
+    certain = numpy.full((3, 5), -1e4, dtype="f")
+    certain[[0, 1, 2], [1, 2, 3]] = 1e4
+    spans = biluo.decode(certain, [3])
+    assert biluo.probabilities(certain, [3], spans).tolist() == [1.0]
+    assert (
+        biluo.probabilities(scores, [n], biluo.decode(scores * 0 - [[0, 1, 1, 1, 1]], [n])).size
+        == 0
+    )

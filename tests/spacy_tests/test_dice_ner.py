@@ -283,3 +283,34 @@ def test_random_models_only_predict_valid_entities():
                 (e.start, e.end, e.label_) for e in doc.ents
             ]
     assert found > 50
+
+
+def test_probabilities_go_where_spancat_puts_scores(trained, tmp_path):
+    text = SENTENCES[0][0]
+    assert not trained(text).spans
+    make(60, spans_key="found")[0].to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    docs = [loaded(text), loaded("nothing happened here today"), loaded("")]
+    for doc in docs:
+        group = doc.spans["found"]
+        assert [(s.start, s.end, s.label_) for s in group] == [
+            (e.start, e.end, e.label_) for e in doc.ents
+        ]
+        scores = group.attrs["scores"]
+        assert len(scores) == len(group) and all(0 < score <= 1 for score in scores)
+    assert len(docs[0].ents) == 2 and min(docs[0].spans["found"].attrs["scores"]) > 0.5
+    # An entity that was there has no probability, and the threshold changes none.
+    doc = loaded.make_doc(text)
+    doc.ents = [Span(doc, 6, 7, label="LOC")]
+    loaded.get_pipe("dice_ner").cfg["threshold"] = 0.6
+    doc = loaded(doc)
+    assert len(doc.ents) == 2 and [s.text for s in doc.spans["found"]] == ["New York City"]
+    expected = docs[0].spans["found"].attrs["scores"][0]
+    assert doc.spans["found"].attrs["scores"][0] == pytest.approx(expected, rel=0.05)
+    read = Doc(loaded.vocab).from_bytes(doc.to_bytes())
+    assert len(read.spans["found"].attrs["scores"]) == 1
+
+
+def test_spans_key_must_be_a_name():
+    with pytest.raises(ValueError, match="spans_key"):
+        make(spans_key=3)
