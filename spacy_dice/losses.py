@@ -27,7 +27,7 @@ from thinc.api import get_array_module
 from thinc.loss import Loss as ThincLoss
 
 from . import biluo, formulas
-from .errors import mistake
+from .errors import diverged, mistake
 from .heads import ACTIVATIONS, WRT, Head
 from .targets import Labels, Targets, read_truths
 
@@ -115,6 +115,8 @@ class Loss(ThincLoss):
         xp = get_array_module(stacked)
         p = stacked if stacked.dtype == "float64" else stacked.astype("float32")
         if p.size and not (p.min() >= 0 and p.max() <= 1 + 1e-4):
+            if xp.isnan(p).any():
+                raise diverged(targets.labels.owner)
             raise mistake(
                 f"{targets.labels.owner}: guesses must be probabilities, from 0 to 1, but range "
                 f"from {float(p.min())} to {float(p.max())}."

@@ -1,6 +1,5 @@
 """Components that classify each document, with one of our losses in place of their own."""
 
-import warnings
 from typing import Any, Iterable, List, Tuple
 
 import numpy
@@ -10,7 +9,7 @@ from spacy.training import Example, validate_examples
 
 from ..errors import mistake
 from ..targets import Labels, Targets
-from .trainable import Switched, own
+from .trainable import Switched, own, warn_of_unknown
 
 
 class PerDoc(Switched):
@@ -87,10 +86,5 @@ class DiceMultiLabelTextCategorizer(PerDoc, MultiLabel_TextCategorizer):
 
     def targets(self, examples: List[Example], like: Any) -> Targets:
         y, mask, strange = self._known(examples)
-        if strange:
-            warnings.warn(
-                f"{own(self)} does not learn the categories {', '.join(strange)}: they are none "
-                f"of its labels. Give them in [initialize.components.{self.name}.labels].",
-                stacklevel=2,
-            )
+        warn_of_unknown(self, "the categories", strange)
         return self._as_targets(y, mask)

@@ -1,6 +1,7 @@
 """What every component that trains with one of our losses shares."""
 
-from typing import Any
+import warnings
+from typing import Any, Iterable
 
 from ..errors import mistake
 from ..heads import Head, find_head
@@ -74,6 +75,18 @@ def check_is_loss(component: Any, loss: Any) -> None:
         raise mistake(
             f"{own(component)}: the loss must be one of spacy_dice's, got {loss!r}. In a config, "
             'give it a block of its own with @losses = "spacy_dice.DiceCE.v1".'
+        )
+
+
+def warn_of_unknown(component: Any, what: str, labels: Iterable[str]) -> None:
+    """Warn of labels in the data that the component does not have, and so cannot learn."""
+    names = sorted(labels)
+    if names:
+        warnings.warn(
+            f"{own(component)} does not learn {what} {', '.join(names)}, which are none of its "
+            f"labels. Add them before training (labels in [initialize.components."
+            f"{component.name}], or add_label).",
+            stacklevel=3,
         )
 
 

@@ -1,16 +1,17 @@
 """Transition-based components, ner and parser, with one of our losses in place of their own."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import numpy
 from spacy.pipeline.dep_parser import DependencyParser
 from spacy.pipeline.ner import EntityRecognizer
+from spacy.training import Example
 
-from ..errors import mistake
+from ..errors import diverged, mistake
 from ..heads import Head
 from ..losses import Loss
 from ..targets import Labels, Targets
-from .trainable import WithLoss, own
+from .trainable import WithLoss, own, warn_of_unknown
 
 # The parser's model gives raw scores, on the host, and wants the gradient by them.
 HEAD = Head("softmax", "logits", stock=True)
@@ -41,6 +42,9 @@ class Transition(WithLoss):
         """A stock component that shares everything with this one."""
         return _rebuild(self.stock, self, self.options)
 
+    def head(self) -> Head:
+        return HEAD
+
     def check_trainable(self) -> None:
         cfg = self.cfg  # type: ignore[attr-defined]
         if cfg["beam_width"] > 1 and cfg["beam_update_prob"] > 0:
@@ -57,6 +61,8 @@ class Transition(WithLoss):
         The value is added to ``losses``.
         """
         scores = numpy.asarray(scores)
+        if numpy.isnan(scores).any():
+            raise diverged(own(self))
         if self.loss.is_stock():
             return super().get_batch_loss(states, golds, scores, losses)  # type: ignore[misc]
         # With equal scores the stock gradient is below 0 at just the gold actions.
@@ -70,13 +76,21 @@ class Transition(WithLoss):
 
 
 class DiceEntityRecognizer(Transition, EntityRecognizer):
-    """spaCy's EntityRecognizer. The background is O, and what blocked tokens need, U-."""
+    """spaCy's EntityRecognizer. The background is O, and what blocked tokens need, U-. Entities
+    of a label that it does not have are not learned, with a warning."""
 
     stock = EntityRecognizer
     options = ("update_with_oracle_cut_size", "incorrect_spans_key")
 
     def loss_labels(self) -> Labels:
         return _actions(self, background=("O", "U-"))
+
+    def update(self, examples: Iterable[Example], **rest: Any) -> Any:
+        """Learn from a batch; see EntityRecognizer.update."""
+        examples = list(examples)
+        in_data = {ent.label_ for eg in examples for ent in eg.reference.ents}
+        warn_of_unknown(self, "entities of", in_data.difference(self.labels))
+        return super().update(examples, **rest)
 
 
 class DiceDependencyParser(Transition, DependencyParser):
