@@ -576,7 +576,8 @@ class Compound(Loss):
     losses: the terms, as a block of name = loss or a list. weights: for each term, by name or
     as a list, a number from 0 on or a thinc schedule of them, which goes on by one at every
     update of the component; without weights all are 1. Other schedules than thinc's will do:
-    any iterator of numbers; one that ends keeps its last value.
+    any iterator of numbers; one that ends keeps its last value. Like the optimizer's, they begin
+    anew when `spacy train` does, and a saved pipeline holds none.
     """
 
     def __init__(

@@ -138,6 +138,31 @@ def test_the_same_seed_gives_the_same_scores(run_spacy, configs, corpus):
     assert runs[0] == runs[1] and len(runs[0]) == 4
 
 
+def test_a_schedule_from_the_config_is_followed(run_spacy, configs, corpus, tmp_path):
+    """Dice from step 12 on: until then the same losses as with cross-entropy alone, then not."""
+    reported = []
+    for switch_at in (1000, 12):
+        config = Config().from_disk(configs / "ner.cfg", interpolate=False)
+        config["initialize"]["after_init"]["losses"]["ner"] = {
+            **{"@losses": "spacy_dice.DiceCE.v1"},
+            "weight": {
+                **{"@schedules": "constant_then.v1", "rate": 0.0, "steps": switch_at},
+                "schedule": {"@schedules": "constant.v1", "rate": 1.0},
+            },
+        }
+        config["training"]["accumulate_gradient"] = 2
+        config.to_disk(tmp_path / "config.cfg", interpolate=False)
+        status, output = run_spacy(
+            *("train", tmp_path / "config.cfg", *paths(corpus)),
+            *("--training.max_steps", 20, "--training.eval_frequency", 10),
+        )
+        assert status == 0, output
+        rows = [line.split() for line in output.splitlines() if re.match(r"\s+\d+\s+\d+ ", line)]
+        reported.append([float(row[3]) for row in rows])
+    never, from_12 = reported
+    assert never[:2] == from_12[:2] and from_12[2] > 1.02 * never[2]
+
+
 @pytest.mark.parametrize("name", CPU_CONFIGS)
 def test_config_tools(name, run_spacy, configs, corpus, tagged, tmp_path):
     folder = tagged if name == "tagger" else corpus
