@@ -2,7 +2,7 @@
 
     python -m benchmarks.cell --data DIR --model ner --loss dice_ce --seed 0
 
-DIR holds train.conll, dev.conll and test.conll. The pipeline is trained by `spacy train` on
+DIR is a corpus in any format of `corpora.folders`. The pipeline is trained by `spacy train` on
 configs/MODEL.cfg with nothing changed but the loss, the seed and what --set names. One JSON
 line is appended to benchmarks/results/spacy.jsonl; a cell that is there already is skipped.
 """
@@ -28,11 +28,11 @@ def main() -> None:
     from .recipes import RECIPES
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of *.conll files")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the corpus")
     parser.add_argument("--model", required=True, help="name of a file in configs/")
     parser.add_argument("--loss", required=True, choices=RECIPES)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=0, help="training sentences; 0 is all")
+    parser.add_argument("--size", type=int, default=0, help="training docs; 0 is all")
     parser.add_argument("--gpu-id", type=int, default=-1)
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="config overrides"
@@ -76,12 +76,9 @@ def run(
     from spacy.training import Corpus
     from thinc.api import Config
 
-    from corpora import columns
+    from corpora import folders
 
-    limit = cell["size"] if isinstance(cell["size"], int) else None
-    for split in ("train", "dev", "test"):
-        sentences = columns.read(data / f"{split}.conll")
-        columns.write(sentences, folder / f"{split}.spacy", limit if split == "train" else None)
+    folders.write(data, folder, cell["size"] if isinstance(cell["size"], int) else None)
     config = Config().from_disk(ROOT / "configs" / f"{cell['model']}.cfg", interpolate=False)
     name = config["nlp"]["pipeline"][-1]
     if name.startswith("dice_"):
@@ -102,10 +99,10 @@ def run(
     seconds = time.time() - start
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     nlp = spacy.load(folder / "out/model-best")
-    scores = {
-        split: score(nlp.evaluate(list(Corpus(folder / f"{split}.spacy")(nlp))))
-        for split in ("dev", "test")
-    }
+    scores = {}
+    for split in ("dev", "test"):
+        examples = list(Corpus(folder / f"{split}.spacy")(nlp))
+        scores[split] = score(name, nlp.evaluate(examples), examples)
     return {
         **scores,
         "curve": [[row["step"], row["score"]] for row in log if row["score"] is not None],
@@ -114,17 +111,40 @@ def run(
     }
 
 
-def score(scores: Dict[str, Any]) -> Dict[str, Any]:
-    """Span scores: micro, macro over types, and each type."""
-    per_type = scores["ents_per_type"] or {}
+def score(component: str, scores: Dict[str, Any], examples: Any) -> Dict[str, Any]:
+    """What counts of a component: micro F1, precision and recall; macro F1; F1 of each type."""
+    if component == "tagger":
+        micro, per_type = tag_scores(examples)
+    elif component == "textcat":
+        per_type = scores["cats_f_per_type"]
+        micro = {key: scores[f"cats_micro_{key}"] for key in "fpr"}
+    else:
+        prefix = "spans_sc" if component == "spancat" else "ents"
+        per_type = scores[f"{prefix}_per_type"] or {}
+        micro = {key: scores[f"{prefix}_{key}"] or 0.0 for key in "fpr"}
     fs = [row["f"] for row in per_type.values()]
     return {
-        "f": scores["ents_f"] or 0.0,
-        "p": scores["ents_p"] or 0.0,
-        "r": scores["ents_r"] or 0.0,
+        **micro,
         "macro_f": sum(fs) / len(fs) if fs else 0.0,
         "per_type": {name: row["f"] for name, row in sorted(per_type.items())},
     }
+
+
+def tag_scores(examples: Any) -> Any:
+    """Micro scores, and those of each tag."""
+    from spacy.scorer import PRFScore
+
+    micro, per_tag = PRFScore(), {}
+    for eg in examples:
+        gold = eg.get_aligned("TAG", as_string=True)
+        for token, tag in zip(eg.predicted, gold):
+            if tag:
+                for label in {tag, token.tag_}:
+                    found = per_tag.setdefault(label, PRFScore())
+                    found.score_set({label} & {token.tag_}, {label} & {tag})
+                micro.score_set({token.tag_}, {tag})
+    of = lambda prf: {"f": prf.fscore, "p": prf.precision, "r": prf.recall}  # noqa: E731
+    return of(micro), {tag: of(prf) for tag, prf in per_tag.items()}
 
 
 def _installed(name: str) -> bool:

@@ -1,7 +1,7 @@
 """Columns of tokens and BIO tags, as in CoNLL 2003 and its successors, and spaCy's format."""
 
 from pathlib import Path
-from typing import Iterable, Iterator, List, Optional, Tuple
+from typing import Iterable, Iterator, List, Tuple
 
 import spacy
 from spacy.tokens import Doc, DocBin
@@ -34,14 +34,19 @@ def read(path: Path) -> Iterator[Sentence]:
         yield words, tags
 
 
-def write(sentences: Iterable[Sentence], path: Path, limit: Optional[int] = None) -> int:
-    """Write sentences, one a doc, in spaCy's binary format. RETURNS how many."""
+def docs(sentences: Iterable[Sentence]) -> Iterator[Doc]:
+    """Sentences, one a doc, with their entities in doc.ents and, for spancat, in
+    doc.spans["sc"]."""
     vocab = spacy.blank("en").vocab
-    docs = DocBin(store_user_data=False)
-    for n, (words, tags) in enumerate(sentences):
-        if n == limit:
-            break
-        docs.add(Doc(vocab, words=words, ents=tags))
+    for words, tags in sentences:
+        doc = Doc(vocab, words=words, ents=tags)
+        doc.spans["sc"] = list(doc.ents)
+        yield doc
+
+
+def write(sentences: Iterable[Sentence], path: Path) -> int:
+    """Write sentences, one a doc, in spaCy's binary format. RETURNS how many."""
+    made = DocBin(docs=docs(sentences))
     path.parent.mkdir(parents=True, exist_ok=True)
-    docs.to_disk(path)
-    return len(docs)
+    made.to_disk(path)
+    return len(made)

@@ -25,7 +25,8 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tagged(tmp_path_factory, corpus):
-    """The same with tags, of how a token looks, which is easy to learn."""
+    """The same with tags, of how a token looks, and categories, of whether there are entities:
+    easy to learn."""
     folder = tmp_path_factory.mktemp("tagged")
     vocab = spacy.blank("en").vocab
     for split in generated.SIZES:
@@ -35,7 +36,9 @@ def tagged(tmp_path_factory, corpus):
                 "NUM" if t.is_digit else "PUNCT" if t.is_punct else "NAME" if t.is_title else "WORD"
                 for t in doc
             ]
-            docs.add(Doc(vocab, words=[t.text for t in doc], tags=tags))
+            with_tags = Doc(vocab, words=[t.text for t in doc], tags=tags)
+            with_tags.cats = {"some": float(bool(doc.ents)), "none": float(not doc.ents)}
+            docs.add(with_tags)
         docs.to_disk(folder / f"{split}.spacy")
     return folder
 

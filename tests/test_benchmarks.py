@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy
 import pytest
+import spacy
+from spacy.tokens import Doc
+from spacy.training import Example
 
-from benchmarks import calibration
+from benchmarks import calibration, cell
 from corpora import generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,14 +35,25 @@ def test_a_cell_is_measured_once(model, tmp_path):
     run(*command)
     assert "Done already" in run(*command)
     (line,) = results.read_text().splitlines()
-    cell = json.loads(line)
-    assert (cell["data"], cell["size"], cell["seed"]) == ("generated", 50, 0)
-    assert [step for step, _ in cell["curve"]] == [0, 10, 20]
-    assert set(cell["test"]) == {"f", "p", "r", "macro_f", "per_type"}
-    assert cell["versions"]["spacy"]
+    done = json.loads(line)
+    assert (done["data"], done["size"], done["seed"]) == ("generated", 50, 0)
+    assert [step for step, _ in done["curve"]] == [0, 10, 20]
+    assert set(done["test"]) == {"f", "p", "r", "macro_f", "per_type"}
+    assert done["versions"]["spacy"]
     if model == "dice_ner":
         output = run("benchmarks.calibration", "--data", data, tmp_path / "model")
         assert output.count("ECE") + output.count("no entities") == 2
+
+
+def test_scores_of_tags_by_hand():
+    vocab = spacy.blank("en").vocab
+    words = list("abcde")
+    gold = Doc(vocab, words=words, tags=["X", "X", "Y", "Y", ""])
+    examples = [Example(Doc(vocab, words=words, tags=["X", "Y", "Y", "Z", "X"]), gold)]
+    score = cell.score("tagger", {}, examples)
+    assert (score["f"], score["p"], score["r"]) == (0.5, 0.5, 0.5)
+    assert score["per_type"] == pytest.approx({"X": 2 / 3, "Y": 0.5, "Z": 0.0})
+    assert score["macro_f"] == pytest.approx((2 / 3 + 0.5) / 3)
 
 
 def test_speed(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from corpora import columns, generated, wnut17
+from corpora import columns, folders, generated, messages, wnut17
 
 
 def test_read_columns(tmp_path):
@@ -27,11 +27,64 @@ def test_read_columns(tmp_path):
         list(columns.read(path))
 
 
-def test_write_and_limit(tmp_path):
-    sentences = [(["Ann", "Lee", "left"], ["B-person", "I-person", "O"])] * 3
-    assert columns.write(sentences, tmp_path / "a/x.spacy", limit=2) == 2
-    (doc, _) = DocBin().from_disk(tmp_path / "a/x.spacy").get_docs(spacy.blank("en").vocab)
+def test_write_columns(tmp_path):
+    sentences = [(["Ann", "Lee", "left"], ["B-person", "I-person", "O"])] * 2
+    assert columns.write(sentences, tmp_path / "a/x.spacy") == 2
+    (doc, _) = read(tmp_path / "a/x.spacy")
     assert [(e.text, e.label_) for e in doc.ents] == [("Ann Lee", "person")]
+    assert [(e.text, e.label_) for e in doc.spans["sc"]] == [("Ann Lee", "person")]
+
+
+def read(path):
+    return list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
+
+
+def test_a_folder_of_columns(tmp_path):
+    sizes = folders.write(generated.write(tmp_path / "in"), tmp_path / "out", limit=7)
+    assert sizes == {"train": 7, "dev": 120, "test": 120}
+    assert len(read(tmp_path / "out/train.spacy")) == 7
+
+
+CONLLU = """# text = Dogs bark
+1	Dogs	dog	NOUN	PL-NOM	Number=Plur	2	nsubj	_	_
+2	bark	bark	VERB	PRES	Mood=Ind|Tense=Pres	0	root	_	_
+
+# text = No
+1	No	no	INTJ	_	_	0	root	_	_
+
+"""
+
+
+def test_a_folder_of_universal_dependencies(tmp_path):
+    for split in folders.SPLITS:
+        (tmp_path / f"en-ud-{split}.conllu").write_text(CONLLU)
+    assert folders.write(tmp_path, tmp_path / "out") == {"train": 2, "dev": 2, "test": 2}
+    dogs, no = read(tmp_path / "out/dev.spacy")
+    assert [t.tag_ for t in dogs] == ["NOUN", "VERB"] and [t.tag_ for t in no] == ["INTJ"]
+    assert [t.lemma_ for t in dogs] == ["dog", "bark"] and dogs[0].head.i == 1
+
+
+def test_a_folder_of_labelled_texts(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = [f"{'spam' if i % 5 == 0 else 'ham'}\tmessage {i}" for i in range(100)]
+    (folder / "sms.tsv").write_text("Label\tSMS\n" + "\n".join(rows) + "\n")
+    assert folders.write(folder, tmp_path / "out") == {"train": 70, "dev": 10, "test": 20}
+    docs = [doc for split in folders.SPLITS for doc in read(tmp_path / f"out/{split}.spacy")]
+    assert sorted(doc.text for doc in docs) == sorted(row.split("\t")[1] for row in rows)
+    for doc in docs:
+        spam = int(doc[1].text) % 5 == 0
+        assert doc.cats == {"ham": float(not spam), "spam": float(spam)}
+    again = messages.docs(folder / "sms.tsv")
+    assert [d.text for d in again["train"]] == [d.text for d in docs[:70]] != sorted(rows[:70])
+    (folder / "sms.tsv").write_text("Label\tSMS\nham no tab\n")
+    with pytest.raises(ValueError, match="sms.tsv, line 2: expected label TAB text"):
+        messages.read(folder / "sms.tsv")
+
+
+def test_a_folder_of_something_else(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must hold one file for each of train, dev, test"):
+        folders.write(tmp_path, tmp_path / "out")
 
 
 def test_generated_is_the_same_for_the_same_seed(tmp_path):

@@ -13,7 +13,7 @@ from thinc.api import Config
 from spacy_tests.helpers import paths, scores
 
 SHORT = ("--training.max_steps", "60", "--training.eval_frequency", "20")
-CPU_CONFIGS = ("ner", "dice_ner", "tagger")
+CPU_CONFIGS = ("ner", "dice_ner", "tagger", "textcat", "spancat")
 
 
 def train(name, out, run_spacy, configs, corpus):
@@ -122,6 +122,18 @@ def test_tagger_trains(run_spacy, configs, tagged, tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["textcat", "spancat"])
+def test_other_stock_components_train(name, run_spacy, configs, corpus, tagged, tmp_path):
+    status, output = run_spacy(
+        *("train", configs / f"{name}.cfg", "-o", tmp_path),
+        *paths(tagged if name == "textcat" else corpus),
+        *("--training.max_steps", 200, "--training.eval_frequency", 100),
+    )
+    assert status == 0 and scores(output)[-1] > 0.7, output
+    pipe = spacy.load(tmp_path / "model-best").get_pipe(name)
+    assert type(pipe).__module__ == f"spacy.pipeline.{name}"
+
+
 @pytest.mark.parametrize("name", ["ner", "dice_ner"])
 def test_the_cross_entropy_twin_is_one_override(name, run_spacy, configs, corpus):
     text = (configs / f"{name}.cfg").read_text()
@@ -165,7 +177,7 @@ def test_a_schedule_from_the_config_is_followed(run_spacy, configs, corpus, tmp_
 
 @pytest.mark.parametrize("name", CPU_CONFIGS)
 def test_config_tools(name, run_spacy, configs, corpus, tagged, tmp_path):
-    folder = tagged if name == "tagger" else corpus
+    folder = tagged if name in ("tagger", "textcat") else corpus
     filled = tmp_path / "filled.cfg"
     status, output = run_spacy("init", "fill-config", configs / f"{name}.cfg", filled)
     assert status == 0, output
