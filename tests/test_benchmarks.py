@@ -43,6 +43,8 @@ def test_a_cell_is_measured_once(model, tmp_path):
     if model == "dice_ner":
         output = run("benchmarks.calibration", "--data", data, tmp_path / "model")
         assert output.count("ECE") + output.count("no entities") == 2
+        rows = run("benchmarks.thresholds", "--data", data, tmp_path / "model").splitlines()
+        assert len(rows) == 24 and rows[0].split() == ["dev", "precision", "recall", "F1"]
 
 
 def test_scores_of_tags_by_hand():
