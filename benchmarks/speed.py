@@ -37,6 +37,13 @@ def main() -> None:
     dice_tagger = spacy_dice.use_loss(
         pipeline("tagger", sentences), {"tagger": spacy_dice.DiceCE()}
     )
+    spancat, textcat = pipeline("spancat", sentences), pipeline("textcat", sentences)
+    dice_spancat = spacy_dice.use_loss(
+        pipeline("spancat", sentences), {"spancat": spacy_dice.DiceCE()}
+    )
+    dice_textcat = spacy_dice.use_loss(
+        pipeline("textcat", sentences), {"textcat": spacy_dice.DiceCE()}
+    )
     everything = [stock, with_ce, with_dice, token, tagger, dice_tagger]
     for nlp in everything:  # also learns enough for realistic decoding
         for _ in range(3):
@@ -46,6 +53,8 @@ def main() -> None:
     compare("train: ner + DiceCE / stock ner", with_dice, stock, train, args.rounds)
     compare("train: dice_ner + DiceCE / stock ner", token, stock, train, args.rounds)
     compare("train: tagger + DiceCE / stock tagger", dice_tagger, tagger, train, args.rounds)
+    compare("train: spancat + DiceCE / stock spancat", dice_spancat, spancat, train, args.rounds)
+    compare("train: textcat + DiceCE / stock textcat", dice_textcat, textcat, train, args.rounds)
     predict: Callable[[Any], float] = lambda nlp: pipe(nlp, sentences)  # noqa: E731
     compare("predict: dice_ner / stock ner", token, stock, predict, args.rounds)
     scored = pipeline("dice_ner", sentences)
@@ -70,6 +79,8 @@ def examples(nlp: Any, sentences: List[columns.Sentence]) -> List[Example]:
     made = []
     for words, tags in sentences:
         gold = Doc(nlp.vocab, words=words, ents=tags, tags=tags)
+        gold.spans["sc"] = list(gold.ents)
+        gold.cats = {"some": float(bool(gold.ents)), "none": float(not gold.ents)}
         made.append(Example(Doc(nlp.vocab, words=words), gold))
     return made
 

@@ -61,7 +61,7 @@ def test_scores_of_tags_by_hand():
 def test_speed(tmp_path):
     data = generated.write(tmp_path)
     output = run("benchmarks.speed", "--data", data, "--sentences", 40, "--rounds", 1)
-    assert len([line for line in output.splitlines() if "(from" in line]) == 8
+    assert len([line for line in output.splitlines() if "(from" in line]) == 10
 
 
 def test_calibration_error_by_hand():
