@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
-from corpora import columns, generated, wnut17
+from corpora import columns, generated, in_spacy, wnut17
 
 ROOT = Path(__file__).resolve().parent
 OUT = ROOT / "out" / "quickstart"
@@ -41,7 +41,7 @@ def main() -> None:
     files, steps = get_corpus(args.data)
     corpus = OUT / "corpus"
     for split, path in files.items():
-        n = columns.write(columns.read(path), corpus / f"{split}.spacy")
+        n = in_spacy.write(columns.read(path), corpus / f"{split}.spacy")
         print(f"{split:>5}: {n} sentences")
     for name, override in RUNS.items():
         print(f"\n=== Training configs/ner.cfg with {name} ===", flush=True)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.cell --data DIR --model ner --loss dice_ce --seed 0
 
-DIR is a corpus in any format of `corpora.folders`. The pipeline is trained by `spacy train` on
+DIR is a corpus in any format of `corpora.in_spacy`. The pipeline is trained by `spacy train` on
 configs/MODEL.cfg with nothing changed but the loss, the seed and what --set names. One JSON
 line is appended to benchmarks/results/spacy.jsonl; a cell that is there already is skipped.
 """
@@ -76,9 +76,9 @@ def run(
     from spacy.training import Corpus
     from thinc.api import Config
 
-    from corpora import folders
+    from corpora import in_spacy
 
-    folders.write(data, folder, cell["size"] if isinstance(cell["size"], int) else None)
+    in_spacy.write_folder(data, folder, cell["size"] if isinstance(cell["size"], int) else None)
     config = Config().from_disk(ROOT / "configs" / f"{cell['model']}.cfg", interpolate=False)
     name = config["nlp"]["pipeline"][-1]
     if name.startswith("dice_"):

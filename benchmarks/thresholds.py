@@ -2,7 +2,7 @@
 
     python -m benchmarks.thresholds --data DIR MODEL [MODEL ...]
 
-DIR is a corpus in any format of `corpora.folders`; each MODEL is a trained pipeline with a
+DIR is a corpus in any format of `corpora.in_spacy`; each MODEL is a trained pipeline with a
 dice_ner. Scores are the means over the models.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import spacy
 from spacy.training import Corpus
 
-from corpora import folders
+from corpora import in_spacy
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -25,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     pipelines = [spacy.load(model) for model in args.models]
     with tempfile.TemporaryDirectory() as folder:
-        folders.write(args.data, Path(folder))
+        in_spacy.write_folder(args.data, Path(folder))
         for split in ("dev", "test"):
             print(f"{split:9} precision recall     F1")
             for threshold in THRESHOLDS:

@@ -1,10 +1,7 @@
-"""Columns of tokens and BIO tags, as in CoNLL 2003 and its successors, and spaCy's format."""
+"""Columns of tokens and BIO tags, as in CoNLL 2003 and its successors."""
 
 from pathlib import Path
-from typing import Iterable, Iterator, List, Tuple
-
-import spacy
-from spacy.tokens import Doc, DocBin
+from typing import Iterator, List, Tuple
 
 Sentence = Tuple[List[str], List[str]]
 
@@ -32,21 +29,3 @@ def read(path: Path) -> Iterator[Sentence]:
             words, tags = [], []
     if words:
         yield words, tags
-
-
-def docs(sentences: Iterable[Sentence]) -> Iterator[Doc]:
-    """Sentences, one a doc, with their entities in doc.ents and, for spancat, in
-    doc.spans["sc"]."""
-    vocab = spacy.blank("en").vocab
-    for words, tags in sentences:
-        doc = Doc(vocab, words=words, ents=tags)
-        doc.spans["sc"] = list(doc.ents)
-        yield doc
-
-
-def write(sentences: Iterable[Sentence], path: Path) -> int:
-    """Write sentences, one a doc, in spaCy's binary format. RETURNS how many."""
-    made = DocBin(docs=docs(sentences))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made.to_disk(path)
-    return len(made)

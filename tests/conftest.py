@@ -9,7 +9,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from corpora import columns, generated
+from corpora import columns, generated, in_spacy
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,7 +19,7 @@ def corpus(tmp_path_factory):
     """A folder with train.spacy, dev.spacy and test.spacy of the generated corpus."""
     folder = generated.write(tmp_path_factory.mktemp("corpus"))
     for split in generated.SIZES:
-        columns.write(columns.read(folder / f"{split}.conll"), folder / f"{split}.spacy")
+        in_spacy.write(columns.read(folder / f"{split}.conll"), folder / f"{split}.spacy")
     return folder
 
 

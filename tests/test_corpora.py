@@ -8,7 +8,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from corpora import columns, folders, generated, messages, wnut17
+from corpora import columns, generated, in_spacy, messages, wnut17
 
 
 def test_read_columns(tmp_path):
@@ -29,7 +29,7 @@ def test_read_columns(tmp_path):
 
 def test_write_columns(tmp_path):
     sentences = [(["Ann", "Lee", "left"], ["B-person", "I-person", "O"])] * 2
-    assert columns.write(sentences, tmp_path / "a/x.spacy") == 2
+    assert in_spacy.write(sentences, tmp_path / "a/x.spacy") == 2
     (doc, _) = read(tmp_path / "a/x.spacy")
     assert [(e.text, e.label_) for e in doc.ents] == [("Ann Lee", "person")]
     assert [(e.text, e.label_) for e in doc.spans["sc"]] == [("Ann Lee", "person")]
@@ -40,7 +40,7 @@ def read(path):
 
 
 def test_a_folder_of_columns(tmp_path):
-    sizes = folders.write(generated.write(tmp_path / "in"), tmp_path / "out", limit=7)
+    sizes = in_spacy.write_folder(generated.write(tmp_path / "in"), tmp_path / "out", limit=7)
     assert sizes == {"train": 7, "dev": 120, "test": 120}
     assert len(read(tmp_path / "out/train.spacy")) == 7
 
@@ -56,9 +56,9 @@ CONLLU = """# text = Dogs bark
 
 
 def test_a_folder_of_universal_dependencies(tmp_path):
-    for split in folders.SPLITS:
+    for split in in_spacy.SPLITS:
         (tmp_path / f"en-ud-{split}.conllu").write_text(CONLLU)
-    assert folders.write(tmp_path, tmp_path / "out") == {"train": 2, "dev": 2, "test": 2}
+    assert in_spacy.write_folder(tmp_path, tmp_path / "out") == {"train": 2, "dev": 2, "test": 2}
     dogs, no = read(tmp_path / "out/dev.spacy")
     assert [t.tag_ for t in dogs] == ["NOUN", "VERB"] and [t.tag_ for t in no] == ["INTJ"]
     assert [t.lemma_ for t in dogs] == ["dog", "bark"] and dogs[0].head.i == 1
@@ -69,8 +69,8 @@ def test_a_folder_of_labelled_texts(tmp_path):
     folder.mkdir()
     rows = [f"{'spam' if i % 5 == 0 else 'ham'}\tmessage {i}" for i in range(100)]
     (folder / "sms.tsv").write_text("Label\tSMS\n" + "\n".join(rows) + "\n")
-    assert folders.write(folder, tmp_path / "out") == {"train": 70, "dev": 10, "test": 20}
-    docs = [doc for split in folders.SPLITS for doc in read(tmp_path / f"out/{split}.spacy")]
+    assert in_spacy.write_folder(folder, tmp_path / "out") == {"train": 70, "dev": 10, "test": 20}
+    docs = [doc for split in in_spacy.SPLITS for doc in read(tmp_path / f"out/{split}.spacy")]
     assert sorted(doc.text for doc in docs) == sorted(row.split("\t")[1] for row in rows)
     for doc in docs:
         spam = int(doc[1].text) % 5 == 0
@@ -84,7 +84,7 @@ def test_a_folder_of_labelled_texts(tmp_path):
 
 def test_a_folder_of_something_else(tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold one file for each of train, dev, test"):
-        folders.write(tmp_path, tmp_path / "out")
+        in_spacy.write_folder(tmp_path, tmp_path / "out")
 
 
 def test_generated_is_the_same_for_the_same_seed(tmp_path):

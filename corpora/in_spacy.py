@@ -1,9 +1,10 @@
-"""Any corpus that is a folder, in one of the formats here, as spaCy's train, dev and test."""
+"""Corpora in any of the formats here, as spaCy's docs and files."""
 
 from itertools import islice
 from pathlib import Path
-from typing import Dict, Iterable, Optional
+from typing import Dict, Iterable, Iterator, Optional
 
+import spacy
 from spacy.tokens import Doc, DocBin
 
 from . import columns, conllu, messages
@@ -11,7 +12,25 @@ from . import columns, conllu, messages
 SPLITS = ("train", "dev", "test")
 
 
-def write(folder: Path, out: Path, limit: Optional[int] = None) -> Dict[str, int]:
+def docs(sentences: Iterable[columns.Sentence]) -> Iterator[Doc]:
+    """Sentences, one a doc, with their entities in doc.ents and, for spancat, in
+    doc.spans["sc"]."""
+    vocab = spacy.blank("en").vocab
+    for words, tags in sentences:
+        doc = Doc(vocab, words=words, ents=tags)
+        doc.spans["sc"] = list(doc.ents)
+        yield doc
+
+
+def write(sentences: Iterable[columns.Sentence], path: Path) -> int:
+    """Write sentences, one a doc, in spaCy's binary format. RETURNS how many."""
+    made = DocBin(docs=docs(sentences))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.to_disk(path)
+    return len(made)
+
+
+def write_folder(folder: Path, out: Path, limit: Optional[int] = None) -> Dict[str, int]:
     """Write train.spacy, dev.spacy and test.spacy. RETURNS how many docs each has.
 
     folder: a file for each split, with its name in theirs, of *.conllu or of columns of tokens
@@ -20,10 +39,10 @@ def write(folder: Path, out: Path, limit: Optional[int] = None) -> Dict[str, int
     """
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
-    for split, docs in _splits(folder).items():
-        docs = list(islice(docs, limit if split == "train" else None))
-        DocBin(docs=docs).to_disk(out / f"{split}.spacy")
-        sizes[split] = len(docs)
+    for split, of_split in _splits(folder).items():
+        made = list(islice(of_split, limit if split == "train" else None))
+        DocBin(docs=made).to_disk(out / f"{split}.spacy")
+        sizes[split] = len(made)
     return sizes
 
 
@@ -41,4 +60,4 @@ def _splits(folder: Path) -> Dict[str, Iterable[Doc]]:
 
 
 def _docs(path: Path) -> Iterable[Doc]:
-    return conllu.docs(path) if path.suffix == ".conllu" else columns.docs(columns.read(path))
+    return conllu.docs(path) if path.suffix == ".conllu" else docs(columns.read(path))
