@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Dict, List
@@ -105,6 +106,7 @@ def run(
         scores[split] = score(name, nlp.evaluate(examples), examples)
     return {
         **scores,
+        "train_counts": train_counts(name, nlp, folder / "train.spacy"),
         "curve": [[row["step"], row["score"]] for row in log if row["score"] is not None],
         "seconds": round(seconds, 1),
         "versions": {name: version(name) for name in VERSIONS if _installed(name)},
@@ -128,6 +130,21 @@ def score(component: str, scores: Dict[str, Any], examples: Any) -> Dict[str, An
         "macro_f": sum(fs) / len(fs) if fs else 0.0,
         "per_type": {name: row["f"] for name, row in sorted(per_type.items())},
     }
+
+
+def train_counts(component: str, nlp: Any, path: Path) -> Dict[str, int]:
+    """How often each type is in the training data."""
+    from spacy.tokens import DocBin
+
+    counts: Counter = Counter()
+    for doc in DocBin().from_disk(path).get_docs(nlp.vocab):
+        if component == "tagger":
+            counts.update(token.tag_ for token in doc if token.tag_)
+        elif component == "textcat":
+            counts.update(label for label, value in doc.cats.items() if value)
+        else:
+            counts.update(ent.label_ for ent in doc.ents)
+    return dict(sorted(counts.items()))
 
 
 def tag_scores(examples: Any) -> Any:

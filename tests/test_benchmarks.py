@@ -11,7 +11,7 @@ import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from benchmarks import calibration, cell
+from benchmarks import calibration, cell, report
 from corpora import generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,12 +39,50 @@ def test_a_cell_is_measured_once(model, tmp_path):
     assert (done["data"], done["size"], done["seed"]) == ("generated", 50, 0)
     assert [step for step, _ in done["curve"]] == [0, 10, 20]
     assert set(done["test"]) == {"f", "p", "r", "macro_f", "per_type"}
-    assert done["versions"]["spacy"]
+    assert done["versions"]["spacy"] and sum(done["train_counts"].values()) > 20
     if model == "dice_ner":
         output = run("benchmarks.calibration", "--data", data, tmp_path / "model")
         assert output.count("ECE") + output.count("no entities") == 2
         rows = run("benchmarks.thresholds", "--data", data, tmp_path / "model").splitlines()
         assert len(rows) == 24 and rows[0].split() == ["dev", "precision", "recall", "F1"]
+
+
+def results_file(path):
+    """Three seeds of cross-entropy and of a loss that gains 1, 2 and 3 points."""
+    lines = []
+    for loss, scores in {"ce": (40, 50, 60), "dice": (41, 52, 63), "one_seed": (45,)}.items():
+        for seed, f in enumerate(scores):
+            test = {"f": f / 100, "p": 0.5, "r": 0.5, "macro_f": 0.1, "per_type": {"X": 0.2}}
+            line = {"data": "d", "size": 300, "model": "ner", "loss": loss, "seed": seed}
+            line.update(settings=[], dev=test, test=test, curve=[[0, 0.0], [100, f / 100]])
+            lines.append(json.dumps({**line, "train_counts": {"X": 7}}))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_report_by_hand(tmp_path):
+    """Gains of 1, 2 and 3: the mean is 2, the deviation 1, t of 2 degrees 4.303."""
+    groups = report.grouped(report.read([results_file(tmp_path / "r.jsonl")]))
+    ((group, by_loss),) = groups.items()
+    found = report.gain(by_loss["dice"], by_loss["ce"])
+    assert found.mean == pytest.approx(2) and found.half == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+    assert report.table(group, by_loss)[2:] == [
+        "| loss | seeds | dev | test | gain on test |",
+        "|---|---|---|---|---|",
+        "| ce | 3 | 50.0 | 50.0 |  |",
+        "| dice | 3 | 52.0 | 52.0 | +2.0 ± 2.5 |",
+        "| one_seed | 1 | 45.0 | 45.0 | +5.0 |",
+    ]
+
+
+def test_report_prints_what_was_measured_and_plots(tmp_path):
+    assert "**wnut17, full, dice_ner**" in run("benchmarks.report")
+    output = run(
+        "benchmarks.report", results_file(tmp_path / "r.jsonl"), "--plots", tmp_path / "plots"
+    )
+    names = {"gains", "curves-d-300-ner", "precision-recall-d-300-ner", "types-d-300-ner"}
+    assert {path.stem for path in (tmp_path / "plots").glob("*.png")} == names
+    assert output.count("Wrote") == 4
 
 
 def test_scores_of_tags_by_hand():
