@@ -1,0 +1,54 @@
+"""Set-level counts of a set that is seen in parts: chunks of a batch, ranks of a process group.
+
+A part's loss takes its counts through a `Total`: from the part's own sum to that of the set.
+The value is the set's; the gradient is that of the part's own share. So the gradients of all
+parts add up to the gradient of the whole set, however it was cut.
+"""
+
+from typing import Callable, Dict, Optional
+
+from torch import Tensor, distributed
+
+from .formulas import replace_value
+
+
+def whole(part: Tensor) -> Tensor:
+    """The part is the whole set."""
+    return part
+
+
+def over_ranks(part: Tensor) -> Tensor:
+    """The sum over all ranks of the default process group. Every rank must call it alike."""
+    total = part.detach().clone()
+    distributed.all_reduce(total)
+    return replace_value(part, total)
+
+
+class OverChunks:
+    """The sums over the chunks of a batch, from a first pass over them that records.
+
+    First pass: compute the loss of each chunk; it gets the chunk's own sums. Second pass:
+    `replay`, then compute the losses again. Calls are told apart by their order within a
+    chunk's loss, which `next_chunk` starts anew.
+    """
+
+    def __init__(self) -> None:
+        self._sums: Dict[int, Tensor] = {}
+        self._call = 0
+        self._recording = True
+
+    def next_chunk(self) -> None:
+        self._call = 0
+
+    def replay(self, total: Callable[[Tensor], Tensor]) -> None:
+        """``total``: from this process's sums to those of all (`whole` or `over_ranks`)."""
+        self._recording = False
+        self._sums = {call: total(part) for call, part in self._sums.items()}
+
+    def __call__(self, part: Tensor) -> Tensor:
+        call, self._call = self._call, self._call + 1
+        if self._recording:
+            seen: Optional[Tensor] = self._sums.get(call)
+            self._sums[call] = part.detach() if seen is None else seen + part.detach()
+            return part
+        return replace_value(part, self._sums[call])
