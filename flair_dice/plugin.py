@@ -1,0 +1,89 @@
+"""What a loss needs of Flair's trainer, which calls a model's loss and nothing else."""
+
+import random
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional
+
+import flair
+import torch
+from flair.models import MultitaskModel
+from flair.trainers.plugins import TrainerPlugin
+from flair.training_utils import store_embeddings
+
+from .losses import Loss
+from .totals import OverChunks, over_ranks, whole
+from .with_loss import WithLoss
+
+
+class LossPlugin(TrainerPlugin):
+    """Steps scheduled weights, and gives set-level losses the counts of whole mini-batches where
+    ``mini_batch_chunk_size`` cuts them up.
+
+    For ``train`` and ``fine_tune``: ``plugins=[LossPlugin()]``, a new one for each call. Weights
+    depend on the epoch, so that ``fine_tune(epoch=k)`` goes on where it was.
+
+    Counts of whole mini-batches cost one more forward pass over each that is cut, without
+    gradients, with the same random numbers (dropout), before its chunks are trained on. The
+    gradient is then that of the whole mini-batch. (What is not torch's or Python's random
+    numbers, such as the negative labels that TARS models sample, is drawn anew.)
+    """
+
+    @TrainerPlugin.hook
+    def after_setup(
+        self,
+        mini_batch_size: int,
+        mini_batch_chunk_size: Optional[int] = None,
+        use_amp: bool = False,
+        multi_gpu: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Reads how the trainer was called."""
+        self._chunk_size = mini_batch_chunk_size
+        self._use_amp = use_amp
+        self._multi_gpu = multi_gpu
+
+    @TrainerPlugin.hook
+    def before_training_batch(
+        self, batch: Any, batch_no: int, total_number_of_batches: int, epoch: int, **kwargs: Any
+    ) -> None:
+        """epoch counts from 1, batch_no from 0."""
+        for model in self._models():
+            model.loss.step_schedules(epoch - 1 + batch_no / total_number_of_batches)
+        chunks = self.trainer.get_batch_steps(batch, self._chunk_size)
+        if len(chunks) > 1 and any(model.loss.set_level for model in self._models()):
+            self._count(chunks)
+
+    @TrainerPlugin.hook
+    def after_training_batch(self, **kwargs: Any) -> None:
+        """The counts were that batch's."""
+        for model in self._models():
+            model._chunks = None
+
+    def _count(self, chunks: Any) -> None:
+        for model in self._models():
+            model._chunks = OverChunks()
+        with same_random_numbers(), torch.no_grad():
+            for chunk in chunks:
+                with torch.autocast(flair.device.type, enabled=self._use_amp):
+                    self.model.forward_loss(chunk)
+                # They have no gradient: the pass that trains makes its own.
+                store_embeddings(chunk, "none")
+        # The tasks of a MultitaskModel differ from rank to rank: each counts its own.
+        together = self._multi_gpu and not isinstance(self.model, MultitaskModel)
+        for model in self._models():
+            model._chunks.replay(over_ranks if together else whole)
+
+    def _models(self) -> Iterator[Any]:
+        """All models with a loss of ours: the trainer's, its tasks, or its inner model."""
+        for module in self.model.modules():
+            if isinstance(module, WithLoss) and isinstance(module.loss, Loss):
+                yield module
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """A block after which torch and Python draw the random numbers that they drew in it."""
+    state = random.getstate()
+    with torch.random.fork_rng([flair.device] if flair.device.type == "cuda" else []):
+        yield
+    random.setstate(state)

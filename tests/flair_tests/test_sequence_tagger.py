@@ -1,0 +1,332 @@
+"""SequenceTagger: stock without a loss; trains, saves, loads, resumes with one."""
+
+import json
+import subprocess
+import sys
+
+import flair
+import pytest
+import torch
+from flair.data import Sentence, Span
+from flair.models import SequenceTagger as Stock
+from flair.nn import Classifier
+from torch.testing import assert_close
+
+from flair_dice import DiceCE, Loss, LossPlugin, Ramp, SequenceTagger
+from flair_dice.with_loss import KEY
+from flair_tests.helpers import LOSSES, parameters, part_of, seed, train, words
+
+SIZES = {"hidden_size": 24, "reproject_embeddings": False, "locked_dropout": 0.0}
+
+
+def tagger(corpus, cls=SequenceTagger, number=0, **options):
+    seed(number)
+    dictionary = corpus.make_label_dictionary("ner", add_unk=False)
+    return cls(
+        embeddings=words(corpus), tag_dictionary=dictionary, tag_type="ner", **SIZES, **options
+    )
+
+
+def entities(model, sentences):
+    copies = [Sentence([token.text for token in sentence]) for sentence in sentences]
+    model.predict(copies)
+    return [[(e.text, e.tag, round(e.score, 5)) for e in s.get_spans("ner")] for s in copies]
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+def test_without_a_loss_it_is_stock(use_crf, corpus, tmp_path):
+    """Bit for bit: parameters, the file's content, dev scores and losses, predictions."""
+    seen = []
+    for cls in (Stock, SequenceTagger):
+        model = tagger(corpus, cls, use_crf=use_crf)
+        result = train(model, corpus, tmp_path / cls.__module__, epochs=2)
+        state = torch.load(tmp_path / cls.__module__ / "final-model.pt", weights_only=False)
+        for name in ("embeddings", "tag_dictionary", "model_card"):
+            del state[name]
+        seen.append((result, state, entities(model, corpus.test)))
+    (result, state, found), (our_result, our_state, ours) = seen
+    assert our_result == result and found == ours
+    weights, our_weights = state.pop("state_dict"), our_state.pop("state_dict")
+    assert our_state == state
+    assert list(weights) == list(our_weights)
+    for name, value in weights.items():
+        assert torch.equal(value, our_weights[name])
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+def test_cross_entropy_trains_as_stock_does(use_crf, corpus, tmp_path):
+    """The same sums and counts: after training the parameters are close."""
+    seen = []
+    for cls, loss in ((Stock, {}), (SequenceTagger, {"loss": "CrossEntropy"})):
+        model = tagger(corpus, cls, use_crf=use_crf, **loss)
+        train(model, corpus, tmp_path, epochs=1, save_final_model=False)
+        seen.append(parameters(model))
+    for name, value in seen[0].items():
+        assert_close(seen[1][name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_is_a_sum_with_its_count(name, use_crf, corpus):
+    """What the trainer back-propagates and logs; for sentences in any order, and for none."""
+    model = tagger(corpus, use_crf=use_crf, loss=LOSSES[name])
+    model.train()
+    batch = list(corpus.train)[:8]
+    loss, count = model.forward_loss(batch)
+    assert count == sum(map(len, batch)) and loss.ndim == 0 and loss > 0
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    model.eval()
+    losses = [model.forward_loss(part)[0].item() for part in (batch, batch[::-1])]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    with torch.no_grad():
+        predicted, count = model.predict(batch, label_name="x", return_loss=True)
+    assert predicted.item() == pytest.approx(losses[0], rel=1e-5)
+    assert count == sum(map(len, batch))
+    loss, count = model.forward_loss([])
+    loss.backward()
+    assert loss.item() == 0 and count == 0
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+@pytest.mark.parametrize("name", ["dice_ce", "ce_entity", "tversky"])
+def test_trains_saves_loads(name, use_crf, corpus, tmp_path):
+    """From scratch through the public door; alone set-level losses need not, and are not asked."""
+    loss = LOSSES[name]
+    if name == "tversky":
+        loss = {"name": "Compound", "losses": ["CrossEntropy", loss]}
+    model = tagger(corpus, use_crf=use_crf, loss=loss)
+    before = model.evaluate(corpus.test, "ner").loss
+    result = train(model, corpus, tmp_path, epochs=6)
+    # test_score is of the best model, which train() has loaded back
+    assert result["test_score"] > 0.5
+    after = model.evaluate(corpus.test, "ner")
+    assert after.loss < before / 2
+    found = entities(model, corpus.test)
+    assert sum(map(len, found)) > 10
+    for load in (SequenceTagger.load, Classifier.load):
+        again = load(tmp_path / "best-model.pt")
+        assert type(again) is SequenceTagger and again.loss.to_dict() == model.loss.to_dict()
+        assert entities(again, corpus.test) == found
+        assert again.evaluate(corpus.test, "ner").loss == pytest.approx(after.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_survives_a_file(name, use_crf, corpus, tmp_path):
+    model = tagger(corpus, use_crf=use_crf, loss=LOSSES[name])
+    model.save(tmp_path / "model.pt")
+    state = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert json.loads(json.dumps(state[KEY])) == state[KEY]  # plain values
+    assert SequenceTagger.load(tmp_path / "model.pt").loss.to_dict() == model.loss.to_dict()
+
+
+LOAD_IN_STOCK = """
+import sys
+sys.modules["flair_dice"] = None  # as where it is not installed
+import flair, logging
+logging.getLogger("flair").setLevel(logging.ERROR)
+from flair.data import Sentence
+from flair.models import SequenceTagger
+from flair.nn import Classifier
+for load in (SequenceTagger.load, Classifier.load):
+    model = load(sys.argv[1])
+    assert type(model).__module__ == "flair.models.sequence_tagger_model", type(model)
+    sentences = [Sentence(text.split()) for text in sys.argv[2:]]
+    model.predict(sentences)
+    print([[(e.text, e.tag, round(e.score, 5)) for e in s.get_spans("ner")] for s in sentences])
+"""
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+def test_a_file_loads_in_plain_flair(use_crf, corpus, tmp_path):
+    model = tagger(corpus, use_crf=use_crf, loss="DiceCE")
+    train(model, corpus, tmp_path, epochs=3)
+    sentences = list(corpus.test)[:20]
+    found = entities(model, sentences)
+    assert any(found)
+    texts = [" ".join(token.text for token in sentence) for sentence in sentences]
+    command = [
+        sys.executable,
+        "-c",
+        LOAD_IN_STOCK,
+    ]
+    done = subprocess.run(
+        [*command, tmp_path / "best-model.pt", *texts], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == [str(found)] * 2
+
+
+def test_resumed_training_goes_on_with_the_loss(corpus, tmp_path):
+    """As one run: the second half, from a checkpoint, has the loss and the schedule's weight."""
+    weight = Ramp(0.0, 4.0, begin=0.0, end=4.0)
+    used = []
+
+    class Recorded(DiceCE):
+        def total(self, head, targets):
+            if self.training:
+                used.append(self.weights["dice"].current)
+            return super().total(head, targets)
+
+    model = tagger(corpus, use_crf=False, loss=Recorded(weight=weight))
+    train(
+        model,
+        corpus,
+        tmp_path,
+        epochs=2,
+        save_model_each_k_epochs=2,
+        plugins=[LossPlugin()],
+    )
+    n = len(used)
+    assert used[0] == 0 and used[-1] == pytest.approx(2 - 2 / (n / 2) / 2)
+    again = SequenceTagger.load(tmp_path / "model_epoch_2.pt")
+    assert isinstance(again.loss, Recorded)
+    train(again, corpus, tmp_path, epochs=4, epoch=2, plugins=[LossPlugin()])
+    assert used[n] == pytest.approx(2.0) and used[-1] > 3.9
+    assert len(used) == 2 * n
+
+
+def test_files_with_loss_weights_load(corpus, tmp_path):
+    model = tagger(corpus, Stock, use_crf=False, loss_weights={"O": 0.5})
+    model.save(tmp_path / "weights.pt")
+    again = SequenceTagger.load(tmp_path / "weights.pt")
+    assert again.loss is None and again.weight_dict == {"O": 0.5}
+    batch = list(corpus.test)[:4]
+    model.eval()
+    assert again.forward_loss(batch)[0].item() == pytest.approx(model.forward_loss(batch)[0].item())
+    with pytest.raises(ValueError, match="SequenceTagger: loss_weights are those of the stock"):
+        tagger(corpus, loss_weights={"O": 0.5}, loss="DiceCE")
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+@pytest.mark.parametrize("tag_format", ["BIOES", "BIO"])
+def test_entity_dice_counts_what_the_tagger_would_predict(tag_format, use_crf, corpus):
+    """Of a tagger that is sure and right, all entities are found and nothing else."""
+    model = tagger(
+        corpus, use_crf=use_crf, tag_format=tag_format, loss={"name": "EntityDice", "smooth": 0.0}
+    )
+    model.eval()
+    batch = sorted(list(corpus.test)[:20], key=len, reverse=True)
+    gold = model._prepare_label_tensor(batch)
+    lengths = torch.tensor([len(sentence) for sentence in batch])
+    logits = 60.0 * torch.nn.functional.one_hot(gold, len(model.label_dictionary)).float()
+    model._lengths = lengths
+    scores = logits
+    if use_crf:
+        padded = torch.nn.utils.rnn.pad_sequence(logits.split(lengths.tolist()), batch_first=True)
+        scores = (model.crf(padded), lengths, model.crf.transitions)
+    loss, _ = model._calculate_loss(scores, gold)
+    assert loss.item() / len(gold) == pytest.approx(0, abs=1e-5)
+    # One entity more in the truth than is predicted: of n + 1, F = 2n / (2n + 1).
+    n = sum(len(sentence.get_spans("ner")) for sentence in batch)
+    outside = next(s for s in batch if not s.get_spans("ner"))
+    Span(outside[2:4]).add_label("ner", "city")
+    loss, count = model._calculate_loss(scores, model._prepare_label_tensor(batch))
+    Span(outside[2:4]).remove_labels("ner")
+    assert loss.item() / count == pytest.approx(1 - 2 * n / (2 * n + 1), abs=1e-4)
+
+
+def test_the_outside_tag_is_found_by_name(corpus):
+    """It need not be the first: a dictionary of the user's own order, of tags."""
+    dictionary = flair.data.Dictionary(add_unk=True)
+    for tag in ("S-city", "B-city", "E-city", "I-city", "O"):
+        dictionary.add_item(tag)
+    model = SequenceTagger(
+        embeddings=words(corpus), tag_dictionary=dictionary, tag_type="ner", loss="DiceCE", **SIZES
+    )
+    assert model._labels.background == ("O",) and model._labels.crf
+    assert model._labels.names == ("<unk>", "S-city", "B-city", "E-city", "I-city", "O")
+
+
+def test_a_batch_without_any_entity(corpus):
+    batch = [s for s in corpus.train if not s.get_spans("ner")][:4]
+    for use_crf in (False, True):
+        for name in LOSSES:
+            model = tagger(corpus, use_crf=use_crf, loss=LOSSES[name])
+            model.train()
+            for sentence in batch:
+                sentence.clear_embeddings()
+            loss, _ = model.forward_loss(batch)
+            loss.backward()
+            assert loss.isfinite()
+            assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+def test_labels_that_dev_alone_has(use_crf, corpus, tmp_path):
+    sentence = part_of(corpus.dev)[0]
+    Span(sentence[0:2]).add_label("ner", "animal")
+    model = tagger(corpus, use_crf=use_crf, loss="DiceCE")
+    with pytest.raises(ValueError, match="SequenceTagger: the data has the label 'B-animal'"):
+        train(model, corpus, tmp_path, epochs=1)
+
+
+def test_one_label(corpus, tmp_path):
+    """A dictionary of one type: its four tags and O."""
+    for split in (corpus.train, corpus.dev, corpus.test):
+        for sentence in split:
+            for span in sentence.get_spans("ner"):
+                if span.get_label("ner").value != "city":
+                    span.remove_labels("ner")
+    model = tagger(corpus, use_crf=False, loss="DiceCE")
+    assert len(model.label_dictionary) == 5
+    assert train(model, corpus, tmp_path, epochs=4)["test_score"] > 0.5
+
+
+@pytest.mark.parametrize(
+    "loss, message",
+    [
+        ("Dise", "SequenceTagger: there is no loss 'Dise'"),
+        ({"name": "Dice", "background": "PER"}, "SequenceTagger: background has the label 'PER'"),
+        (
+            {"name": "CrossEntropy", "class_weights": {"S-cities": 1}},
+            "SequenceTagger: class_weights has the label 'S-cities', which is none of its labels",
+        ),
+        (torch.nn.CrossEntropyLoss(), "SequenceTagger: loss must be a loss of flair_dice"),
+    ],
+)
+def test_mistakes_name_the_model(loss, message, corpus):
+    for use_crf in (False, True):
+        with pytest.raises(ValueError, match=message):
+            tagger(corpus, use_crf=use_crf, loss=loss)
+
+
+def test_a_crf_has_no_weighted_likelihood(corpus):
+    for options in ({"class_weights": {"O": 0.5}}, {"label_smoothing": 0.1}):
+        loss = {"name": "CrossEntropy", **options}
+        assert tagger(corpus, use_crf=False, loss=loss).loss is not None
+        with pytest.raises(ValueError, match="CrossEntropy is the likelihood of whole sequences"):
+            tagger(corpus, use_crf=True, loss=loss)
+
+
+def test_losses_with_parameters_are_refused(corpus):
+    class Learnt(Loss):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(3))
+
+    with pytest.raises(ValueError, match="has parameters or buffers to be saved \\(weight\\)"):
+        tagger(corpus, loss=Learnt())
+
+
+def test_a_file_from_the_future(corpus, tmp_path):
+    model = tagger(corpus, loss="DiceCE")
+    model.save(tmp_path / "model.pt")
+    state = torch.load(tmp_path / "model.pt", weights_only=False)
+    state[KEY] = {"name": "BetterDice"}
+    torch.save(state, tmp_path / "future.pt")
+    for load in (SequenceTagger.load, Classifier.load):
+        with pytest.raises(ValueError, match="there is no loss 'BetterDice'.*later version"):
+            load(tmp_path / "future.pt")
+
+
+def test_a_file_cut_short(corpus, tmp_path):
+    model = tagger(corpus, loss="DiceCE")
+    model.save(tmp_path / "model.pt")
+    content = (tmp_path / "model.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="cut.pt is no whole model file: its end is missing"):
+        SequenceTagger.load(tmp_path / "cut.pt")
+    with pytest.raises(ValueError, match="Could not find any model"):
+        Classifier.load(tmp_path / "cut.pt")
