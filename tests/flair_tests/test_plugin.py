@@ -1,0 +1,211 @@
+"""Chunks of mini-batches, schedules and mixed precision, through Flair's trainer."""
+
+import pytest
+import torch
+from flair.trainers import ModelTrainer
+from flair.trainers.plugins import TrainerPlugin
+from torch.testing import assert_close
+
+import flair_dice.plugin
+from flair_dice import DiceCE, LossPlugin, Ramp, SequenceTagger, use_loss
+from flair_dice.totals import OverChunks
+from flair_tests.helpers import LOSSES, ner_corpus, seed, train, words
+from flair_tests.test_models import few_shot_classifier, multitask, text_classifier
+
+
+class KeepGradients(TrainerPlugin):
+    """Keeps the gradients of the first optimizer step."""
+
+    @TrainerPlugin.hook
+    def before_training_optimizer_step(self, **kwargs):
+        if not hasattr(self, "kept"):
+            self.kept = {
+                name: value.grad.clone()
+                for name, value in self.model.named_parameters()
+                if value.grad is not None
+            }
+
+
+def tagger(folder, loss, use_crf, dropout=0.0):
+    seed()
+    corpus = ner_corpus(folder, train=32)
+    labels = corpus.make_label_dictionary("ner", add_unk=False, add_dev_test=True)
+    model = SequenceTagger(
+        embeddings=words(corpus),
+        tag_dictionary=labels,
+        tag_type="ner",
+        hidden_size=16,
+        use_crf=use_crf,
+        dropout=dropout,
+        word_dropout=dropout,
+        locked_dropout=dropout,
+        loss=loss,
+    )
+    return model, corpus
+
+
+def gradients(model, corpus, folder, **options):
+    """Of the first step. plugins: those to train with, `LossPlugin` if not given."""
+    keep = KeepGradients()
+    plugins = [*options.pop("plugins", [LossPlugin()]), keep]
+    seed(1)
+    settings = {"epochs": 1, "mini_batch_size": 32, "max_grad_norm": None}
+    train(model, corpus, folder, plugins=plugins, **{**settings, **options})
+    return keep.kept
+
+
+def distance(first, second):
+    """Of two gradients, relative to the first."""
+    difference = sum(((first[name] - second[name]) ** 2).sum() for name in first)
+    return (difference / sum((value**2).sum() for value in first.values())).sqrt().item()
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_chunks_give_the_gradient_of_the_whole_batch(name, use_crf, folder, tmp_path):
+    """A batch of 32 sentences in chunks of 5."""
+    loss = LOSSES[name]
+    if name == "wce":  # its running counts are those of the chunks
+        loss = {"name": "WeightedCrossEntropy", "counts": [100] + [5] * 12}
+    seen = [
+        gradients(*tagger(folder, loss, use_crf), tmp_path, mini_batch_chunk_size=size)
+        for size in (None, 5)
+    ]
+    assert distance(*seen) < 1e-5
+
+
+def test_without_the_plugin_it_is_another(folder, tmp_path):
+    """What the test above would see if nothing were done."""
+    seen = []
+    for size in (None, 5):
+        model, corpus = tagger(folder, LOSSES["dice_batch"], False)
+        options = {"mini_batch_chunk_size": size, "plugins": []}
+        seen.append(gradients(model, corpus, tmp_path, **options))
+    assert distance(*seen) > 0.1
+
+
+def test_dropout_is_the_same_in_both_passes(folder, tmp_path, monkeypatch):
+    """What is counted is what is trained on."""
+    pairs = []
+
+    class Checked(OverChunks):
+        def replay(self, total):
+            super().replay(total)
+            self.counted, self.trained_on = dict(self._sums), {}
+            pairs.append((self.counted, self.trained_on))
+
+        def __call__(self, part):
+            if not self._recording:
+                seen = self.trained_on.get(self._call, 0)
+                self.trained_on[self._call] = seen + part.detach()
+            return super().__call__(part)
+
+    monkeypatch.setattr(flair_dice.plugin, "OverChunks", Checked)
+    model, corpus = tagger(folder, "DiceCE", True, dropout=0.3)
+    gradients(model, corpus, tmp_path, mini_batch_chunk_size=5)
+    (pair,) = pairs
+    assert len(pair[0]) == 4  # gold, num, den, rows
+    assert_close(*pair, rtol=1e-5, atol=1e-5)
+
+
+def test_without_the_plugin_chunks_are_warned_about_once(folder, tmp_path, caplog):
+    model, corpus = tagger(folder, "DiceCE", False)
+    train(model, corpus, tmp_path, epochs=2, mini_batch_size=8, mini_batch_chunk_size=2)
+    warnings = [r for r in caplog.records if "mini_batch_chunk_size=2 cuts them up" in r.message]
+    assert len(warnings) == 1
+    caplog.clear()
+    for loss, options in [
+        ("DiceCE", {}),
+        ("Dice", {"mini_batch_chunk_size": 2}),
+        ("DiceCE", {"mini_batch_chunk_size": 2, "plugins": [LossPlugin()]}),
+    ]:
+        model, corpus = tagger(folder, loss, False)
+        train(model, corpus, tmp_path, epochs=1, mini_batch_size=8, **options)
+    assert "cuts them up" not in caplog.text
+
+
+@pytest.mark.parametrize("make", [multitask, few_shot_classifier])
+def test_chunks_of_models_of_models(make, tmp_path):
+    seed()
+    model, corpus = make()[:2]
+    use_loss(model, "DiceCE")
+    train(
+        model,
+        corpus,
+        tmp_path,
+        epochs=1,
+        learning_rate=1e-4,
+        mini_batch_size=8,
+        mini_batch_chunk_size=3,
+        embeddings_storage_mode="none",
+        plugins=[LossPlugin()],
+    )
+    assert all(getattr(module, "_chunks", None) is None for module in model.modules())
+
+
+def test_a_schedule_goes_with_the_epochs(folder, tmp_path):
+    """Cross-entropy first, Dice from the second epoch on."""
+    model, corpus = tagger(folder, DiceCE(weight=Ramp(0, 1, begin=1, end=1)), True)
+    seen = []
+
+    class Recorded(LossPlugin):
+        @LossPlugin.hook
+        def after_training_batch(self, **kwargs):
+            seen.append(self.model.loss.weights["dice"].current)
+            super().after_training_batch(**kwargs)
+
+    train(model, corpus, tmp_path, epochs=3, mini_batch_size=8, plugins=[Recorded()])
+    assert seen == [0.0] * 4 + [1.0] * 8
+
+
+def test_a_schedule_that_nothing_steps_is_a_mistake(folder, tmp_path):
+    for loss in (DiceCE(weight=Ramp(0, 1, end=1)), DiceCE(weight=iter([1, 2]))):
+        model, corpus = tagger(folder, loss, False)
+        with pytest.raises(ValueError, match="plugins=\\[flair_dice.LossPlugin\\(\\)\\]"):
+            train(model, corpus, tmp_path, epochs=1)
+
+
+def test_a_second_call_of_the_trainer(tmp_path):
+    """Flair's plugins stay attached: two of ours do no harm."""
+    seed()
+    model, corpus, _ = text_classifier()
+    use_loss(model, DiceCE(weight=Ramp(0, 1, end=1)))
+    trainer = ModelTrainer(model, corpus)
+    for _ in range(2):
+        trainer.train(
+            tmp_path,
+            max_epochs=1,
+            mini_batch_size=8,
+            mini_batch_chunk_size=3,
+            plugins=[LossPlugin()],
+            create_file_logs=False,
+        )
+    assert 0 < model.loss.weights["dice"].current < 1
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+def test_mixed_precision(use_crf, folder, tmp_path):
+    """use_amp: bfloat16 layers on a CPU; the loss stays float32 and near that without."""
+    seen = []
+    for use_amp in (False, True):
+        model, corpus = tagger(folder, "DiceCE", use_crf)
+        kept = gradients(model, corpus, tmp_path, use_amp=use_amp, mini_batch_chunk_size=8)
+        assert all(value.isfinite().all() for value in kept.values())
+        seen.append(kept)
+    assert 0 < distance(*seen) < 0.05
+
+
+def test_fine_tune(folder, tmp_path):
+    """The other way into the trainer, with its warm-up and its final model."""
+    model, corpus = tagger(folder, "DiceCE", False)
+    ModelTrainer(model, corpus).fine_tune(
+        tmp_path,
+        learning_rate=0.02,
+        max_epochs=8,
+        mini_batch_size=4,
+        mini_batch_chunk_size=1,
+        plugins=[LossPlugin()],
+        create_file_logs=False,
+    )
+    assert model.evaluate(corpus.train, "ner").main_score > 0.8
+    assert torch.load(tmp_path / "final-model.pt", weights_only=False)["flair_dice_loss"]
