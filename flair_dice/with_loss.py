@@ -59,6 +59,7 @@ class WithLoss(Base):
         self._labels = self._read_labels()
         self.loss, self._chunks = made, None
         self._seen_set_up: Any = None
+        self._has_summed = False
 
     def check_loss(self, loss: Any) -> Loss:
         """The loss, if it suits this model; else a ValueError."""
@@ -75,7 +76,7 @@ class WithLoss(Base):
 
     def release(self) -> None:
         """Delete all that is not stock's."""
-        for name in ("loss", "_chunks", "_seen_set_up", "_labels"):
+        for name in ("loss", "_chunks", "_seen_set_up", "_labels", "_has_summed"):
             delattr(self, name)
 
     # -- what a model says of itself ----------------------------------------------------
@@ -96,13 +97,33 @@ class WithLoss(Base):
 
     # -- the loss -----------------------------------------------------------------------
 
+    def forward_loss(self, data_points: Any) -> Tuple[Tensor, int]:
+        self._has_summed = False
+        if self._chunks is not None:
+            self._chunks.next_chunk()
+        loss, count = super().forward_loss(data_points)  # type: ignore[safe-super]
+        if self.loss is not None and not self._has_summed and self._total() is not whole:
+            loss = loss + self._nothing(self.loss)
+        return loss, count
+
+    def _nothing(self, loss: Loss) -> Tensor:
+        """A loss of 0 where there is nothing to learn from, while other processes wait for our
+        counts, and DistributedDataParallel for gradients of our parameters."""
+        logits = torch.zeros(0, len(self._labels.names or ()), device=flair.device)
+        labels = self._labels._replace(crf=False)
+        targets = read_targets(logits, None, logits, labels, None, self._total())
+        value = loss.total(TokenHead(logits, "softmax"), targets)
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                value = value + 0.0 * parameter.sum()
+        return value
+
     def _calculate_loss(self, scores: Any, labels: Tensor) -> Tuple[Tensor, int]:
         if self.loss is None:
             return super()._calculate_loss(scores, labels)  # type: ignore[misc]
+        self._has_summed = True
         if self.training:
             self._check_set_up(self.loss)
-        if self._chunks is not None:
-            self._chunks.next_chunk()
         with torch.autocast(flair.device.type, enabled=False):
             head, gold, lengths = self._head(scores, labels)
             targets = read_targets(gold, None, head.view.p, self._labels, lengths, self._total())

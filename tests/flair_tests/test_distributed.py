@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flair_tests.helpers import LOSSES
-from flair_tests.test_plugin import distance, gradients, tagger
+from flair_tests.test_plugin import distance, gradients, spans, tagger
 
 NAMES = ["ce", "dice_batch", "dsc", "tversky", "dice_ce", "ce_entity"]
 SETTINGS = [
@@ -21,6 +21,8 @@ SETTINGS = [
         ("dice_ce", False, 5),
     ]
 ]
+# The second process gets the sentences without any span.
+SETTINGS += [{"loss": "spans", "use_crf": False, "chunk": chunk} for chunk in (None, 5)]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def of_two(folder, tmp_path_factory):
         [sys.executable, worker, folder, out, json.dumps(SETTINGS)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
     return [torch.load(out / f"{number}.pt") for number in range(len(SETTINGS))]
@@ -40,6 +42,9 @@ def of_two(folder, tmp_path_factory):
 @pytest.mark.parametrize("number", range(len(SETTINGS)))
 def test_gradient_is_that_of_one_process(number, of_two, folder, tmp_path):
     setting = SETTINGS[number]
-    model, corpus = tagger(folder, setting["loss"], setting["use_crf"])
+    if setting["loss"] == "spans":
+        model, corpus = spans()
+    else:
+        model, corpus = tagger(folder, setting["loss"], setting["use_crf"])
     of_one = gradients(model, corpus, tmp_path)
     assert distance(of_one, of_two[number]) < 1e-5

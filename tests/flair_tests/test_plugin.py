@@ -7,10 +7,16 @@ from flair.trainers.plugins import TrainerPlugin
 from torch.testing import assert_close
 
 import flair_dice.plugin
-from flair_dice import DiceCE, LossPlugin, Ramp, SequenceTagger, use_loss
+from flair_dice import DiceCE, LossPlugin, Ramp, SequenceTagger, SpanClassifier, use_loss
 from flair_dice.totals import OverChunks
 from flair_tests.helpers import LOSSES, ner_corpus, seed, train, words
-from flair_tests.test_models import few_shot_classifier, multitask, text_classifier
+from flair_tests.test_models import (
+    entity_sentences,
+    few_shot_classifier,
+    multitask,
+    split,
+    text_classifier,
+)
 
 
 class KeepGradients(TrainerPlugin):
@@ -41,6 +47,15 @@ def tagger(folder, loss, use_crf, dropout=0.0):
         locked_dropout=dropout,
         loss=loss,
     )
+    return model, corpus
+
+
+def spans():
+    """A model of spans; every second sentence has none."""
+    seed()
+    corpus = split(entity_sentences, "ner")
+    labels = corpus.make_label_dictionary("ner", add_unk=True)
+    model = SpanClassifier(words(corpus), labels, label_type="ner", loss="DiceCE")
     return model, corpus
 
 
@@ -122,6 +137,11 @@ def test_without_the_plugin_chunks_are_warned_about_once(folder, tmp_path, caplo
         model, corpus = tagger(folder, loss, False)
         train(model, corpus, tmp_path, epochs=1, mini_batch_size=8, **options)
     assert "cuts them up" not in caplog.text
+
+
+def test_chunks_without_anything_to_learn_from(tmp_path):
+    seen = [gradients(*spans(), tmp_path, mini_batch_chunk_size=size) for size in (None, 1)]
+    assert distance(*seen) < 1e-5
 
 
 @pytest.mark.parametrize("make", [multitask, few_shot_classifier])

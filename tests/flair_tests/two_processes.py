@@ -24,7 +24,7 @@ def on_cpu(model, device_ids, **options):
 
 
 def work(rank, folder, out, settings):
-    from flair_tests.test_plugin import gradients, tagger
+    from flair_tests.test_plugin import gradients, spans, tagger
 
     torch.set_num_threads(1)
     flair.device = torch.device("cpu")
@@ -34,7 +34,10 @@ def work(rank, folder, out, settings):
         "gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=2
     )
     for number, setting in enumerate(settings):
-        model, corpus = tagger(folder, setting["loss"], setting["use_crf"])
+        if setting["loss"] == "spans":
+            model, corpus = spans()
+        else:
+            model, corpus = tagger(folder, setting["loss"], setting["use_crf"])
         kept = gradients(
             model,
             corpus,
