@@ -4,7 +4,10 @@ PYTHON ?= python3
 DATA ?=
 VENV ?= .venv
 
-.PHONY: quickstart test upstream lint clean
+# A checkout of Flair, tag v0.15.1, for its tests.
+FLAIR ?= .data/flair
+
+.PHONY: quickstart test upstream upstream_flair lint clean
 
 quickstart: $(VENV)/quickstart/ready
 	$(VENV)/quickstart/bin/python quickstart.py $(if $(DATA),--data "$(DATA)")
@@ -22,6 +25,23 @@ upstream: $(VENV)/test/ready
 	for loss in CrossEntropy DiceCE; do echo "== $$loss"; \
 	UPSTREAM_LOSS=$$loss PYTHONPATH=tests/upstream $(VENV)/test/bin/python -m pytest -q -n 2 \
 	-c /dev/null -p with_our_losses --pyargs $(addprefix spacy.tests.,$(UPSTREAM)) || true; done
+
+# Flair's own tests, on our models. Those that download trained models or corpora fail alike
+# with Flair's own classes ("stock").
+UPSTREAM_FLAIR = models/test_sequence_tagger models/test_text_classifier models/test_tars_ner \
+	models/test_tars_classifier models/test_relation_classifier models/test_relation_extractor \
+	models/test_word_tagger models/test_entity_linker models/test_deepncm_classifier \
+	test_multitask test_tars
+
+upstream_flair: $(VENV)/test/ready $(FLAIR)/tests/resources
+	for loss in stock none DiceCE; do echo "== $$loss"; \
+	(cd $(FLAIR) && UPSTREAM_LOSS=$$loss PYTHONPATH=$(CURDIR)/tests/upstream \
+	$(abspath $(VENV))/test/bin/python -m pytest -q -c /dev/null --rootdir . --tb no \
+	-p no:cacheprovider -p flair_with_our_losses --runintegration --force-cpu \
+	$(UPSTREAM_FLAIR:%=tests/%.py)) || true; done
+
+$(FLAIR)/tests/resources:
+	git clone --quiet --depth 1 --branch v0.15.1 https://github.com/flairNLP/flair $(FLAIR)
 
 lint: $(VENV)/test/ready
 	$(VENV)/test/bin/ruff check .

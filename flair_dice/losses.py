@@ -330,7 +330,9 @@ class _Overlap(Loss):
     def check(self, labels: Labels) -> None:
         super().check(labels)
         columns = self._background_columns(labels)
-        if labels.names is not None and len(set(columns)) == len(labels.names):
+        if self.background == AUTO or labels.names is None:
+            return
+        if len(set(columns)) == len(labels.names):
             raise ValueError(
                 f"{labels.owner}: background names every label, so that nothing is left to count."
             )
