@@ -50,7 +50,7 @@ def softmax_view(logits: Tensor) -> View:
     log(1-p) is the logsumexp of the others, and that of all others is log1p(-p): nothing cancels.
     """
     log_p = functional.log_softmax(logits.clamp(min=_RULED_OUT), dim=1)
-    top = functional.one_hot(log_p.argmax(dim=1), logits.shape[1]).bool()
+    top = torch.arange(logits.shape[1], device=logits.device) == log_p.argmax(dim=1)[:, None]
     others = log_p.masked_fill(top, _RULED_OUT)
     log_q = torch.where(top, others.logsumexp(dim=1, keepdim=True), torch.log1p(-others.exp()))
     return binary_view(log_p - log_q)

@@ -5,7 +5,6 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .formulas import Total
 from .totals import whole
@@ -129,7 +128,7 @@ def read_targets(
                 f"{labels.owner}: class id {int(ids[wrong][0])} is not one of 0 to "
                 f"{n_classes - 1}. Rows of unknown class are left out with mask."
             )
-        y = functional.one_hot(ids, n_classes).to(like.dtype)
+        y = torch.zeros_like(like).scatter_(1, ids[:, None], 1.0)
     elif targets.shape == like.shape:
         y = targets.to(like.dtype)
         if mask is not None:

@@ -78,6 +78,7 @@ class WithLoss(Base):
         """Delete all that is not stock's."""
         for name in ("loss", "_chunks", "_seen_set_up", "_labels", "_has_summed"):
             delattr(self, name)
+        vars(self).pop("_lengths", None)  # of SequenceTagger
 
     # -- what a model says of itself ----------------------------------------------------
 

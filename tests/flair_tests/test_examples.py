@@ -33,14 +33,14 @@ def run(*args):
 @pytest.mark.parametrize(
     "script, options",
     [
-        ("flair_transformer", ["--learning-rate", 5e-4, "--epochs", 3, "--mini-batch-size", 8]),
+        ("flair_transformer", ["--learning-rate", 5e-4, "--epochs", 3, "--mini-batch-size", 4]),
         ("flair_stacked", ["--epochs", 8, "--mini-batch-size", 8]),
     ],
 )
 def test_scripts_train(script, options, loss, folder, tmp_path):
     output = run(
         f"examples.{script}",
-        *("--loss", loss, "--transformer", BERT, "--data", folder, "--size", 120),
+        *("--loss", loss, "--transformer", BERT, "--data", folder, "--size", 100),
         *("--output", tmp_path, *options),
     )
     line = json.loads(output.splitlines()[-1])
