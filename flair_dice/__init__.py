@@ -3,8 +3,6 @@ siblings are Flair's models with a ``loss`` argument. See README.md."""
 
 from typing import Any, Dict, Tuple
 
-__version__ = "0.1.0"
-
 _HOMES: Dict[str, Tuple[str, ...]] = {
     "losses": (
         "Loss",

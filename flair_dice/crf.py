@@ -66,7 +66,7 @@ def forward_backward(
 class ChainHead:
     """A CRF's scores of a batch. Rows are its tokens, sentence by sentence.
 
-    scores: Flair's triple of features, lengths ``(B,)`` (on the CPU, none of them 0) and
+    scores: Flair's triple of features, lengths ``(B,)`` (none of them 0) and
     transitions. gold: long ``(N,)``, the tag of each row. columns: the tags that rows can have,
     which are all but ``start`` and ``stop``; the view is of these. gold_columns: ``(N,)``, the
     gold tags as columns of the view.

@@ -27,6 +27,12 @@ class SequenceTagger(WithLoss, Stock):
 
     _lengths: Tensor
 
+    def forward_loss(self, sentences: List[Sentence]) -> Tuple[Tensor, int]:
+        if self.loss is not None:
+            # There is nothing in them, and RNNs refuse them.
+            sentences = [sentence for sentence in sentences if len(sentence)]
+        return super().forward_loss(sentences)
+
     def forward(self, sentence_tensor: Tensor, lengths: Any) -> Any:
         self._lengths = lengths
         return super().forward(sentence_tensor, lengths)

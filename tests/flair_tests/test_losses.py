@@ -6,6 +6,8 @@ That they equal the thinc losses is in tests/test_agreement.py.
 import copy
 import math
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -211,6 +213,22 @@ def test_published_self_adjusting_dice_is_not_monotonic():
 
 
 # -- as a torch module ------------------------------------------------------------------
+
+
+def test_torch_is_all_they_need():
+    """Where neither Flair nor spaCy can be imported."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(["flair", "spacy", "thinc"]))
+import torch
+from flair_dice import DiceCE, make_loss
+print(make_loss("DiceCE")(torch.zeros(3, 2), torch.tensor([0, 1, 1])).item())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # Sums of p are 1.5: F = (2 * 0.5 + 1) / (1.5 + 1 + 1) and (2 * 1 + 1) / (1.5 + 2 + 1)
+    dice = 1 - (2 / 3.5 + 3 / 4.5) / 2
+    assert float(done.stdout) == pytest.approx(math.log(2) + dice, rel=1e-6)
 
 
 def test_cross_entropy_is_torchs():

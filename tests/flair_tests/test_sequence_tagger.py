@@ -141,7 +141,7 @@ for load in (SequenceTagger.load, Classifier.load):
 @pytest.mark.parametrize("use_crf", [False, True])
 def test_a_file_loads_in_plain_flair(use_crf, corpus, tmp_path):
     model = tagger(corpus, use_crf=use_crf, loss="DiceCE")
-    train(model, corpus, tmp_path, epochs=3)
+    train(model, corpus, tmp_path, epochs=3, plugins=[LossPlugin()])
     sentences = list(corpus.test)[:20]
     found = entities(model, sentences)
     assert any(found)
@@ -251,6 +251,22 @@ def test_a_batch_without_any_entity(corpus):
             loss.backward()
             assert loss.isfinite()
             assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("use_crf", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_empty_sentences(name, use_crf, corpus):
+    """They add nothing."""
+    model = tagger(corpus, use_crf=use_crf, loss=LOSSES[name]).eval()
+    batch = list(corpus.train)[:4]
+    expected, n = model.forward_loss(batch)
+    loss, with_empty = model.forward_loss([Sentence(""), *batch, Sentence("")])
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6) and n == with_empty
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    loss, n = model.forward_loss([Sentence("")])
+    loss.backward()
+    assert loss.item() == 0
 
 
 @pytest.mark.parametrize("use_crf", [False, True])
