@@ -41,6 +41,8 @@ class LossPlugin(TrainerPlugin):
         self._chunk_size = mini_batch_chunk_size
         self._use_amp = use_amp
         self._multi_gpu = multi_gpu
+        for model in self._models():
+            model._seen_set_up = self.model.model_card["training_parameters"]
 
     @TrainerPlugin.hook
     def before_training_batch(

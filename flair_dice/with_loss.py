@@ -40,8 +40,10 @@ class WithLoss(Base):
 
     loss: Optional[Loss]
     label_dictionary: Any
-    # Set by `LossPlugin` while a batch is cut into chunks.
+    # Both are set by `LossPlugin`: while a batch is cut into chunks; and what the trainer was
+    # called with, once that is known to go together with the loss.
     _chunks: Optional[OverChunks]
+    _seen_set_up: Any
 
     def __init__(self, *args: Any, loss: Any = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -57,8 +59,7 @@ class WithLoss(Base):
         """Train with this loss from now on; None is the stock loss. Raises as the constructor."""
         made = None if loss is None else self.check_loss(loss)
         self._labels = self._read_labels()
-        self.loss, self._chunks = made, None
-        self._seen_set_up: Any = None
+        self.loss, self._chunks, self._seen_set_up = made, None, None
         self._has_summed = False
 
     def check_loss(self, loss: Any) -> Loss:
@@ -153,8 +154,8 @@ class WithLoss(Base):
                 f"{type(self).__name__}: the loss has scheduled weights that nothing steps. Pass "
                 "plugins=[flair_dice.LossPlugin()] to train() or fine_tune()."
             )
-        chunk = parameters.get("mini_batch_chunk_size") or parameters.get("mini_batch_size")
-        if loss.set_level and self._chunks is None and chunk != parameters.get("mini_batch_size"):
+        chunk, batch = parameters.get("mini_batch_chunk_size"), parameters.get("mini_batch_size")
+        if loss.set_level and chunk and batch and chunk < batch:
             log.warning(
                 f"{type(self).__name__}: the loss counts over whole batches, but "
                 f"mini_batch_chunk_size={chunk} cuts them up, so that it counts over chunks. Pass "

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 import flair_dice.plugin
 from flair_dice import DiceCE, LossPlugin, Ramp, SequenceTagger, SpanClassifier, use_loss
 from flair_dice.totals import OverChunks
-from flair_tests.helpers import LOSSES, ner_corpus, seed, train, words
+from flair_tests.helpers import LOSSES, ner_corpus, part_of, seed, train, words
 from flair_tests.test_models import (
     entity_sentences,
     few_shot_classifier,
@@ -132,10 +132,15 @@ def test_without_the_plugin_chunks_are_warned_about_once(folder, tmp_path, caplo
     for loss, options in [
         ("DiceCE", {}),
         ("Dice", {"mini_batch_chunk_size": 2}),
+        ("DiceCE", {"mini_batch_chunk_size": 9}),
         ("DiceCE", {"mini_batch_chunk_size": 2, "plugins": [LossPlugin()]}),
+        # Nothing is cut in the one batch that there is.
+        ("DiceCE", {"mini_batch_chunk_size": 7, "mini_batch_size": 40, "plugins": [LossPlugin()]}),
     ]:
         model, corpus = tagger(folder, loss, False)
-        train(model, corpus, tmp_path, epochs=1, mini_batch_size=8, **options)
+        if options.get("mini_batch_size") == 40:
+            corpus._train = part_of(corpus.train, 5)
+        train(model, corpus, tmp_path, epochs=1, **{"mini_batch_size": 8, **options})
     assert "cuts them up" not in caplog.text
 
 
