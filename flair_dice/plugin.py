@@ -28,6 +28,13 @@ class LossPlugin(TrainerPlugin):
     numbers, such as the negative labels that TARS models sample, is drawn anew.)
     """
 
+    def attach_to(self, pluggable: Any) -> None:
+        """In place of one of a former call: trainers keep their plugins."""
+        for plugin in pluggable.plugins:
+            if isinstance(plugin, LossPlugin) and plugin.pluggable is not None:
+                plugin.detach()
+        super().attach_to(pluggable)
+
     @TrainerPlugin.hook
     def after_setup(
         self,
