@@ -482,7 +482,7 @@ def test_empty_batches():
         (lambda: Dice()([P], [[0, 1], [2]]), "1 guesses, but 2 truths"),
         (lambda: Dice()(P, numpy.eye(2)), "3 columns of guesses, but 2 of truths"),
         (lambda: Dice()(P * 5, [0, 1]), "guesses must be probabilities"),
-        (lambda: Dice()(P * numpy.nan, [0, 1]), "guesses must be probabilities"),
+        (lambda: Dice()(P * numpy.nan, [0, 1]), "the model gives NaN"),
         (lambda: CrossEntropy(class_weights=[1, 2])(P, [0, 1]), "2 numbers for 3 classes"),
         (lambda: CrossEntropy(class_weights={"x": 1}, names=["a", "b", "c"])(P, [0, 1]), "'x'"),
         (
