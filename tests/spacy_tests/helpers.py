@@ -15,6 +15,18 @@ NER_SENTENCES = [
     ("Rome", "U-LOC"),
 ]
 
+# A small one, for models that are written out.
+TOK2VEC = {
+    "@architectures": "spacy.HashEmbedCNN.v2",
+    "pretrained_vectors": None,
+    "width": 32,
+    "depth": 1,
+    "embed_size": 100,
+    "window_size": 1,
+    "maxout_pieces": 2,
+    "subword_features": True,
+}
+
 
 def ner_examples(nlp, sentences=NER_SENTENCES):
     return [

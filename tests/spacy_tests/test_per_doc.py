@@ -11,7 +11,7 @@ from thinc.api import fix_random_seed
 from spacy_dice import use_loss
 from spacy_dice.heads import find_head
 from spacy_dice.losses import CrossEntropy, Dice, DiceCE
-from spacy_tests.helpers import params
+from spacy_tests.helpers import TOK2VEC, params
 
 TEXTS = [
     ("win a free prize now", {"spam": 1.0, "ham": 0.0}),
@@ -19,16 +19,6 @@ TEXTS = [
     ("free money for you", {"spam": 1.0, "ham": 0.0}),
     ("I am late again", {"spam": 0.0, "ham": 1.0}),
 ]
-TOK2VEC = {
-    "@architectures": "spacy.HashEmbedCNN.v2",
-    "pretrained_vectors": None,
-    "width": 32,
-    "depth": 1,
-    "embed_size": 100,
-    "window_size": 1,
-    "maxout_pieces": 2,
-    "subword_features": True,
-}
 BOW = {"@architectures": "spacy.TextCatBOW.v3", "ngram_size": 1, "no_output_layer": False}
 REDUCE = {f"use_reduce_{kind}": kind == "mean" for kind in ("first", "last", "max", "mean")}
 

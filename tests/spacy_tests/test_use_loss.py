@@ -14,6 +14,7 @@ from thinc.api import Adam, fix_random_seed
 
 import spacy_dice
 from spacy_dice.losses import CrossEntropy, DiceCE, EntityDice
+from spacy_tests.helpers import TOK2VEC
 
 WORDS = "I like New York City and Bob .".split()
 
@@ -160,16 +161,7 @@ def test_a_subclass_of_somebody_else_is_not_taken_over():
         default_config={
             "model": {
                 "@architectures": "spacy.Tagger.v2",
-                "tok2vec": {
-                    "@architectures": "spacy.HashEmbedCNN.v2",
-                    "pretrained_vectors": None,
-                    "width": 32,
-                    "depth": 1,
-                    "embed_size": 100,
-                    "window_size": 1,
-                    "maxout_pieces": 2,
-                    "subword_features": False,
-                },
+                "tok2vec": TOK2VEC,
             }
         },
     )
