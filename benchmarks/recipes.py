@@ -1,26 +1,68 @@
-"""The losses that are compared, as the config blocks that a user would write."""
+"""The losses that are compared, as a user of Flair would write them: name and parameters."""
 
 from typing import Any, Dict
 
-RECIPES: Dict[str, Dict[str, Any]] = {
-    "ce": {"@losses": "spacy_dice.CrossEntropy.v1"},
-    "dice_ce": {"@losses": "spacy_dice.DiceCE.v1"},
+Recipe = Dict[str, Any]
+
+
+def compound(*losses: Recipe) -> Recipe:
+    return {"name": "Compound", "losses": list(losses)}
+
+
+CE = {"name": "CrossEntropy"}
+CE_LIGHT_O = {"name": "CrossEntropy", "class_weights": {"O": 0.5}}
+DICE = {"name": "Dice", "level": "batch", "average": "macro", "squared": False}
+ENTITIES = {"name": "EntityDice"}
+DICE_CE = {**DICE, "name": "DiceCE", "weight": 1.0, "log": False}
+
+RECIPES: Dict[str, Recipe] = {
+    # Baselines. Cross-entropy with a lighter O is the simplest rival; it needs a class O.
+    "ce": CE,
+    "ce_light_O": CE_LIGHT_O,
+    # Where stock's loss is a squared error (spancat), cross-entropy itself.
+    "ce_not_stock": {**CE, "as_stock": False},
+    "weighted_ce": {"name": "WeightedCrossEntropy"},
+    "focal": {"name": "Focal"},
     # The paper's losses by themselves.
-    "paper_dl": {"@losses": "spacy_dice.Dice.v1"},
-    "paper_dsc": {"@losses": "spacy_dice.SelfAdjustingDice.v1"},
+    "paper_dl": {"name": "Dice"},
+    "paper_dsc": {"name": "SelfAdjustingDice"},
+    "paper_dsc_0.01": {"name": "SelfAdjustingDice", "alpha": 0.01},
+    "dsc_hold": {"name": "SelfAdjustingDice", "hold_weight": True},
+    "dsc_hold_0.01": {"name": "SelfAdjustingDice", "alpha": 0.01, "hold_weight": True},
+    # Dice over the batch by itself.
+    "dice_micro": {**DICE, "average": "micro"},
+    "dice_macro": DICE,
+    # Compounds.
+    "dice_ce": DICE_CE,
+    "dice_ce_0.3": {**DICE_CE, "weight": 0.3},
+    "dice_ce_3": {**DICE_CE, "weight": 3.0},
+    "dice_ce_micro": {**DICE_CE, "average": "micro"},
+    "dice_ce_log": {**DICE_CE, "log": True},
+    "dice_ce_light_O": compound(CE_LIGHT_O, DICE),
+    "entity_dice_ce": compound(CE, ENTITIES),
+    "entity_dice_dice_ce": compound(CE, DICE, ENTITIES),
+    # Cross-entropy first: for 5 epochs of Flair, for 200 updates of spaCy.
+    "dice_ce_later": {
+        **DICE_CE,
+        "weight": {"name": "Ramp", "first": 0, "last": 1, "begin": 5, "end": 5},
+    },
 }
 
 # Precision against recall: what a false positive (alpha) and a false negative (beta) cost.
 for alpha, beta in ((0.1, 0.9), (0.3, 0.7), (0.5, 0.5), (0.7, 0.3), (0.9, 0.1)):
-    RECIPES[f"tversky_{alpha}_{beta}_ce"] = {
-        "@losses": "spacy_dice.Compound.v1",
-        "losses": {
-            "ce": {"@losses": "spacy_dice.CrossEntropy.v1"},
-            "tversky": {
-                "@losses": "spacy_dice.Tversky.v1",
-                "level": "batch",
-                "alpha": alpha,
-                "beta": beta,
-            },
-        },
-    }
+    tversky = {"name": "Tversky", "level": "batch", "alpha": alpha, "beta": beta}
+    RECIPES[f"tversky_{alpha}_{beta}_ce"] = compound(CE, tversky)
+
+
+def as_config(recipe: Any) -> Any:
+    """The same as a block of a spaCy config."""
+    if isinstance(recipe, list):
+        return {f"term{i}": as_config(term) for i, term in enumerate(recipe)}
+    if not isinstance(recipe, dict) or "name" not in recipe:
+        return recipe
+    if recipe["name"] == "Ramp":
+        later = {"@schedules": "constant.v1", "rate": float(recipe["last"])}
+        first = {"rate": float(recipe["first"]), "steps": 40 * recipe["begin"]}
+        return {"@schedules": "constant_then.v1", **first, "schedule": later}
+    block = {key: as_config(value) for key, value in recipe.items() if key != "name"}
+    return {"@losses": f"spacy_dice.{recipe['name']}.v1", **block}

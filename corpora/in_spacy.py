@@ -7,9 +7,7 @@ from typing import Dict, Iterable, Iterator, Optional
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from . import columns, conllu, messages
-
-SPLITS = ("train", "dev", "test")
+from . import columns, conllu, folders, messages
 
 
 def docs(sentences: Iterable[columns.Sentence]) -> Iterator[Doc]:
@@ -35,7 +33,8 @@ def write_folder(folder: Path, out: Path, limit: Optional[int] = None) -> Dict[s
 
     folder: a file for each split, with its name in theirs, of *.conllu or of columns of tokens
     and tags; or one *.tsv of labelled texts, which is split. limit: the first so many docs of
-    train. Raises FileNotFoundError if it is neither.
+    train. Raises FileNotFoundError for a folder
+    that is neither.
     """
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
@@ -47,16 +46,10 @@ def write_folder(folder: Path, out: Path, limit: Optional[int] = None) -> Dict[s
 
 
 def _splits(folder: Path) -> Dict[str, Iterable[Doc]]:
-    files = [path for path in sorted(folder.iterdir()) if path.suffix != ".md"]
-    of_split = {s: [path for path in files if s in path.name.lower()] for s in SPLITS}
-    if all(len(paths) == 1 for paths in of_split.values()):
-        return {split: _docs(path) for split, (path,) in of_split.items()}
-    if len(files) == 1 and files[0].suffix == ".tsv":
-        return dict(messages.docs(files[0]))
-    raise FileNotFoundError(
-        f"{folder} must hold one file for each of {', '.join(SPLITS)} (*.conllu, or columns of "
-        "token TAB tag), or one *.tsv of label TAB text."
-    )
+    tables = sorted(folder.glob("*.tsv"))
+    if len(tables) == 1:
+        return dict(messages.docs(tables[0]))
+    return {split: _docs(path) for split, path in folders.files(folder).items()}
 
 
 def _docs(path: Path) -> Iterable[Doc]:

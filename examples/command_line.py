@@ -1,4 +1,4 @@
-"""What the scripts have in common: their options, WNUT 2017, and the scores."""
+"""What the scripts have in common: their options, the corpus, and the scores."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import Any, Dict
 import flair
 from flair.data import Corpus
 
-from corpora import in_flair, wnut17
+from corpora import folders, in_flair, wnut17
 
 START = time.time()
 
@@ -21,7 +21,7 @@ def parse(
     add = parser.add_argument
     add("--loss", default="DiceCE", help="name of a loss, its JSON, or stock")
     add("--transformer", default="distilbert-base-cased", help="name or local path")
-    add("--data", type=Path, help="folder of train.conll, dev.conll, test.conll; else download")
+    add("--data", type=Path, help="folder with columns of token TAB tag; else WNUT 2017")
     add("--size", type=int, help="training sentences; all if not given")
     add("--seed", type=int, default=0)
     add("--crf", action=argparse.BooleanOptionalAction, default=crf)
@@ -39,12 +39,16 @@ def parse(
 
 
 def load_corpus(args: argparse.Namespace) -> Corpus:
-    return in_flair.corpus(wnut17.locate(Path(".data/wnut17"), args.data), args.size)
+    files = folders.files(args.data) if args.data else wnut17.locate(Path(".data/wnut17"))
+    return in_flair.corpus(files, args.size)
 
 
 def report(args: argparse.Namespace, tagger: Any, corpus: Corpus, result: Dict[str, Any]) -> None:
-    """One line of JSON: span F1 of the best model, in percent. result: what training returns."""
-    scores = {"dev": tagger.evaluate(corpus.dev, "ner").main_score, "test": result["test_score"]}
+    """One line of JSON: span F1 of the best model, in percent. result: what training returns.
+
+    The model's predictions are in the output folder's dev.tsv and test.tsv."""
+    dev = tagger.evaluate(corpus.dev, "ner", out_path=args.output / "dev.tsv").main_score
+    scores = {"dev": dev, "test": result["test_score"]}
     settings = {key: str(value) for key, value in vars(args).items() if key != "output"}
     line = {**settings, **{split: round(100 * score, 2) for split, score in scores.items()}}
     print(json.dumps({**line, "seconds": round(time.time() - START)}), flush=True)

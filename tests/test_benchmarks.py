@@ -11,8 +11,8 @@ import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from benchmarks import calibration, cell, report
-from corpora import generated
+from benchmarks import calibration, grid, recipes, report, scores, with_flair
+from corpora import folders, generated
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,20 +38,93 @@ def test_a_cell_is_measured_once(model, tmp_path):
     done = json.loads(line)
     assert (done["data"], done["size"], done["seed"]) == ("generated", 50, 0)
     assert [step for step, _ in done["curve"]] == [0, 10, 20]
-    assert set(done["test"]) == {"f", "p", "r", "macro_f", "per_type"}
+    assert set(done["test"]) == {"f", "p", "r", "macro_f", "per_type", "seqeval_f"}
+    assert done["test"]["seqeval_f"] == pytest.approx(done["test"]["f"])
     assert done["versions"]["spacy"] and sum(done["train_counts"].values()) > 20
     if model == "dice_ner":
+        assert done["best_threshold"]["dev"] >= done["dev"]["f"]
         output = run("benchmarks.calibration", "--data", data, tmp_path / "model")
         assert output.count("ECE") + output.count("no entities") == 2
         rows = run("benchmarks.thresholds", "--data", data, tmp_path / "model").splitlines()
         assert len(rows) == 24 and rows[0].split() == ["dev", "precision", "recall", "F1"]
 
 
+@pytest.mark.parametrize("model, lowest", [("tagger", 0.4), ("textcat", 0.3), ("spancat", 0.0)])
+def test_cells_of_other_components(model, lowest, tagged, tmp_path):
+    """Their predictions are scored, which scores of 0 would not show."""
+    data = tmp_path / "in"
+    data.mkdir()
+    write = {"tagger": write_conllu, "textcat": write_messages, "spancat": generated.write}
+    write[model](data)
+    results = tmp_path / "results.jsonl"
+    command = ["benchmarks.cell", "--data", data, "--model", model, "--loss", "dice_ce_micro"]
+    command += ["--results", results, "--set", "training.max_steps=40"]
+    run(*command, "training.eval_frequency=20")
+    (line,) = results.read_text().splitlines()
+    done = json.loads(line)
+    assert done["test"]["f"] > lowest or model == "spancat"
+    assert done["curve"][-1][0] == 40 and sum(done["train_counts"].values()) > 20
+
+
+def write_conllu(folder):
+    row = "{}\t{}\t_\t{}\t_\t_\t0\troot\t_\t_"
+    words = [("Dogs", "NOUN"), ("bark", "VERB"), ("loudly", "ADV")]
+    sentence = "\n".join(row.format(i, word, tag) for i, (word, tag) in enumerate(words, 1))
+    for split in folders.SPLITS:
+        (folder / f"{split}.conllu").write_text((sentence + "\n\n") * 30)
+
+
+def write_messages(folder):
+    rows = [f"spam\twin {i} now" if i % 5 == 0 else f"ham\tsee you {i}" for i in range(200)]
+    (folder / "sms.tsv").write_text("label\ttext\n" + "\n".join(rows) + "\n")
+
+
+def test_every_recipe_is_a_loss_of_both_toolkits():
+    from thinc.api import registry
+
+    import flair_dice
+
+    for name, recipe in recipes.RECIPES.items():
+        ours = registry.resolve({"loss": recipes.as_config(recipe)})["loss"]
+        theirs = flair_dice.make_loss({k: v for k, v in recipe.items() if k != "as_stock"})
+        assert type(ours).__name__ == type(theirs).__name__, name
+
+
+def test_the_grid_names_what_there_is(tmp_path):
+    """Each cell once, of a model and a loss that exist."""
+    cells = [
+        " ".join(map(str, command))
+        for block in grid.GRID
+        for command in grid.cells(block, tmp_path, "MiniLM")
+    ]
+    assert len(cells) == len(set(cells)) > 100
+    for block in grid.GRID:
+        assert set(block.losses) <= set(recipes.RECIPES)
+        known = (ROOT / "configs" / f"{block.model}.cfg", ROOT / "examples" / f"{block.model}.py")
+        assert any(path.exists() for path in known)
+
+
+def test_options_of_a_script():
+    options = with_flair.options(["crf=false", "epochs=8", "x=true"])
+    assert options == ["--no-crf", "--epochs", "8", "--x"]
+
+
+def test_strict_scores_by_hand(tmp_path):
+    """Of two entities one is found whole, the other in part; one more is made up."""
+    (tmp_path / "test.tsv").write_text(
+        "Ann B-x B-x\nLee I-x I-x\nin O O\n\nNew B-y B-y\nYork I-y O\nnow O B-x\n\n"
+    )
+    found = scores.of_columns(tmp_path / "test.tsv")
+    assert (found["p"], found["r"]) == (pytest.approx(1 / 3), 0.5)
+    assert found["per_type"] == {"x": pytest.approx(2 / 3), "y": 0.0}
+    assert found["macro_f"] == pytest.approx(1 / 3) and found["f"] == pytest.approx(0.4)
+
+
 def results_file(path):
     """Three seeds of cross-entropy and of a loss that gains 1, 2 and 3 points."""
     lines = []
-    for loss, scores in {"ce": (40, 50, 60), "dice": (41, 52, 63), "one_seed": (45,)}.items():
-        for seed, f in enumerate(scores):
+    for loss, points in {"ce": (40, 50, 60), "dice": (41, 52, 63), "one_seed": (45,)}.items():
+        for seed, f in enumerate(points):
             test = {"f": f / 100, "p": 0.5, "r": 0.5, "macro_f": 0.1, "per_type": {"X": 0.2}}
             line = {"data": "d", "size": 300, "model": "ner", "loss": loss, "seed": seed}
             line.update(settings=[], dev=test, test=test, curve=[[0, 0.0], [100, f / 100]])
@@ -90,10 +163,9 @@ def test_scores_of_tags_by_hand():
     words = list("abcde")
     gold = Doc(vocab, words=words, tags=["X", "X", "Y", "Y", ""])
     examples = [Example(Doc(vocab, words=words, tags=["X", "Y", "Y", "Z", "X"]), gold)]
-    score = cell.score("tagger", {}, examples)
-    assert (score["f"], score["p"], score["r"]) == (0.5, 0.5, 0.5)
-    assert score["per_type"] == pytest.approx({"X": 2 / 3, "Y": 0.5, "Z": 0.0})
-    assert score["macro_f"] == pytest.approx((2 / 3 + 0.5) / 3)
+    micro, per_type = scores.tag_scores(examples)
+    assert micro == {"f": 0.5, "p": 0.5, "r": 0.5}
+    assert per_type == pytest.approx({"X": 2 / 3, "Y": 0.5, "Z": 0.0})
 
 
 def test_speed(tmp_path):

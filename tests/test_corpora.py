@@ -8,7 +8,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from corpora import columns, generated, in_spacy, messages, wnut17
+from corpora import columns, folders, generated, in_spacy, messages, wnut17
 
 
 def test_read_columns(tmp_path):
@@ -56,7 +56,7 @@ CONLLU = """# text = Dogs bark
 
 
 def test_a_folder_of_universal_dependencies(tmp_path):
-    for split in in_spacy.SPLITS:
+    for split in folders.SPLITS:
         (tmp_path / f"en-ud-{split}.conllu").write_text(CONLLU)
     assert in_spacy.write_folder(tmp_path, tmp_path / "out") == {"train": 2, "dev": 2, "test": 2}
     dogs, no = read(tmp_path / "out/dev.spacy")
@@ -70,7 +70,7 @@ def test_a_folder_of_labelled_texts(tmp_path):
     rows = [f"{'spam' if i % 5 == 0 else 'ham'}\tmessage {i}" for i in range(100)]
     (folder / "sms.tsv").write_text("Label\tSMS\n" + "\n".join(rows) + "\n")
     assert in_spacy.write_folder(folder, tmp_path / "out") == {"train": 70, "dev": 10, "test": 20}
-    docs = [doc for split in in_spacy.SPLITS for doc in read(tmp_path / f"out/{split}.spacy")]
+    docs = [doc for split in folders.SPLITS for doc in read(tmp_path / f"out/{split}.spacy")]
     assert sorted(doc.text for doc in docs) == sorted(row.split("\t")[1] for row in rows)
     for doc in docs:
         spam = int(doc[1].text) % 5 == 0

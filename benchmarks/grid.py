@@ -1,0 +1,97 @@
+"""All cells of the comparison, one after the other; those that are done already are skipped.
+
+    python -m benchmarks.grid --data FOLDER --transformer MiniLM=PATH [--model NAME ...]
+
+FOLDER holds a folder for each corpus of the grid. Learning rates, epochs and steps were tuned
+for cross-entropy, on dev, and are the same for all losses.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterator, List, NamedTuple, Tuple
+
+from .cell import ROOT
+
+SEEDS = range(3)
+MORE_SEEDS = range(3, 5)
+PAPER = ("paper_dl", "paper_dsc", "paper_dsc_0.01", "dsc_hold", "dsc_hold_0.01")
+ALONE = ("dice_micro", "dice_macro")
+RIVALS = ("weighted_ce", "focal")
+DICE_CE = ("dice_ce_0.3", "dice_ce_3", "dice_ce_micro", "dice_ce_log", "dice_ce_later")
+TVERSKY = ("tversky_0.3_0.7_ce", "tversky_0.1_0.9_ce")
+WITH_O = ("ce_light_O", "dice_ce_light_O", "entity_dice_ce", "entity_dice_dice_ce")
+FIRST = ("ce", "dice_ce")
+
+
+class Block(NamedTuple):
+    """Cells of one corpus, size and model. size: training examples; 0 is all."""
+
+    data: str
+    size: int
+    model: str
+    settings: Tuple[str, ...]
+    losses: Tuple[str, ...]
+    seeds: range = SEEDS
+
+
+STACKED = ("epochs=25", "learning-rate=0.3", "mini-batch-size=8")
+SHORT = ("training.max_steps=600", "training.eval_frequency=50")
+QUICK = (*SHORT, "training.optimizer.learn_rate=0.003")
+LONG = ("training.max_steps=1500", "training.eval_frequency=100")
+
+GRID = (
+    Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=true"), FIRST),
+    # Low resource: everything.
+    Block("ncbi_disease", 300, "dice_ner", SHORT, (*FIRST, *WITH_O, *TVERSKY)),
+    Block("sms_spam", 300, "textcat", QUICK, (*FIRST, *TVERSKY)),
+    Block("ud_english_lines", 300, "tagger", SHORT, (*FIRST, *TVERSKY)),
+    Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=false"), (*FIRST, *WITH_O)),
+    # All of the data.
+    Block("ncbi_disease", 0, "dice_ner", LONG, FIRST),
+    Block("ud_english_lines", 0, "tagger", LONG, FIRST),
+    Block("sms_spam", 0, "textcat", LONG, FIRST),
+    Block("wnut17", 0, "dice_ner", (), FIRST),
+    Block("wnut17", 0, "ner", (), FIRST),
+    Block("ncbi_disease", 300, "dice_ner", SHORT, (*RIVALS, *DICE_CE, *ALONE, *PAPER)),
+    Block("sms_spam", 300, "textcat", QUICK, (*RIVALS, *DICE_CE, *ALONE, *PAPER)),
+    Block("ud_english_lines", 300, "tagger", SHORT, (*RIVALS, *DICE_CE, *ALONE, *PAPER)),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the corpora's folders")
+    parser.add_argument("--transformer", required=True, metavar="NAME[=PATH]")
+    parser.add_argument("--model", nargs="*", help="only these models")
+    parser.add_argument("--list", action="store_true", help="print the cells, run none")
+    args = parser.parse_args()
+    commands = [
+        command
+        for block in GRID
+        if not args.model or block.model in args.model
+        for command in cells(block, args.data, args.transformer)
+    ]
+    for number, command in enumerate(commands, 1):
+        print(f"{number}/{len(commands)}", *command, flush=True)
+        if not args.list:
+            done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True)
+            lines = (done.stdout + done.stderr).decode().splitlines()
+            print(*(lines[-1:] if not done.returncode else lines[-20:]), sep="\n", flush=True)
+
+
+def cells(block: Block, data: Path, transformer: str) -> Iterator[List[str]]:
+    """The command of each cell, all losses of a seed before the next seed."""
+    for seed in block.seeds:
+        for loss in block.losses:
+            command = ["benchmarks.cell", "--data", str(data.resolve() / block.data)]
+            command += ["--size", str(block.size), "--model", block.model, "--loss", loss]
+            command += ["--seed", str(seed)]
+            if "transformer" in block.model or block.model.startswith("flair"):
+                command += ["--transformer", transformer]
+            yield [*command, *(["--set", *block.settings] if block.settings else [])]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What counts of a component: micro F1, precision and recall; macro F1; F1 of each type.
+
+All of them are from 0 to 1.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+Scores = Dict[str, Any]
+
+
+def of_pipeline(nlp: Any, name: str, examples: Any) -> Scores:
+    """Scores of a component of spaCy, by spaCy's own Scorer. examples: of docs without
+    annotation and of gold ones; what the pipeline predicts is put into the former."""
+    for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples)):
+        eg.predicted = doc
+    if name == "tagger":
+        micro, per_type = tag_scores(examples)
+        return _scores(micro, per_type)
+    scores = nlp.get_pipe(name).score(examples)
+    if name == "textcat":
+        micro = {key: scores[f"cats_micro_{key}"] for key in "fpr"}
+        return _scores(micro, {k: v["f"] for k, v in scores["cats_f_per_type"].items()})
+    prefix = "spans_sc" if name == "spancat" else "ents"
+    per_type = {k: v["f"] for k, v in (scores[f"{prefix}_per_type"] or {}).items()}
+    found = _scores({key: scores[f"{prefix}_{key}"] or 0.0 for key in "fpr"}, per_type)
+    if name == "spancat":  # its spans may overlap, which tags cannot say
+        return found
+    gold = [_tags(eg.reference) for eg in examples]
+    return {**found, "seqeval_f": strict(gold, [_tags(eg.predicted) for eg in examples])["f"]}
+
+
+def of_columns(path: Path) -> Scores:
+    """Strict scores of a file with lines of token, gold and predicted BIO tag, as Flair writes."""
+    gold: List[List[str]] = [[]]
+    predicted: List[List[str]] = [[]]
+    for line in path.read_text(encoding="utf8").splitlines():
+        if line.strip():
+            _, of_gold, of_predicted = line.rsplit(" ", 2)
+            gold[-1].append(of_gold)
+            predicted[-1].append(of_predicted)
+        elif gold[-1]:
+            gold.append([])
+            predicted.append([])
+    return strict(gold, predicted)
+
+
+def strict(gold: List[List[str]], predicted: List[List[str]]) -> Scores:
+    """seqeval's strict scores of BIO tags."""
+    from seqeval.metrics import classification_report
+    from seqeval.scheme import IOB2
+
+    rows = classification_report(
+        gold, predicted, mode="strict", scheme=IOB2, output_dict=True, zero_division=0
+    )
+    of = lambda row: {"f": row["f1-score"], "p": row["precision"], "r": row["recall"]}  # noqa: E731
+    types = {name: row for name, row in rows.items() if not name.endswith(" avg")}
+    return _scores(
+        {key: float(value) for key, value in of(rows["micro avg"]).items()},
+        {name: float(row["f1-score"]) for name, row in types.items()},
+    )
+
+
+def tag_scores(examples: Any) -> Tuple[Dict[str, float], Dict[str, float]]:
+    """Micro scores of tags, and F1 of each tag."""
+    from spacy.scorer import PRFScore
+
+    micro, per_tag = PRFScore(), {}
+    for eg in examples:
+        gold = eg.get_aligned("TAG", as_string=True)
+        for token, tag in zip(eg.predicted, gold):
+            if tag:
+                for label in {tag, token.tag_}:
+                    found = per_tag.setdefault(label, PRFScore())
+                    found.score_set({label} & {token.tag_}, {label} & {tag})
+                micro.score_set({token.tag_}, {tag})
+    of_all = {"f": micro.fscore, "p": micro.precision, "r": micro.recall}
+    return of_all, {tag: prf.fscore for tag, prf in per_tag.items()}
+
+
+def train_counts(name: str, docs: Any) -> Dict[str, int]:
+    """How often each type is in docs."""
+    counts: Counter = Counter()
+    for doc in docs:
+        if name == "tagger":
+            counts.update(token.tag_ for token in doc if token.tag_)
+        elif name == "textcat":
+            counts.update(label for label, value in doc.cats.items() if value)
+        else:
+            counts.update(ent.label_ for ent in doc.ents)
+    return dict(sorted(counts.items()))
+
+
+def _scores(micro: Dict[str, float], per_type: Dict[str, float]) -> Scores:
+    macro = sum(per_type.values()) / len(per_type) if per_type else 0.0
+    return {**micro, "macro_f": macro, "per_type": dict(sorted(per_type.items()))}
+
+
+def _tags(doc: Any) -> List[str]:
+    return [f"{t.ent_iob_}-{t.ent_type_}" if t.ent_type_ else "O" for t in doc]

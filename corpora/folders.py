@@ -1,0 +1,27 @@
+"""Folders that hold a corpus, one file for each split."""
+
+from pathlib import Path
+from typing import Dict
+
+SPLITS = ("train", "dev", "test")
+
+
+def files(folder: Path) -> Dict[str, Path]:
+    """The file of each split: the one with the split's name in its own.
+
+    Raises FileNotFoundError if a split has none, or more than one.
+    """
+    found = {}
+    for split in SPLITS:
+        paths = [
+            path
+            for path in sorted(folder.iterdir())
+            if split in path.name.lower() and path.suffix != ".md"
+        ]
+        if len(paths) != 1:
+            raise FileNotFoundError(
+                f"{folder} must hold one file for each of {', '.join(SPLITS)}, of columns of token "
+                f"TAB tag or *.conllu. For {split} it has {len(paths)}."
+            )
+        found[split] = paths[0]
+    return found
