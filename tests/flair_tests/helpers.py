@@ -60,8 +60,8 @@ def texts(corpus, size=24):
     return DocumentPoolEmbeddings([words(corpus, size)], fine_tune_mode="none")
 
 
-def train(model, corpus, folder, epochs=3, **options):
-    """Train as a user would. RETURNS what `ModelTrainer.train` does."""
+def train(model, corpus, folder, epochs=3, method="train", **options):
+    """Train as a user would. RETURNS what the trainer's method does."""
     settings = {
         "learning_rate": 0.02,
         "optimizer": torch.optim.AdamW,
@@ -70,7 +70,7 @@ def train(model, corpus, folder, epochs=3, **options):
         "create_file_logs": False,
         **options,
     }
-    return ModelTrainer(model, corpus).train(folder, **settings)
+    return getattr(ModelTrainer(model, corpus), method)(folder, **settings)
 
 
 def parameters(model):

@@ -1,5 +1,8 @@
 """Each of Flair's other models: trains with DiceCE, saves, loads, loads as stock; and refusals."""
 
+import subprocess
+import sys
+
 import flair.models as stock
 import pytest
 import torch
@@ -369,6 +372,54 @@ def few_shot_classifier():
     return stock.TARSClassifier("topics", labels, "class", embeddings), corpus, "class"
 
 
+@pytest.mark.parametrize("make", [multitask, few_shot_tagger, few_shot_classifier])
+def test_dev_loss_of_models_of_models(make):
+    """Stock's own with CrossEntropy, and more with a Dice beside it."""
+    model, corpus, label_type = (*make(), "class")[:3]
+    model.eval()
+
+    def dev_loss():
+        seed()
+        return model.evaluate(corpus.dev, label_type).loss
+
+    without = dev_loss()
+    use_loss(model, "CrossEntropy")
+    assert dev_loss() == pytest.approx(without, rel=1e-5)
+    use_loss(model, "DiceCE")
+    assert dev_loss() > without + 0.05
+
+
+LOAD_IN_STOCK = """
+import sys
+sys.modules["flair_dice"] = None  # as where it is not installed
+import flair, logging, warnings
+logging.getLogger("flair").setLevel(logging.ERROR)
+from flair.nn import Model
+for path in sys.argv[1:]:
+    model = Model.load(path)
+    print(type(model).__module__.split(".")[0], type(model).__name__, hasattr(model, "loss"))
+"""
+
+
+def test_files_load_where_we_are_not_installed(tmp_path):
+    """Each kind of model, in one process without this package."""
+    makers = {**MAKERS, "multitask": multitask}
+    makers.update({make.__name__: make for make in (few_shot_tagger, few_shot_classifier)})
+    files, expected = [], []
+    for name, make in makers.items():
+        seed()
+        model = make()[0]
+        expected.append(f"flair {type(model).__name__} False")
+        use_loss(model, "DiceCE")
+        files.append(tmp_path / f"{name}.pt")
+        model.save(files[-1])
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_IN_STOCK, *files], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-len(expected) :] == expected
+
+
 @pytest.mark.parametrize("make", [few_shot_tagger, few_shot_classifier])
 def test_tars(make, tmp_path):
     model, corpus, label_type = make()
@@ -377,8 +428,10 @@ def test_tars(make, tmp_path):
     use_loss(model, "DiceCE")
     expected = {few_shot_tagger: ("O",), few_shot_classifier: ("NO",)}[make]
     assert model.tars_model._labels.background == expected
+    before = model.evaluate(corpus.test, label_type).loss
     train(model, corpus, tmp_path, epochs=3, learning_rate=3e-4, mini_batch_size=4)
-    assert model.evaluate(corpus.test, label_type).main_score > 0.8
+    scores = model.evaluate(corpus.test, label_type)
+    assert scores.main_score > 0.8 and 0 < scores.loss < 0.7 * before
     ours = ADOPTERS[theirs]
     for load in (ours.load, Classifier.load):
         again = load(tmp_path / "final-model.pt")

@@ -158,7 +158,8 @@ def test_a_file_loads_in_plain_flair(use_crf, corpus, tmp_path):
     assert done.stdout.splitlines()[-2:] == [str(found)] * 2
 
 
-def test_resumed_training_goes_on_with_the_loss(corpus, tmp_path):
+@pytest.mark.parametrize("method", ["train", "fine_tune"])
+def test_resumed_training_goes_on_with_the_loss(method, corpus, tmp_path):
     """As one run: the second half, from a checkpoint, has the loss and the schedule's weight."""
     weight = Ramp(0.0, 4.0, begin=0.0, end=4.0)
     used = []
@@ -177,12 +178,13 @@ def test_resumed_training_goes_on_with_the_loss(corpus, tmp_path):
         epochs=2,
         save_model_each_k_epochs=2,
         plugins=[LossPlugin()],
+        method=method,
     )
     n = len(used)
     assert used[0] == 0 and used[-1] == pytest.approx(2 - 2 / (n / 2) / 2)
     again = SequenceTagger.load(tmp_path / "model_epoch_2.pt")
     assert isinstance(again.loss, Recorded)
-    train(again, corpus, tmp_path, epochs=4, epoch=2, plugins=[LossPlugin()])
+    train(again, corpus, tmp_path, epochs=4, epoch=2, plugins=[LossPlugin()], method=method)
     assert used[n] == pytest.approx(2.0) and used[-1] > 3.9
     assert len(used) == 2 * n
 
