@@ -120,6 +120,17 @@ def test_strict_scores_by_hand(tmp_path):
     assert found["macro_f"] == pytest.approx(1 / 3) and found["f"] == pytest.approx(0.4)
 
 
+def test_shares(tmp_path):
+    command = ["benchmarks.shares", "--data", generated.write(tmp_path), "--size", 50, "--set"]
+    rows = run(*command, "training.max_steps=20", "training.eval_frequency=10").splitlines()
+    assert rows[0].split("  ")[3:] == [
+        "cross_entropy on O, on entities",
+        "dice on O, on entities",
+    ]
+    assert [row.split()[0] for row in rows[1:]] == ["0", "10", "20"]
+    assert all(float(value) >= 0 for row in rows[1:] for value in row.split())
+
+
 def results_file(path):
     """Three seeds of cross-entropy and of a loss that gains 1, 2 and 3 points."""
     lines = []
