@@ -37,6 +37,7 @@ class Block(NamedTuple):
 
 
 STACKED = ("epochs=25", "learning-rate=0.3", "mini-batch-size=8")
+TUNED = ("epochs=8", "learning-rate=0.0003", "mini-batch-size=16")
 SHORT = ("training.max_steps=600", "training.eval_frequency=50")
 QUICK = (*SHORT, "training.optimizer.learn_rate=0.003")
 LONG = ("training.max_steps=1500", "training.eval_frequency=100")
@@ -47,7 +48,7 @@ GRID = (
     Block("ncbi_disease", 300, "dice_ner", SHORT, (*FIRST, *WITH_O, *TVERSKY)),
     Block("sms_spam", 300, "textcat", QUICK, (*FIRST, *TVERSKY)),
     Block("ud_english_lines", 300, "tagger", SHORT, (*FIRST, *TVERSKY)),
-    Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=false"), (*FIRST, *WITH_O)),
+    Block("wnut17", 300, "flair_transformer", TUNED, (*FIRST, "entity_dice_ce")),
     # All of the data.
     Block("ncbi_disease", 0, "dice_ner", LONG, FIRST),
     Block("ud_english_lines", 0, "tagger", LONG, FIRST),

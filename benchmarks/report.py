@@ -5,7 +5,8 @@
 Reads benchmarks/results/*.jsonl (or the files given). A table for each data set, size and
 model: the mean of each loss over seeds, on dev and test, and its gain over cross-entropy ("ce")
 on test, paired by seed, with its 95 % interval (Student's t). Scores are micro F1 of entities and
-spans, macro F1 of tags, F1 of "spam" of messages, in points.
+spans, macro F1 of tags, F1 of "spam" of messages, in points. For dice_ner also F1 on test with the
+threshold that is best on dev. --summary LOSS prints one table of the gains of a loss everywhere.
 """
 
 import argparse
@@ -31,11 +32,15 @@ class Gain(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--summary", nargs="*", metavar="LOSS", default=[])
     parser.add_argument("--plots", type=Path, help="folder for PNG files; needs matplotlib")
     args = parser.parse_args()
     groups = grouped(read(args.files or sorted(RESULTS.glob("*.jsonl"))))
-    for group, by_loss in groups.items():
-        print("\n".join(table(group, by_loss)), end="\n\n")
+    if args.summary:
+        print("\n".join(summary(groups, args.summary)))
+    else:
+        for group, by_loss in groups.items():
+            print("\n".join(table(group, by_loss)), end="\n\n")
     if args.plots:
         from .plots import write
 
@@ -80,22 +85,53 @@ def gain(ours: Dict[int, Cell], baseline: Dict[int, Cell], split: str = "test") 
     return Gain(mean, float(half))
 
 
+def text(found: Optional[Gain]) -> str:
+    if found is None:
+        return ""
+    return f"{found.mean:+.1f}" + ("" if found.half is None else f" ± {found.half:.1f}")
+
+
+def mean(seeds: Dict[int, Cell], split: str) -> float:
+    """The mean of the score that counts over all seeds."""
+    return statistics.fmean(points(cell, split) for cell in seeds.values())
+
+
 def table(group: Group, by_loss: Dict[str, Dict[int, Cell]]) -> List[str]:
     """Lines of Markdown: the baseline first, then by the mean on dev."""
     data, size, model, settings = group
     lines = [f"**{data}, {size}, {model}** {settings}".strip(), ""]
-    lines += ["| loss | seeds | dev | test | gain on test |", "|---|---|---|---|---|"]
-    mean = lambda seeds, split: statistics.fmean(points(c, split) for c in seeds.values())  # noqa: E731
+    columns = ["loss", "seeds", "dev", "test", "gain on test"]
+    tuned = any("best_threshold" in c for seeds in by_loss.values() for c in seeds.values())
+    columns += ["test, best threshold"] if tuned else []
+    lines += [_row(columns), "|---" * len(columns) + "|"]
     order = sorted(by_loss, key=lambda loss: (loss != BASELINE, -mean(by_loss[loss], "dev")))
     for loss in order:
         seeds = by_loss[loss]
         found = None if loss == BASELINE else gain(seeds, by_loss.get(BASELINE, {}))
-        text = "" if found is None else f"{found.mean:+.1f}"
-        if found is not None and found.half is not None:
-            text += f" ± {found.half:.1f}"
-        scores = f"{mean(seeds, 'dev'):.1f} | {mean(seeds, 'test'):.1f}"
-        lines.append(f"| {loss} | {len(seeds)} | {scores} | {text} |")
+        row = [loss, str(len(seeds)), *(f"{mean(seeds, s):.1f}" for s in ("dev", "test"))]
+        lines.append(_row([*row, text(found), *([_at_threshold(seeds)] if tuned else [])]))
     return lines
+
+
+def summary(groups: Dict[Group, Dict[str, Dict[int, Cell]]], losses: List[str]) -> List[str]:
+    """Lines of Markdown: a row for each data set, size and model that has one of the losses."""
+    columns = ["data", "size", "model", BASELINE, *losses]
+    lines = [_row(columns), "|---" * len(columns) + "|"]
+    for (data, size, model, _), by_loss in groups.items():
+        if BASELINE in by_loss and any(loss in by_loss for loss in losses):
+            baseline = by_loss[BASELINE]
+            gains = [text(gain(by_loss.get(loss, {}), baseline)) for loss in losses]
+            lines.append(_row([data, size, model, f"{mean(baseline, 'test'):.1f}", *gains]))
+    return lines
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _at_threshold(seeds: Dict[int, Cell]) -> str:
+    found = [c["best_threshold"]["test"] for c in seeds.values() if "best_threshold" in c]
+    return f"{100 * statistics.fmean(found):.1f}" if len(found) == len(seeds) else ""
 
 
 if __name__ == "__main__":

@@ -157,6 +157,19 @@ def test_report_by_hand(tmp_path):
         "| dice | 3 | 52.0 | 52.0 | +2.0 ± 2.5 |",
         "| one_seed | 1 | 45.0 | 45.0 | +5.0 |",
     ]
+    assert report.summary(groups, ["dice", "one_seed", "none"]) == [
+        "| data | size | model | ce | dice | one_seed | none |",
+        "|---|---|---|---|---|---|---|",
+        "| d | 300 | ner | 50.0 | +2.0 ± 2.5 | +5.0 |  |",
+    ]
+    for seed, cell in by_loss["dice"].items():
+        cell["best_threshold"] = {"test": 0.4 + seed / 10}
+    assert report.table(group, by_loss)[2:6] == [
+        "| loss | seeds | dev | test | gain on test | test, best threshold |",
+        "|---|---|---|---|---|---|",
+        "| ce | 3 | 50.0 | 50.0 |  |  |",
+        "| dice | 3 | 52.0 | 52.0 | +2.0 ± 2.5 | 50.0 |",
+    ]
 
 
 def test_report_prints_what_was_measured_and_plots(tmp_path):
