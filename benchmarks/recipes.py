@@ -34,6 +34,7 @@ RECIPES: Dict[str, Recipe] = {
     "dice_macro": DICE,
     # Compounds.
     "dice_ce": DICE_CE,
+    "dice_ce_0.1": {**DICE_CE, "weight": 0.1},
     "dice_ce_0.3": {**DICE_CE, "weight": 0.3},
     "dice_ce_3": {**DICE_CE, "weight": 3.0},
     "dice_ce_micro": {**DICE_CE, "average": "micro"},

@@ -24,6 +24,7 @@ from spacy.training.loop import (
 from spacy.util import dot_to_dict, registry, resolve_dot_names
 
 from corpora import in_spacy
+from spacy_dice.heads import emits_logits
 
 from .recipes import RECIPES, as_config
 from .with_spacy import ROOT
@@ -86,7 +87,9 @@ def gradients(nlp: Any, pipe: Any, terms: Dict[str, Any], batch: List[Any]) -> D
     tok2vec = nlp.get_pipe("tok2vec")
     docs = [eg.predicted for eg in batch]
     tok2vec.set_annotations(docs, tok2vec.predict(docs))
-    scores, _ = pipe.model.begin_update(docs)
+    scores = pipe.model.predict(docs)
+    if emits_logits(pipe.model, pipe.name):
+        scores = [pipe.model.ops.softmax(logits) for logits in scores]
     targets = pipe.targets(batch, scores[0])
     entities = targets.y[:, 0] == 0
     p = (numpy.concatenate(scores) * targets.y).sum(axis=1)[entities]
