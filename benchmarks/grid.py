@@ -52,7 +52,7 @@ GRID = (
     Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=true"), BASELINE),
     Block("wnut17", 300, "flair_transformer", TUNED, (*BASELINE, "entity_dice_ce")),
     # All of the data.
-    Block("sms_spam", 0, "textcat", LONG, FIRST),
+    Block("sms_spam", 0, "textcat", LONG, BASELINE),
     Block("ncbi_disease", 0, "dice_ner", LONG, BASELINE),
     Block("ud_english_lines", 0, "tagger", LONG, BASELINE),
     Block("wnut17", 0, "dice_ner", (), FIRST),

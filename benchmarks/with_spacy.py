@@ -68,12 +68,23 @@ def run(
 
 def best_threshold(nlp: Any, name: str, read: Any) -> Dict[str, float]:
     """dice_ner's threshold with the best F1 on dev, and micro F1 with it on dev and test."""
-    found = []
-    cfg = nlp.get_pipe(name).cfg
-    before = cfg["threshold"]
-    for cfg["threshold"] in THRESHOLDS:
-        found.append((of_pipeline(nlp, name, read("dev"))["f"], cfg["threshold"]))
-    f, cfg["threshold"] = max(found)
-    test = of_pipeline(nlp, name, read("test"))["f"]
-    best, cfg["threshold"] = cfg["threshold"], before
-    return {"threshold": best, "dev": f, "test": test}
+    pipe = nlp.get_pipe(name)
+
+    def f(examples: Any, threshold: float) -> float:
+        pipe.cfg["threshold"] = threshold
+        for eg in examples:
+            eg.predicted.ents = []
+        docs = [eg.predicted for eg in examples]
+        pipe.set_annotations(docs, pipe.predict(docs))
+        return pipe.score(examples)["ents_f"] or 0.0
+
+    before, of_split = pipe.cfg["threshold"], {}
+    with nlp.select_pipes(disable=name):  # what it listens to is the same for all thresholds
+        for split in ("dev", "test"):
+            of_split[split] = read(split)
+            for eg, doc in zip(of_split[split], nlp.pipe(eg.predicted for eg in of_split[split])):
+                eg.predicted = doc
+    best, threshold = max((f(of_split["dev"], value), value) for value in THRESHOLDS)
+    test = f(of_split["test"], threshold)
+    pipe.cfg["threshold"] = before
+    return {"threshold": threshold, "dev": best, "test": test}
