@@ -15,6 +15,7 @@ from typing import Iterator, List, NamedTuple, Tuple
 from .cell import ROOT
 
 SEEDS = range(3)
+MORE_SEEDS = range(5)
 BASELINE = ("ce", "dice_ce")
 LIGHTER = ("dice_ce_0.1", "dice_ce_0.3")
 RECALL = ("tversky_0.1_0.9_ce",)
@@ -23,7 +24,6 @@ RIVALS = ("weighted_ce", "focal")
 OTHERS = ("dice_ce_3", "dice_ce_micro", "dice_ce_log", "dice_ce_later", "tversky_0.3_0.7_ce")
 ALONE = ("dice_micro", "dice_macro")
 PAPER = ("paper_dl", "paper_dsc", "paper_dsc_0.01", "dsc_hold", "dsc_hold_0.01")
-FIRST = (*BASELINE, *LIGHTER, *RECALL)
 LOSERS = (*RIVALS, *OTHERS, *ALONE, *PAPER)
 
 
@@ -46,21 +46,21 @@ LONG = ("training.max_steps=1500", "training.eval_frequency=100")
 
 GRID = (
     # Low resource.
-    Block("ncbi_disease", 300, "dice_ner", SHORT, FIRST),
-    Block("sms_spam", 300, "textcat", QUICK, FIRST),
-    Block("ud_english_lines", 300, "tagger", SHORT, FIRST),
+    Block("ncbi_disease", 300, "dice_ner", SHORT, BASELINE, MORE_SEEDS),
+    Block("sms_spam", 300, "textcat", QUICK, BASELINE, MORE_SEEDS),
+    Block("ud_english_lines", 300, "tagger", SHORT, BASELINE, MORE_SEEDS),
     Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=true"), BASELINE),
     Block("wnut17", 300, "flair_transformer", TUNED, (*BASELINE, "entity_dice_ce")),
     # All of the data.
     Block("sms_spam", 0, "textcat", LONG, BASELINE),
     Block("ncbi_disease", 0, "dice_ner", LONG, BASELINE),
     Block("ud_english_lines", 0, "tagger", LONG, BASELINE),
-    Block("wnut17", 0, "dice_ner", (), FIRST),
+    Block("wnut17", 0, "dice_ner", (), BASELINE, MORE_SEEDS),
     Block("wnut17", 0, "ner", (), BASELINE),
     # What else there is.
-    Block("ncbi_disease", 300, "dice_ner", SHORT, (*ENTITIES, *LOSERS)),
-    Block("sms_spam", 300, "textcat", QUICK, LOSERS),
-    Block("ud_english_lines", 300, "tagger", SHORT, LOSERS),
+    Block("ncbi_disease", 300, "dice_ner", SHORT, (*LIGHTER, *RECALL, *ENTITIES, *LOSERS)),
+    Block("sms_spam", 300, "textcat", QUICK, (*LIGHTER, *RECALL, *LOSERS)),
+    Block("ud_english_lines", 300, "tagger", SHORT, (*LIGHTER, *RECALL, *LOSERS)),
 )
 
 
