@@ -50,7 +50,7 @@ GRID = (
     Block("sms_spam", 300, "textcat", QUICK, BASELINE, MORE_SEEDS),
     Block("ud_english_lines", 300, "tagger", SHORT, BASELINE, MORE_SEEDS),
     Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=true"), BASELINE),
-    Block("wnut17", 300, "flair_transformer", TUNED, (*BASELINE, "entity_dice_ce")),
+    Block("wnut17", 300, "flair_transformer", TUNED, BASELINE, MORE_SEEDS),
     # All of the data.
     Block("sms_spam", 0, "textcat", LONG, BASELINE),
     Block("ncbi_disease", 0, "dice_ner", LONG, BASELINE),

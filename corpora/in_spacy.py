@@ -38,14 +38,15 @@ def write_folder(folder: Path, out: Path, limit: Optional[int] = None) -> Dict[s
     """
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
-    for split, of_split in _splits(folder).items():
+    for split, of_split in splits(folder).items():
         made = list(islice(of_split, limit if split == "train" else None))
         DocBin(docs=made).to_disk(out / f"{split}.spacy")
         sizes[split] = len(made)
     return sizes
 
 
-def _splits(folder: Path) -> Dict[str, Iterable[Doc]]:
+def splits(folder: Path) -> Dict[str, Iterable[Doc]]:
+    """The docs of each split of a folder as `write_folder` takes it."""
     tables = sorted(folder.glob("*.tsv"))
     if len(tables) == 1:
         return dict(messages.docs(tables[0]))

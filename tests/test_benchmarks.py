@@ -11,7 +11,7 @@ import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from benchmarks import calibration, grid, recipes, report, scores, with_flair
+from benchmarks import calibration, grid, probe, recipes, report, scores, with_flair
 from corpora import folders, generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,6 +129,49 @@ def test_shares(tmp_path):
     ]
     assert [row.split()[0] for row in rows[1:]] == ["0", "10", "20"]
     assert all(float(value) >= 0 for row in rows[1:] for value in row.split())
+
+
+@pytest.mark.parametrize("write", ["write_conllu", "write_messages", "generated"])
+def test_probe(write, tmp_path):
+    """It learns; a seed gives what it gave before, whatever else runs; cells are done once."""
+    from flair_tests.helpers import BERT
+
+    {"generated": generated.write}.get(write, globals().get(write))(made(tmp_path / "data/x"))
+    command = ["benchmarks.probe", "--data", tmp_path / "data", "--transformer", BERT]
+    command += ["--corpus", "x", "--size", 60, "--epochs", 12, "--cache", tmp_path / "cache"]
+    command += ["--learning-rate", 0.003, "--loss", "ce", "dice_ce_later", "--seeds"]
+    results = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    run(*command, 2, "--results", results[0])
+    assert not run(*command, 2, "--results", results[0])
+    run(*command, 1, "--results", results[1])
+    once, again = ([json.loads(line) for line in path.read_text().splitlines()] for path in results)
+    assert [(c["loss"], c["seed"]) for c in once] == [
+        ("ce", 0),
+        ("ce", 1),
+        ("dice_ce_later", 0),
+        ("dice_ce_later", 1),
+    ]
+    assert [c["test"] for c in again] == [c["test"] for c in once[::2]]
+    for cell in once:
+        assert cell["test"]["f"] > 0.2 and len(cell["curve"]) == 12
+        assert cell["best_threshold"]["dev"] >= max(score for _, score in cell["curve"])
+
+
+def made(folder):
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_spans_of_tags():
+    names = ["O", "B-x", "I-x", "I-y"]
+    ids = [1, 2, 0, 2, 3, 1, 1, 2, -1]
+    assert probe.spans(ids, [5, 4], names) == [
+        (0, 2, "x"),
+        (3, 4, "x"),
+        (4, 5, "y"),
+        (5, 6, "x"),
+        (6, 8, "x"),
+    ]
 
 
 def results_file(path):
