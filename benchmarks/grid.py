@@ -16,15 +16,14 @@ from .cell import ROOT
 
 SEEDS = range(3)
 MORE_SEEDS = range(5)
-BASELINE = ("ce", "dice_ce")
-LIGHTER = ("dice_ce_0.1", "dice_ce_0.3")
-RECALL = ("tversky_0.1_0.9_ce",)
-ENTITIES = ("ce_light_O", "entity_dice_ce", "dice_ce_light_O", "entity_dice_dice_ce")
+BASELINE = ("ce", "dice_ce", "dice_ce_macro")
+WEIGHTS = ("dice_ce_macro_0.1", "dice_ce_macro_0.3", "dice_ce_macro_3")
+FORMS = ("dice_ce_macro_log", "dice_ce_macro_later", "tversky_0.3_0.7_ce", "tversky_0.1_0.9_ce")
+ENTITIES = ("ce_light_O", "dice_ce_macro_light_O", "entity_dice_ce", "entity_dice_ce_macro")
 RIVALS = ("weighted_ce", "focal")
-OTHERS = ("dice_ce_3", "dice_ce_micro", "dice_ce_log", "dice_ce_later", "tversky_0.3_0.7_ce")
 ALONE = ("dice_micro", "dice_macro")
 PAPER = ("paper_dl", "paper_dsc", "paper_dsc_0.01", "dsc_hold", "dsc_hold_0.01")
-LOSERS = (*RIVALS, *OTHERS, *ALONE, *PAPER)
+REST = (*WEIGHTS, *FORMS, *RIVALS, *ALONE, *PAPER)
 
 
 class Block(NamedTuple):
@@ -42,6 +41,11 @@ STACKED = ("epochs=25", "learning-rate=0.3", "mini-batch-size=8")
 TUNED = ("epochs=8", "learning-rate=0.0003", "mini-batch-size=16")
 SHORT = ("training.max_steps=600", "training.eval_frequency=50")
 QUICK = (*SHORT, "training.optimizer.learn_rate=0.003")
+QUICK_BERT = (
+    "training.max_steps=300",
+    "training.eval_frequency=50",
+    "training.optimizer.learn_rate.initial_rate=0.0003",
+)
 LONG = ("training.max_steps=1500", "training.eval_frequency=100")
 
 GRID = (
@@ -49,18 +53,22 @@ GRID = (
     Block("ncbi_disease", 300, "dice_ner", SHORT, BASELINE, MORE_SEEDS),
     Block("sms_spam", 300, "textcat", QUICK, BASELINE, MORE_SEEDS),
     Block("ud_english_lines", 300, "tagger", SHORT, BASELINE, MORE_SEEDS),
-    Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=true"), BASELINE),
     Block("wnut17", 300, "flair_transformer", TUNED, BASELINE, MORE_SEEDS),
+    Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=true"), BASELINE, MORE_SEEDS),
     # All of the data.
-    Block("sms_spam", 0, "textcat", LONG, BASELINE),
-    Block("ncbi_disease", 0, "dice_ner", LONG, BASELINE),
-    Block("ud_english_lines", 0, "tagger", LONG, BASELINE),
+    Block("sms_spam", 0, "textcat", LONG, BASELINE, MORE_SEEDS),
+    Block("ncbi_disease", 0, "dice_ner", LONG, BASELINE, MORE_SEEDS),
+    Block("ud_english_lines", 0, "tagger", LONG, BASELINE, MORE_SEEDS),
     Block("wnut17", 0, "dice_ner", (), BASELINE, MORE_SEEDS),
-    Block("wnut17", 0, "ner", (), BASELINE),
+    Block("wnut17", 0, "ner", (), BASELINE, MORE_SEEDS),
+    Block("wnut17", 0, "spancat", (), ("ce_not_stock", *BASELINE)),
+    Block("wnut17", 300, "dice_ner_transformer", QUICK_BERT, BASELINE),
+    Block("ud_english_lines", 300, "tagger_transformer", QUICK_BERT, BASELINE),
     # What else there is.
-    Block("ncbi_disease", 300, "dice_ner", SHORT, (*LIGHTER, *RECALL, *ENTITIES, *LOSERS)),
-    Block("sms_spam", 300, "textcat", QUICK, (*LIGHTER, *RECALL, *LOSERS)),
-    Block("ud_english_lines", 300, "tagger", SHORT, (*LIGHTER, *RECALL, *LOSERS)),
+    Block("ncbi_disease", 300, "dice_ner", SHORT, (*ENTITIES, *REST)),
+    Block("sms_spam", 300, "textcat", QUICK, REST),
+    Block("ud_english_lines", 300, "tagger", SHORT, REST),
+    Block("wnut17", 300, "flair_transformer", TUNED, (*ENTITIES, *REST)),
 )
 
 

@@ -11,9 +11,10 @@ def compound(*losses: Recipe) -> Recipe:
 
 CE = {"name": "CrossEntropy"}
 CE_LIGHT_O = {"name": "CrossEntropy", "class_weights": {"O": 0.5}}
-DICE = {"name": "Dice", "level": "batch", "average": "macro", "squared": False}
+MACRO = {"name": "Dice", "level": "batch", "average": "macro", "squared": False}
 ENTITIES = {"name": "EntityDice"}
-DICE_CE = {**DICE, "name": "DiceCE", "weight": 1.0, "log": False}
+DICE_CE = {**MACRO, "name": "DiceCE", "average": "micro", "weight": 1.0, "log": False}
+DICE_CE_MACRO = {**DICE_CE, "average": "macro"}
 
 RECIPES: Dict[str, Recipe] = {
     # Baselines. Cross-entropy with a lighter O is the simplest rival; it needs a class O.
@@ -30,23 +31,23 @@ RECIPES: Dict[str, Recipe] = {
     "dsc_hold": {"name": "SelfAdjustingDice", "hold_weight": True},
     "dsc_hold_0.01": {"name": "SelfAdjustingDice", "alpha": 0.01, "hold_weight": True},
     # Dice over the batch by itself.
-    "dice_micro": {**DICE, "average": "micro"},
-    "dice_macro": DICE,
-    # Compounds.
+    "dice_micro": {**MACRO, "average": "micro"},
+    "dice_macro": MACRO,
+    # Compounds. The first is what DiceCE is by default.
     "dice_ce": DICE_CE,
-    "dice_ce_0.1": {**DICE_CE, "weight": 0.1},
-    "dice_ce_0.3": {**DICE_CE, "weight": 0.3},
-    "dice_ce_3": {**DICE_CE, "weight": 3.0},
-    "dice_ce_micro": {**DICE_CE, "average": "micro"},
-    "dice_ce_log": {**DICE_CE, "log": True},
-    "dice_ce_light_O": compound(CE_LIGHT_O, DICE),
-    "entity_dice_ce": compound(CE, ENTITIES),
-    "entity_dice_dice_ce": compound(CE, DICE, ENTITIES),
-    # Cross-entropy first: for 5 epochs of Flair, for 200 updates of spaCy.
-    "dice_ce_later": {
-        **DICE_CE,
+    "dice_ce_macro": DICE_CE_MACRO,
+    "dice_ce_macro_0.1": {**DICE_CE_MACRO, "weight": 0.1},
+    "dice_ce_macro_0.3": {**DICE_CE_MACRO, "weight": 0.3},
+    "dice_ce_macro_3": {**DICE_CE_MACRO, "weight": 3.0},
+    "dice_ce_macro_log": {**DICE_CE_MACRO, "log": True},
+    "dice_ce_macro_light_O": compound(CE_LIGHT_O, MACRO),
+    # Cross-entropy first: for 5 epochs of Flair and of the probe, for 200 updates of spaCy.
+    "dice_ce_macro_later": {
+        **DICE_CE_MACRO,
         "weight": {"name": "Ramp", "first": 0, "last": 1, "begin": 5, "end": 5},
     },
+    "entity_dice_ce": compound(CE, ENTITIES),
+    "entity_dice_ce_macro": compound(CE, MACRO, ENTITIES),
 }
 
 # Precision against recall: what a false positive (alpha) and a false negative (beta) cost.

@@ -41,7 +41,7 @@ LOSSES = [
     ("Focal", {"gamma": 0.5}),
     ("Focal", {"gamma": 2.0}),
     ("DiceCE", {}),
-    ("DiceCE", {"weight": 0.3, "average": "micro", "log": True, "background": 0}),
+    ("DiceCE", {"weight": 0.3, "average": "macro", "log": True, "background": 0}),
     *((name, {**options, **how}) for name, options in OVERLAPS for how in SETS),
 ]
 IDS = [f"{name}-{options}" for name, options in LOSSES]

@@ -57,7 +57,7 @@ def test_cells_of_other_components(model, lowest, tagged, tmp_path):
     write = {"tagger": write_conllu, "textcat": write_messages, "spancat": generated.write}
     write[model](data)
     results = tmp_path / "results.jsonl"
-    command = ["benchmarks.cell", "--data", data, "--model", model, "--loss", "dice_ce_micro"]
+    command = ["benchmarks.cell", "--data", data, "--model", model, "--loss", "dice_ce_macro"]
     command += ["--results", results, "--set", "training.max_steps=40"]
     run(*command, "training.eval_frequency=20")
     (line,) = results.read_text().splitlines()
@@ -139,7 +139,7 @@ def test_probe(write, tmp_path):
     {"generated": generated.write}.get(write, globals().get(write))(made(tmp_path / "data/x"))
     command = ["benchmarks.probe", "--data", tmp_path / "data", "--transformer", BERT]
     command += ["--corpus", "x", "--size", 60, "--epochs", 12, "--cache", tmp_path / "cache"]
-    command += ["--learning-rate", 0.003, "--loss", "ce", "dice_ce_later", "--seeds"]
+    command += ["--learning-rate", 0.003, "--loss", "ce", "dice_ce_macro_later", "--seeds"]
     results = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     run(*command, 2, "--results", results[0])
     assert not run(*command, 2, "--results", results[0])
@@ -148,8 +148,8 @@ def test_probe(write, tmp_path):
     assert [(c["loss"], c["seed"]) for c in once] == [
         ("ce", 0),
         ("ce", 1),
-        ("dice_ce_later", 0),
-        ("dice_ce_later", 1),
+        ("dice_ce_macro_later", 0),
+        ("dice_ce_macro_later", 1),
     ]
     assert [c["test"] for c in again] == [c["test"] for c in once[::2]]
     for cell in once:

@@ -70,7 +70,7 @@ class Compound(Loss):
 
 
 class DiceCE(Compound):
-    """The default recipe: cross-entropy + weight x set-level macro Dice.
+    """The default recipe: cross-entropy + weight x micro Dice over the batch.
 
     weight: of the Dice term, a number or a schedule (see Compound). The other parameters are
     Dice's, with the defaults that train: one count over the batch, not squared.
@@ -81,7 +81,7 @@ class DiceCE(Compound):
         *,
         weight: Any = 1.0,
         level: str = "batch",
-        average: str = "macro",
+        average: str = "micro",
         smooth: float = 1.0,
         squared: bool = False,
         log: bool = False,

@@ -88,8 +88,9 @@ BIOES = ["O", "S-X", "B-X", "E-X", "I-X"]
         (SelfAdjustingDice, {"level": "batch"}, 2 * (2 - 1.42 / 2.37 - 1.42 / 2.3) / 2),
         # TP 0.7, FP 0.2, FN 0.3; TP 0.3, FP 0.1, FN 0.7
         (Tversky, {"level": "batch"}, 2 * (2 - 1.7 / 1.95 - 1.3 / 1.7) / 2),
-        (DiceCE, {}, CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
-        (DiceCE, {"weight": 3}, CE + 3 * 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
+        (DiceCE, {}, CE + 2 * (1 - 3 / 4.3)),
+        (DiceCE, {"weight": 3}, CE + 3 * 2 * (1 - 3 / 4.3)),
+        (DiceCE, {"average": "macro"}, CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
         (Compound, {"losses": ["CrossEntropy", "CrossEntropy"], "weights": [2, 0.5]}, 2.5 * CE),
     ],
 )
@@ -226,8 +227,8 @@ print(make_loss("DiceCE")(torch.zeros(3, 2), torch.tensor([0, 1, 1])).item())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # Sums of p are 1.5: F = (2 * 0.5 + 1) / (1.5 + 1 + 1) and (2 * 1 + 1) / (1.5 + 2 + 1)
-    dice = 1 - (2 / 3.5 + 3 / 4.5) / 2
+    # The sum of p at the gold class is 1.5, of p 3, of rows 3: F = (2 * 1.5 + 1) / (3 + 3 + 1)
+    dice = 1 - 4 / 7
     assert float(done.stdout) == pytest.approx(math.log(2) + dice, rel=1e-6)
 
 

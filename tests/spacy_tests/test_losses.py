@@ -68,8 +68,9 @@ SMOOTH += [0.05 * math.log(0.2), 0.05 * math.log(0.5), 0.9 * math.log(0.3)]
         (SelfAdjustingDice(level="batch"), 2 * (2 - 1.42 / 2.37 - 1.42 / 2.3) / 2),
         # TP 0.7, FP 0.2, FN 0.3; TP 0.3, FP 0.1, FN 0.7
         (Tversky(level="batch"), 2 * (2 - 1.7 / 1.95 - 1.3 / 1.7) / 2),
-        (DiceCE(), CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
-        (DiceCE(weight=3), CE + 3 * 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
+        (DiceCE(), CE + 2 * (1 - 3 / 4.3)),
+        (DiceCE(weight=3), CE + 3 * 2 * (1 - 3 / 4.3)),
+        (DiceCE(average="macro"), CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
     ],
 )
 def test_value_by_hand(loss, expected):
@@ -187,14 +188,14 @@ def cases():
             activation=activation,
             kind="dice",
             level="batch",
-            average="macro",
             smooth=1.0,
             squared=False,
         )
+        micro, dice = partial(dice, average="micro"), partial(dice, average="macro")
         yield (
             f"dice-ce-{activation}",
             DiceCE(weight=0.3, **reading),
-            lambda z, y, ce=ce, dice=dice: ce(z, y) + 0.3 * dice(z, y),
+            lambda z, y, ce=ce, dice=micro: ce(z, y) + 0.3 * dice(z, y),
         )
         focal = partial(ce, gamma=1.0)
         yield (
