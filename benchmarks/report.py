@@ -65,7 +65,7 @@ def grouped(cells: Iterable[Cell]) -> Dict[Group, Dict[str, Dict[int, Cell]]]:
 def points(cell: Cell, split: str) -> float:
     """The score that counts for this cell, from 0 to 100."""
     scores = cell[split]
-    if cell["model"].startswith("tagger"):
+    if cell["model"].startswith(("tagger", "probe_tags")):
         return 100 * scores["macro_f"]
     return 100 * scores["per_type"].get("spam", scores["f"])
 
