@@ -33,7 +33,7 @@ def run(*args):
 @pytest.mark.parametrize(
     "script, options",
     [
-        ("flair_transformer", ["--learning-rate", 5e-4, "--epochs", 3, "--mini-batch-size", 4]),
+        ("flair_transformer", ["--learning-rate", 5e-4, "--epochs", 5, "--mini-batch-size", 4]),
         ("flair_stacked", ["--epochs", 8, "--mini-batch-size", 8]),
     ],
 )

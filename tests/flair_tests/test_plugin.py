@@ -230,7 +230,7 @@ def test_fine_tune(folder, tmp_path):
     ModelTrainer(model, corpus).fine_tune(
         tmp_path,
         learning_rate=0.02,
-        max_epochs=8,
+        max_epochs=16,
         mini_batch_size=4,
         mini_batch_chunk_size=1,
         plugins=[LossPlugin()],
