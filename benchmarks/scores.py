@@ -5,7 +5,7 @@ All of them are from 0 to 1.
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 Scores = Dict[str, Any]
 
@@ -16,8 +16,7 @@ def of_pipeline(nlp: Any, name: str, examples: Any) -> Scores:
     for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples)):
         eg.predicted = doc
     if name == "tagger":
-        micro, per_type = tag_scores(examples)
-        return _scores(micro, per_type)
+        return of_tags(examples)
     scores = nlp.get_pipe(name).score(examples)
     if name == "textcat":
         micro = {key: scores[f"cats_micro_{key}"] for key in "fpr"}
@@ -62,21 +61,48 @@ def strict(gold: List[List[str]], predicted: List[List[str]]) -> Scores:
     )
 
 
-def tag_scores(examples: Any) -> Tuple[Dict[str, float], Dict[str, float]]:
-    """Micro scores of tags, and F1 of each tag."""
+def of_tags(examples: Any) -> Scores:
+    """Scores of tags: macro F1 is the mean over all that are in the truth or predicted."""
+    truth, guess = set(), set()
+    for i, eg in enumerate(examples):
+        for token, tag in zip(eg.predicted, eg.get_aligned("TAG", as_string=True)):
+            if tag:
+                truth.add((i, token.i, tag))
+                guess.add((i, token.i, token.tag_))
+    return of_sets(truth, guess)
+
+
+def of_sets(truth: Set[Tuple], guess: Set[Tuple]) -> Scores:
+    """Scores of what was found against what is there, sets of ``(..., type)``."""
     from spacy.scorer import PRFScore
 
-    micro, per_tag = PRFScore(), {}
-    for eg in examples:
-        gold = eg.get_aligned("TAG", as_string=True)
-        for token, tag in zip(eg.predicted, gold):
-            if tag:
-                for label in {tag, token.tag_}:
-                    found = per_tag.setdefault(label, PRFScore())
-                    found.score_set({label} & {token.tag_}, {label} & {tag})
-                micro.score_set({token.tag_}, {tag})
+    micro = PRFScore()
+    micro.score_set(guess, truth)
+    per_type: Dict[str, PRFScore] = {}
+    for one in truth | guess:
+        of_type = per_type.setdefault(one[-1], PRFScore())
+        of_type.score_set({one} & guess, {one} & truth)
     of_all = {"f": micro.fscore, "p": micro.precision, "r": micro.recall}
-    return of_all, {tag: prf.fscore for tag, prf in per_tag.items()}
+    return _scores(of_all, {name: prf.fscore for name, prf in per_type.items()})
+
+
+def spans(tags: Sequence[str], lengths: Sequence[int]) -> List[Tuple[int, int, str]]:
+    """``(start, end, type)`` of the entities of BIO tags of sentences of these lengths, one after
+    the other; an I that continues nothing begins one."""
+    found: List[Tuple[int, int, str]] = []
+    row = 0
+    for length in lengths:
+        begun: Any = None
+        for i in range(row, row + length):
+            if begun is not None and tags[i] != f"I-{begun[1]}":
+                found.append((begun[0], i, begun[1]))
+                begun = None
+            if tags[i] != "O" and begun is None:
+                begun = (i, tags[i][2:])
+        row += length
+        if begun is not None:
+            found.append((begun[0], row, begun[1]))
+    return found
 
 
 def train_counts(name: str, docs: Any) -> Dict[str, int]:

@@ -11,7 +11,7 @@ import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from benchmarks import calibration, grid, probe, recipes, report, scores, with_flair
+from benchmarks import calibration, grid, recipes, report, scores, tried, with_flair
 from corpora import folders, generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,6 +90,33 @@ def test_every_recipe_is_a_loss_of_both_toolkits():
         assert type(ours).__name__ == type(theirs).__name__, name
 
 
+def test_counts_carried_over_batches_by_hand():
+    """One batch alone is Dice, balanced or not; then half of what was counted is still there."""
+    import torch
+
+    import flair_dice
+
+    torch.manual_seed(0)
+    logits, y = torch.randn(2, 6, 3, requires_grad=True), torch.tensor([0, 0, 1, 1, 2, 0])
+    for average in ("macro", "micro"):
+        options = {"average": average, "background": [0]}
+        stock = flair_dice.Dice(level="batch", squared=False, **options)
+        for momentum, balance in ((0.5, 0.0), (0.0, 0.0)):
+            loss = tried.CarriedDice(momentum=momentum, balance=balance, **options)
+            assert loss(logits[0], y).item() == pytest.approx(stock(logits[0], y).item())
+            gradient = torch.autograd.grad(loss(logits[1], y), logits)[0]
+            kept = torch.softmax(logits[0], 1)[:, 1:].detach(), torch.eye(3)[y][:, 1:]
+            p, gold = torch.softmax(logits[1], 1)[:, 1:], torch.eye(3)[y][:, 1:]
+            num = momentum * (2 * kept[0] * kept[1]).sum(0) + (2 * p * gold).sum(0)
+            den = momentum * (kept[0] + kept[1]).sum(0) + (p + gold).sum(0)
+            if average == "micro":
+                num, den = num.sum(), den.sum()
+            n = 1 + momentum
+            by_hand = n * (1 - (num + n) / (den + n)).mean()
+            expected = torch.autograd.grad(by_hand, logits)[0]
+            assert torch.allclose(gradient, expected, atol=1e-7)
+
+
 def test_the_grid_names_what_there_is(tmp_path):
     """Each cell once, of a model and a loss that exist."""
     cells = [
@@ -163,9 +190,8 @@ def made(folder):
 
 
 def test_spans_of_tags():
-    names = ["O", "B-x", "I-x", "I-y"]
-    ids = [1, 2, 0, 2, 3, 1, 1, 2, -1]
-    assert probe.spans(ids, [5, 4], names) == [
+    tags = ["B-x", "I-x", "O", "I-x", "I-y", "B-x", "B-x", "I-x", "O"]
+    assert scores.spans(tags, [5, 4]) == [
         (0, 2, "x"),
         (3, 4, "x"),
         (4, 5, "y"),
@@ -230,9 +256,10 @@ def test_scores_of_tags_by_hand():
     words = list("abcde")
     gold = Doc(vocab, words=words, tags=["X", "X", "Y", "Y", ""])
     examples = [Example(Doc(vocab, words=words, tags=["X", "Y", "Y", "Z", "X"]), gold)]
-    micro, per_type = scores.tag_scores(examples)
-    assert micro == {"f": 0.5, "p": 0.5, "r": 0.5}
-    assert per_type == pytest.approx({"X": 2 / 3, "Y": 0.5, "Z": 0.0})
+    found = scores.of_tags(examples)
+    assert (found["f"], found["p"], found["r"]) == (0.5, 0.5, 0.5)
+    assert found["per_type"] == pytest.approx({"X": 2 / 3, "Y": 0.5, "Z": 0.0})
+    assert found["macro_f"] == pytest.approx(7 / 18)
 
 
 def test_speed(tmp_path):
