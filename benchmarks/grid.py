@@ -41,10 +41,12 @@ STACKED = ("epochs=25", "learning-rate=0.3", "mini-batch-size=8")
 TUNED = ("epochs=8", "learning-rate=0.0003", "mini-batch-size=16")
 SHORT = ("training.max_steps=600", "training.eval_frequency=50")
 QUICK = (*SHORT, "training.optimizer.learn_rate=0.003")
-QUICK_BERT = (
-    "training.max_steps=300",
-    "training.eval_frequency=50",
+QUICK_BERT = (  # about 8 epochs, as in Flair
+    "training.max_steps=150",
+    "training.eval_frequency=25",
+    "training.batcher.size=300",
     "training.optimizer.learn_rate.initial_rate=0.0003",
+    "training.optimizer.learn_rate.warmup_steps=15",
 )
 LONG = ("training.max_steps=1500", "training.eval_frequency=100")
 

@@ -53,15 +53,16 @@ def find_head(model: Model, component: str) -> Head:
     Raises a ConfigValidationError, which names the component, if the last layer is none
     that a loss on probabilities can train.
     """
-    return LAST_LAYERS[_last_layer(model, component).name]
+    return LAST_LAYERS[last_layer(model, component).name]
 
 
 def emits_logits(model: Model, component: str) -> bool:
     """Whether `predict` gives raw logits, as `Softmax_v2(normalize_outputs=False)` does."""
-    return not _last_layer(model, component).attrs.get("softmax_normalize", True)
+    return not last_layer(model, component).attrs.get("softmax_normalize", True)
 
 
-def _last_layer(model: Model, component: str) -> Model:
+def last_layer(model: Model, component: str) -> Model:
+    """The layer that makes a model's probabilities. Raises a ValueError for others."""
     layer = model
     while layer.name not in LAST_LAYERS:
         # A chain ends in its last layer; a wrapper hands its input on to the one it wraps.

@@ -15,7 +15,7 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 
 from .. import biluo
 from ..errors import mistake
-from ..heads import Head, emits_logits, find_head
+from ..heads import Head, emits_logits, find_head, last_layer
 from ..losses import CrossEntropy, Loss
 from ..targets import Labels, Targets
 from .per_token import PerToken
@@ -111,7 +111,7 @@ class DiceNER(PerToken, TrainablePipe):
         self.vocab.strings.add(label)
         for model in (self.model, self._rehearsal_model):
             if isinstance(model, Model):
-                _resize(model, len(self.tags))
+                _resize(model, len(self.tags), self.name)
         return 1
 
     def loss_labels(self) -> Labels:
@@ -179,7 +179,7 @@ class DiceNER(PerToken, TrainablePipe):
         if not docs:
             raise ValueError(Errors.E923.format(name=self.name))
         n_tags = len(self.tags)
-        _resize(self.model, n_tags)
+        _resize(self.model, n_tags, self.name)
         sample = [self.model.ops.alloc2f(len(doc), n_tags) for doc in docs]
         self.model.initialize(X=docs, Y=sample)
 
@@ -257,9 +257,9 @@ def _preset(doc: Doc) -> Tuple[List[Span], List[Span]]:
     return list(doc.ents), [doc[i : i + 1] for i in blocked]
 
 
-def _resize(model: Model, n_tags: int) -> None:
+def _resize(model: Model, n_tags: int, component: str) -> None:
     """Give the output layer ``n_tags`` outputs. Trained ones are kept; new ones come last."""
-    layer = model.get_ref("output_layer")
+    layer = last_layer(model, component)
     if layer.has_param("W"):
         # thinc fixes the dimensions of a layer that has parameters: a new one takes its place.
         W: Any = layer.get_param("W")
