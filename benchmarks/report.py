@@ -6,7 +6,8 @@ Reads benchmarks/results/*.jsonl (or the files given). A table for each data set
 model: the mean of each loss over seeds, on dev and test, and its gain over cross-entropy ("ce")
 on test, paired by seed, with its 95 % interval (Student's t). Scores are micro F1 of entities and
 spans, macro F1 of tags, F1 of "spam" of messages, in points. For dice_ner also F1 on test with the
-threshold that is best on dev. --summary LOSS prints one table of the gains of a loss everywhere.
+threshold that is best on dev. --summary LOSS prints one table of the gains of a loss everywhere,
+--types LOSS tables of F1 on test by type, the most frequent in training first.
 """
 
 import argparse
@@ -33,11 +34,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--summary", nargs="*", metavar="LOSS", default=[])
+    parser.add_argument("--types", nargs="*", metavar="LOSS", default=[])
     parser.add_argument("--plots", type=Path, help="folder for PNG files; needs matplotlib")
     args = parser.parse_args()
     groups = grouped(read(args.files or sorted(RESULTS.glob("*.jsonl"))))
     if args.summary:
         print("\n".join(summary(groups, args.summary)))
+    elif args.types:
+        for group, by_loss in groups.items():
+            print("\n".join(types(group, by_loss, args.types)), end="\n\n")
     else:
         for group, by_loss in groups.items():
             print("\n".join(table(group, by_loss)), end="\n\n")
@@ -122,6 +127,25 @@ def summary(groups: Dict[Group, Dict[str, Dict[int, Cell]]], losses: List[str]) 
             baseline = by_loss[BASELINE]
             gains = [text(gain(by_loss.get(loss, {}), baseline)) for loss in losses]
             lines.append(_row([data, size, model, f"{mean(baseline, 'test'):.1f}", *gains]))
+    return lines
+
+
+def types(group: Group, by_loss: Dict[str, Dict[int, Cell]], losses: List[str]) -> List[str]:
+    """Lines of Markdown: a row for each type, its count in training and F1 by loss on test."""
+    counts: Dict[str, int] = {}
+    for cell in (cell for seeds in by_loss.values() for cell in seeds.values()):
+        counts = counts or cell.get("train_counts", {})
+    found = {loss: by_loss[loss].values() for loss in (BASELINE, *losses) if loss in by_loss}
+    columns = ["type", "in training", *found]
+    lines = [f"**{', '.join(group[:3])}** {group[3]}".strip(), "", _row(columns)]
+    lines.append("|---" * len(columns) + "|")
+    for name in sorted(counts, key=lambda name: -counts[name]):
+        f = [
+            [cell["test"]["per_type"].get(name, 0.0) for cell in cells] for cells in found.values()
+        ]
+        lines.append(
+            _row([name, str(counts[name]), *(f"{100 * statistics.fmean(x):.1f}" for x in f)])
+        )
     return lines
 
 

@@ -231,6 +231,11 @@ def test_report_by_hand(tmp_path):
         "|---|---|---|---|---|---|---|",
         "| d | 300 | ner | 50.0 | +2.0 ± 2.5 | +5.0 |  |",
     ]
+    assert report.types(group, by_loss, ["dice", "none"])[2:] == [
+        "| type | in training | ce | dice |",
+        "|---|---|---|---|",
+        "| X | 7 | 20.0 | 20.0 |",
+    ]
     for seed, cell in by_loss["dice"].items():
         cell["best_threshold"] = {"test": 0.4 + seed / 10}
     assert report.table(group, by_loss)[2:6] == [
