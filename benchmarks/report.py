@@ -7,11 +7,17 @@ model: the mean of each loss over seeds, on dev and test, and its gain over cros
 on test, paired by seed, with its 95 % interval (Student's t). Scores are micro F1 of entities and
 spans, macro F1 of tags, F1 of "spam" of messages, in points. For dice_ner also F1 on test with the
 threshold that is best on dev. --summary LOSS prints one table of the gains of a loss everywhere,
---types LOSS tables of F1 on test by type, the most frequent in training first.
+--types LOSS tables of F1 on test by type, the most frequent in training first. --fill FILE writes
+tables into a Markdown file, between a comment that says which and one that says end:
+
+    <!-- table DATA SIZE MODEL [SETTING ...] -->    <!-- end -->
+    <!-- types DATA SIZE MODEL [SETTING ...] LOSS ... -->    <!-- end -->
+    <!-- summary LOSS ... -->    <!-- end -->
 """
 
 import argparse
 import json
+import re
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -35,10 +41,13 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--summary", nargs="*", metavar="LOSS", default=[])
     parser.add_argument("--types", nargs="*", metavar="LOSS", default=[])
+    parser.add_argument("--fill", type=Path, metavar="FILE")
     parser.add_argument("--plots", type=Path, help="folder for PNG files; needs matplotlib")
     args = parser.parse_args()
     groups = grouped(read(args.files or sorted(RESULTS.glob("*.jsonl"))))
-    if args.summary:
+    if args.fill:
+        args.fill.write_text(filled(args.fill.read_text(), groups))
+    elif args.summary:
         print("\n".join(summary(groups, args.summary)))
     elif args.types:
         for group, by_loss in groups.items():
@@ -147,6 +156,31 @@ def types(group: Group, by_loss: Dict[str, Dict[int, Cell]], losses: List[str]) 
             _row([name, str(counts[name]), *(f"{100 * statistics.fmean(x):.1f}" for x in f)])
         )
     return lines
+
+
+def filled(document: str, groups: Dict[Group, Dict[str, Dict[int, Cell]]]) -> str:
+    """A document with its tables made anew. Raises a ValueError where there are no such cells."""
+
+    def lines(kind: str, words: List[str]) -> List[str]:
+        if kind == "summary":
+            return summary(groups, words)
+        settings = {word for word in words if "=" in word}
+        wanted, losses = words[:3], [word for word in words[3:] if word not in settings]
+        found = [g for g in groups if [*g[:3]] == wanted and settings <= set(g[3].split())]
+        if not found:
+            raise ValueError(f"There are no cells of {' '.join(words)}.")
+        group = min(found, key=lambda g: len(g[3]))
+        made = (
+            table(group, groups[group]) if kind == "table" else types(group, groups[group], losses)
+        )
+        return made[2:]
+
+    def block(match: Any) -> str:
+        made = "\n".join(lines(match[2], match[3].split()))
+        return f"{match[1]}\n\n{made}\n\n<!-- end -->"
+
+    pattern = r"(<!-- (table|types|summary) ([^>]*) -->).*?<!-- end -->"
+    return re.sub(pattern, block, document, flags=re.DOTALL)
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -246,6 +246,15 @@ def test_report_by_hand(tmp_path):
     ]
 
 
+def test_the_tables_of_the_evidence_are_those_of_the_results():
+    groups = report.grouped(report.read(sorted(report.RESULTS.glob("*.jsonl"))))
+    document = (ROOT / "docs/evidence.md").read_text()
+    assert document.count("<!-- end -->") >= 5
+    assert report.filled(document, groups) == document, "run benchmarks.report --fill"
+    with pytest.raises(ValueError, match="no cells of wnut17 7 ner"):
+        report.filled("<!-- table wnut17 7 ner -->\n<!-- end -->", groups)
+
+
 def test_report_prints_what_was_measured_and_plots(tmp_path):
     assert "**wnut17, full, dice_ner**" in run("benchmarks.report")
     output = run(
