@@ -30,10 +30,12 @@ Group = Tuple[str, ...]
 
 
 class Gain(NamedTuple):
-    """Mean and half-width of its 95 % interval (None for fewer than two seeds), in points."""
+    """Mean and half-width of its 95 % interval (None for fewer than two seeds), in points; and
+    the number of seeds."""
 
     mean: float
     half: Optional[float]
+    seeds: int
 
 
 def main() -> None:
@@ -92,11 +94,11 @@ def gain(ours: Dict[int, Cell], baseline: Dict[int, Cell], split: str = "test") 
     gains = [points(ours[seed], split) - points(baseline[seed], split) for seed in seeds]
     mean = statistics.fmean(gains)
     if len(gains) < 2:
-        return Gain(mean, None)
+        return Gain(mean, None, 1)
     from scipy.stats import t
 
     half = t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
-    return Gain(mean, float(half))
+    return Gain(mean, float(half), len(gains))
 
 
 def text(found: Optional[Gain]) -> str:
@@ -128,14 +130,16 @@ def table(group: Group, by_loss: Dict[str, Dict[int, Cell]]) -> List[str]:
 
 
 def summary(groups: Dict[Group, Dict[str, Dict[int, Cell]]], losses: List[str]) -> List[str]:
-    """Lines of Markdown: a row for each data set, size and model that has one of the losses."""
+    """Lines of Markdown: a row for each data set, size and model that has one of the losses; in
+    brackets the number of seeds."""
     columns = ["data", "size", "model", BASELINE, *losses]
     lines = [_row(columns), "|---" * len(columns) + "|"]
     for (data, size, model, _), by_loss in groups.items():
         if BASELINE in by_loss and any(loss in by_loss for loss in losses):
             baseline = by_loss[BASELINE]
-            gains = [text(gain(by_loss.get(loss, {}), baseline)) for loss in losses]
-            lines.append(_row([data, size, model, f"{mean(baseline, 'test'):.1f}", *gains]))
+            gains = [gain(by_loss.get(loss, {}), baseline) for loss in losses]
+            row = [data, size, model, f"{mean(baseline, 'test'):.1f}"]
+            lines.append(_row([*row, *(f"{text(g)} ({g.seeds})" if g else "" for g in gains)]))
     return lines
 
 

@@ -229,7 +229,7 @@ def test_report_by_hand(tmp_path):
     assert report.summary(groups, ["dice", "one_seed", "none"]) == [
         "| data | size | model | ce | dice | one_seed | none |",
         "|---|---|---|---|---|---|---|",
-        "| d | 300 | ner | 50.0 | +2.0 ± 2.5 | +5.0 |  |",
+        "| d | 300 | ner | 50.0 | +2.0 ± 2.5 (3) | +5.0 (1) |  |",
     ]
     assert report.types(group, by_loss, ["dice", "none"])[2:] == [
         "| type | in training | ce | dice |",
