@@ -58,15 +58,28 @@ def main() -> None:
         measured = toolkit.run(
             cell, RECIPES[args.loss], args.data.resolve(), Path(folder), args, path or name
         )
-    results.parent.mkdir(parents=True, exist_ok=True)
-    with results.open("a") as file_:
-        file_.write(json.dumps({**cell, **measured}) + "\n")
+    append({**cell, **measured}, results)
     print(json.dumps({**cell, "dev": measured["dev"]["f"], "test": measured["test"]["f"]}))
 
 
 def is_done(cell: Dict[str, Any], results: Path) -> bool:
     lines = results.read_text().splitlines() if results.exists() else []
     return any(all(json.loads(line).get(k) == cell[k] for k in KEY) for line in lines)
+
+
+def append(line: Dict[str, Any], results: Path) -> None:
+    """Add a line to the results, its numbers to six places."""
+    results.parent.mkdir(parents=True, exist_ok=True)
+    with results.open("a") as file_:
+        file_.write(json.dumps(rounded(line)) + "\n")
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(inner) for inner in value]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import torch
 
 from flair_dice import make_loss
 
-from .cell import RESULTS, is_done
+from .cell import RESULTS, append, is_done
 from .features import Part, Task, read
 from .recipes import RECIPES
 from .scores import Scores, of_sets
@@ -49,7 +49,6 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".data/probe"))
     parser.add_argument("--results", type=Path, default=RESULTS / "probe.jsonl")
     args = parser.parse_args()
-    args.results.parent.mkdir(parents=True, exist_ok=True)
     settings = [f"epochs={args.epochs}", f"learning-rate={args.learning_rate:g}"]
     for corpus in args.corpus:
         task = read(args.data / corpus, args.transformer, args.cache)
@@ -63,8 +62,7 @@ def main() -> None:
                     if is_done(cell, args.results):
                         continue
                     measured = run(task, size or None, loss, seed, args.learning_rate, args.epochs)
-                    with args.results.open("a") as file_:
-                        file_.write(json.dumps({**cell, **measured}) + "\n")
+                    append({**cell, **measured}, args.results)
                     dev, test = (100 * measured[split]["f"] for split in ("dev", "test"))
                     print(corpus, size, loss, seed, f"{dev:.1f} {test:.1f}", flush=True)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flair_dice import Dice
+from flair_dice.formulas import overlap_loss
 from flair_dice.losses.overlap import AUTO, Background
 
 from .recipes import CE, DICE_CE, DICE_CE_MACRO, ENTITIES, MACRO, Recipe, compound
@@ -51,7 +52,8 @@ class CarriedDice(Dice):
             weights = (gold / gold.mean()).detach() ** -self.balance
             num, den = (weights * num).sum(dim=0, keepdim=True), (weights * den).sum()
         smooth = self.smooth * self._batches
-        value = (1.0 - (num + smooth) / (den + smooth)).mean() if kept.any() else seen.sum() * 0.0
+        loss = overlap_loss(num, den, smooth, log=False)
+        value = loss.mean() if kept.any() else seen.sum() * 0.0
         scaled = value.detach() + self._batches * (value - value.detach())
         return targets.n_rows() * scaled
 
