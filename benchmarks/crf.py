@@ -17,8 +17,9 @@ from flair.models.sequence_tagger_utils.crf import CRF
 from flair.models.sequence_tagger_utils.viterbi import ViterbiLoss
 
 import flair_dice
+from dice_core.labels import LabelSpec
 from flair_dice.sequence_tagger import chain_head
-from flair_dice.targets import Labels, read_targets
+from flair_dice.targets import read_targets
 
 
 def main() -> None:
@@ -50,13 +51,15 @@ def main() -> None:
         return time.process_time() - start
 
     def timed(loss: flair_dice.Loss) -> Callable[[], float]:
-        labels = Labels("benchmark", tuple(tags.get_items()[:n_tags]), ("O",), crf=True)
+        labels = LabelSpec("benchmark", tuple(tags.get_items()[:n_tags]), ("O",), crf=True)
 
         def run() -> float:
             start = time.process_time()
             head = chain_head((crf(emissions), lengths, crf.transitions), gold, tags)
-            targets = read_targets(head.gold_columns, None, head.view.p, labels, lengths.tolist())
-            loss.total(head, targets).backward()
+            targets = read_targets(
+                head.gold_columns, None, head.logits.detach(), labels, lengths.tolist()
+            )
+            loss.of_head(head, targets).backward()
             return time.process_time() - start
 
         return run

@@ -64,7 +64,7 @@ GRID = (
     Block("ud_english_lines", 0, "tagger", LONG, BASELINE, MORE_SEEDS),
     Block("wnut17", 0, "dice_ner", (), BASELINE, MORE_SEEDS),
     Block("wnut17", 0, "ner", (), BASELINE, MORE_SEEDS),
-    Block("wnut17", 0, "spancat", (), ("ce_not_stock", *BASELINE)),
+    Block("wnut17", 0, "spancat", (), BASELINE),
     Block("wnut17", 300, "dice_ner_transformer", QUICK_BERT, BASELINE),
     Block("ud_english_lines", 300, "tagger_transformer", QUICK_BERT, BASELINE),
     # What else there is.

@@ -71,7 +71,7 @@ def suits(loss: str, task: Task) -> bool:
     """Whether a corpus has what a recipe asks for: a class O, entities."""
     recipe = json.dumps(LOSSES[loss])
     needs_o = '"O"' in recipe or "EntityDice" in recipe
-    return loss != "ce_not_stock" and (task.kind == "entities" or not needs_o)
+    return task.kind == "entities" or not needs_o
 
 
 def run(
@@ -126,12 +126,13 @@ def run(
     }
 
 
-def as_torch(recipe: Any, task: Task) -> Any:
+def as_torch(recipe: Any, task: Task, is_term: bool = False) -> Any:
     """A recipe with what a model of Flair would tell it: names of classes, and the background."""
     if isinstance(recipe, list):
-        return [as_torch(term, task) for term in recipe]
-    made = {key: value for key, value in recipe.items() if key != "as_stock"}
-    made["names"] = task.names
+        return [as_torch(term, task, is_term=True) for term in recipe]
+    made = dict(recipe)
+    if not is_term:
+        made["names"] = task.names
     if "losses" in made:
         made["losses"] = as_torch(made["losses"], task)
     if made["name"] in OVERLAPS and task.kind == "entities":

@@ -20,16 +20,14 @@ RECIPES: Dict[str, Recipe] = {
     # Baselines. Cross-entropy with a lighter O is the simplest rival; it needs a class O.
     "ce": CE,
     "ce_light_O": CE_LIGHT_O,
-    # Where stock's loss is a squared error (spancat), cross-entropy itself.
-    "ce_not_stock": {**CE, "as_stock": False},
     "weighted_ce": {"name": "WeightedCrossEntropy"},
     "focal": {"name": "Focal"},
     # The paper's losses by themselves.
     "paper_dl": {"name": "Dice"},
     "paper_dsc": {"name": "SelfAdjustingDice"},
     "paper_dsc_0.01": {"name": "SelfAdjustingDice", "alpha": 0.01},
-    "dsc_hold": {"name": "SelfAdjustingDice", "hold_weight": True},
-    "dsc_hold_0.01": {"name": "SelfAdjustingDice", "alpha": 0.01, "hold_weight": True},
+    "dsc_hold": {"name": "SelfAdjustingDice", "detach_weight": True},
+    "dsc_hold_0.01": {"name": "SelfAdjustingDice", "alpha": 0.01, "detach_weight": True},
     # Dice over the batch by itself.
     "dice_micro": {**MACRO, "average": "micro"},
     "dice_macro": MACRO,

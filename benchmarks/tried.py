@@ -8,9 +8,9 @@ from typing import Any, Dict
 import torch
 from torch import Tensor
 
+from dice_core.formulas import overlap
+from dice_core.options import AUTO, Background
 from flair_dice import Dice
-from flair_dice.formulas import overlap_loss
-from flair_dice.losses.overlap import AUTO, Background
 
 from .recipes import CE, DICE_CE, DICE_CE_MACRO, ENTITIES, MACRO, Recipe, compound
 
@@ -35,24 +35,24 @@ class CarriedDice(Dice):
     ):
         overlap = {"average": average, "background": background}
         super().__init__(level="batch", squared=False, **overlap, **reading)
-        self.momentum = self._number("momentum", momentum)
-        self.balance = self._number("balance", balance)
+        self.momentum = self.read_number("momentum", momentum)
+        self.balance = self.read_number("balance", balance)
         self._seen: Any = 0.0
         self._batches = 0.0
 
-    def total(self, head: Any, targets: Any) -> Tensor:
-        counts = self.soft_counts(head.view, targets.y)
-        now = torch.stack([counts.num, counts.den, targets.y])
+    def of_head(self, head: Any, targets: Any) -> Tensor:
+        targets = targets.dense()
+        p = head.logits.softmax(dim=1)
+        now = torch.stack([p * targets.y, p, targets.y])
         seen = self.momentum * self._seen + (now * targets.known()).sum(dim=1)
         self._seen, self._batches = seen.detach(), 1.0 + self.momentum * self._batches
         kept = seen[2].detach() > 0
-        kept[self._background_columns(targets.labels)] = False
-        num, den, gold = seen[:, kept]
+        kept[self._background_columns(targets.spec)] = False
+        counts = seen[:, kept]
         if self.average == "micro":
-            weights = (gold / gold.mean()).detach() ** -self.balance
-            num, den = (weights * num).sum(dim=0, keepdim=True), (weights * den).sum()
-        smooth = self.smooth * self._batches
-        loss = overlap_loss(num, den, smooth, log=False)
+            weights = (counts[2] / counts[2].mean()).detach() ** -self.balance
+            counts = (weights * counts).sum(dim=1, keepdim=True)
+        loss = overlap(*counts, 0.5, 0.5, self.smooth * self._batches / 2, log=False)[0]
         value = loss.mean() if kept.any() else seen.sum() * 0.0
         scaled = value.detach() + self._batches * (value - value.detach())
         return targets.n_rows() * scaled

@@ -1,46 +1,87 @@
 """Dice losses for Flair, and for torch. The losses are torch modules; `SequenceTagger` and its
 siblings are Flair's models with a ``loss`` argument. See README.md."""
 
-from typing import Any, Dict, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
+if TYPE_CHECKING:  # what editors and type checkers see
+    from dice_core.schedules import Ramp
+
+    from .losses import (
+        Compound,
+        CrossEntropy,
+        Dice,
+        DiceCE,
+        EntityDice,
+        Focal,
+        Loss,
+        SelfAdjustingDice,
+        Tversky,
+        WeightedCrossEntropy,
+        make_loss,
+    )
+    from .models import (
+        RelationClassifier,
+        RelationExtractor,
+        SequenceTagger,
+        SpanClassifier,
+        TARSClassifier,
+        TARSTagger,
+        TextClassifier,
+        TextPairClassifier,
+        TextTripleClassifier,
+        TokenClassifier,
+    )
+    from .plugin import LossPlugin
+    from .switch import restore, use_loss
+
+__all__ = [
+    "Compound",
+    "CrossEntropy",
+    "Dice",
+    "DiceCE",
+    "EntityDice",
+    "Focal",
+    "Loss",
+    "LossPlugin",
+    "Ramp",
+    "RelationClassifier",
+    "RelationExtractor",
+    "SelfAdjustingDice",
+    "SequenceTagger",
+    "SpanClassifier",
+    "TARSClassifier",
+    "TARSTagger",
+    "TextClassifier",
+    "TextPairClassifier",
+    "TextTripleClassifier",
+    "TokenClassifier",
+    "Tversky",
+    "WeightedCrossEntropy",
+    "make_loss",
+    "restore",
+    "use_loss",
+]
+# What needs Flair. The losses, which are at home in `losses`, do not.
 _HOMES: Dict[str, Tuple[str, ...]] = {
-    "losses": (
-        "Loss",
-        "CrossEntropy",
-        "WeightedCrossEntropy",
-        "Focal",
-        "Dice",
-        "SelfAdjustingDice",
-        "Tversky",
-        "EntityDice",
-        "Compound",
-        "DiceCE",
-        "make_loss",
-    ),
-    "schedules": ("Ramp",),
-    "models": (
-        "SequenceTagger",
-        "TextClassifier",
-        "TextPairClassifier",
-        "TextTripleClassifier",
-        "TokenClassifier",
-        "SpanClassifier",
-        "RelationClassifier",
-        "RelationExtractor",
-        "TARSTagger",
-        "TARSClassifier",
+    "models": tuple(
+        name for name in __all__ if name.endswith(("Tagger", "Classifier", "Extractor"))
     ),
     "switch": ("use_loss", "restore"),
     "plugin": ("LossPlugin",),
 }
-__all__ = [name for names in _HOMES.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first used: the losses do not need Flair.
+    # Loaded when first used.
     from importlib import import_module
 
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Ramp":
+        return import_module("dice_core.schedules").Ramp
+    home = next((home for home, names in _HOMES.items() if name in names), "losses")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> List[str]:
+    return sorted([*globals(), *__all__])

@@ -2,30 +2,38 @@
 
 from typing import List
 
-import flair.models as stock
+from flair import models
 from flair.data import Token
 
-from .with_loss import WithLoss
+from .loss_mixin import LossMixin
 
 
-class TextClassifier(WithLoss, stock.TextClassifier):
-    """`flair.models.TextClassifier` with ``loss`` (see `WithLoss`), single- or multi-label."""
+class TextClassifier(LossMixin, models.TextClassifier):
+    """`flair.models.TextClassifier` with ``loss`` (see `LossMixin`), single- or multi-label."""
+
+    stock = models.TextClassifier
 
 
-class TextPairClassifier(WithLoss, stock.TextPairClassifier):
-    """`flair.models.TextPairClassifier` with ``loss`` (see `WithLoss`)."""
+class TextPairClassifier(LossMixin, models.TextPairClassifier):
+    """`flair.models.TextPairClassifier` with ``loss`` (see `LossMixin`)."""
+
+    stock = models.TextPairClassifier
 
 
-class TextTripleClassifier(WithLoss, stock.TextTripleClassifier):
-    """`flair.models.TextTripleClassifier` with ``loss`` (see `WithLoss`)."""
+class TextTripleClassifier(LossMixin, models.TextTripleClassifier):
+    """`flair.models.TextTripleClassifier` with ``loss`` (see `LossMixin`)."""
+
+    stock = models.TextTripleClassifier
 
 
-class TokenClassifier(WithLoss, stock.TokenClassifier):
-    """`flair.models.TokenClassifier` with ``loss`` (see `WithLoss`).
+class TokenClassifier(LossMixin, models.TokenClassifier):
+    """`flair.models.TokenClassifier` with ``loss`` (see `LossMixin`).
 
     With a loss of ours the loss on dev counts entities; the stock one takes all dev tokens for
     outside, because the tags of spans are written in training only.
     """
+
+    stock = models.TokenClassifier
 
     def _get_label_of_datapoint(self, data_point: Token) -> List[str]:
         if self.loss is None or self.training or not self.span_prediction_problem:
@@ -41,13 +49,19 @@ class TokenClassifier(WithLoss, stock.TokenClassifier):
         return ["O"]
 
 
-class SpanClassifier(WithLoss, stock.SpanClassifier):
-    """`flair.models.SpanClassifier` with ``loss`` (see `WithLoss`)."""
+class SpanClassifier(LossMixin, models.SpanClassifier):
+    """`flair.models.SpanClassifier` with ``loss`` (see `LossMixin`)."""
+
+    stock = models.SpanClassifier
 
 
-class RelationClassifier(WithLoss, stock.RelationClassifier):
-    """`flair.models.RelationClassifier` with ``loss`` (see `WithLoss`)."""
+class RelationClassifier(LossMixin, models.RelationClassifier):
+    """`flair.models.RelationClassifier` with ``loss`` (see `LossMixin`)."""
+
+    stock = models.RelationClassifier
 
 
-class RelationExtractor(WithLoss, stock.RelationExtractor):
-    """`flair.models.RelationExtractor` with ``loss`` (see `WithLoss`)."""
+class RelationExtractor(LossMixin, models.RelationExtractor):
+    """`flair.models.RelationExtractor` with ``loss`` (see `LossMixin`)."""
+
+    stock = models.RelationExtractor

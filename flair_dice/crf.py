@@ -6,12 +6,15 @@ to that tag, ``[to, from]``, of sentences padded at their ends. T counts <START>
 
 from typing import NamedTuple, Sequence, Tuple
 
+import numpy
 import torch
 from torch import Tensor
 
-from .formulas import softmax_view
-from .heads import sum_paths, widen
-from .tags import Paths
+from dice_core.options import Activation
+from dice_core.tags import Paths
+from dice_core.views import View
+
+from .heads import torch_view, widen
 
 
 class Chain(NamedTuple):
@@ -68,11 +71,11 @@ class ChainHead:
 
     scores: Flair's triple of features, lengths ``(B,)`` (none of them 0) and
     transitions. gold: long ``(N,)``, the tag of each row. columns: the tags that rows can have,
-    which are all but ``start`` and ``stop``; the view is of these. gold_columns: ``(N,)``, the
-    gold tags as columns of the view.
+    which are all but ``start`` and ``stop``. logits: floats ``(N, C)``, the logarithms of their
+    marginals. gold_columns: ``(N,)``, the gold tags as columns of these.
     """
 
-    activation = "softmax"
+    activation: Activation = "softmax"
 
     def __init__(
         self,
@@ -96,7 +99,11 @@ class ChainHead:
         column_of[self._columns] = torch.arange(len(columns), device=device)
         self.gold_columns = column_of[gold]
         log_marginals = (self._chain.before + self._chain.after)[self._sentence, self._token]
-        self.view = softmax_view(log_marginals[:, self._columns])
+        self.logits = log_marginals[:, self._columns]
+
+    def view(self) -> View:
+        """The probabilities."""
+        return torch_view(self.logits, self.activation)
 
     def negative_log_likelihood(self) -> Tensor:
         """Of the gold tags, summed over sentences: what Flair's ViterbiLoss is."""
@@ -110,14 +117,17 @@ class ChainHead:
 
     def path_probabilities(self, paths: Paths) -> Tensor:
         """Of spans: the marginal probability that the tags of a path's rows are its own."""
-        rows, tags = paths.rows, self._columns[paths.cols]
-        first = torch.ones_like(paths.ids, dtype=torch.bool)
-        first[1:] = paths.ids[1:] != paths.ids[:-1]
+        device = self._features.device
+        cells = torch.from_numpy(numpy.stack([paths.rows, paths.columns, paths.ids])).to(device)
+        rows, path, tags = cells[0], cells[2], self._columns[cells[1]]
+        first = torch.ones_like(path, dtype=torch.bool)
+        first[1:] = path[1:] != path[:-1]
         sentence, token = self._sentence[rows], self._token[rows]
         # The first tag's marginal times the probability of each next tag given the one before.
         # Both are near 0 as logarithms; differences of whole sequences' scores would cancel.
         given = self._chain.going_on[sentence, token - 1, tags.roll(1)]
         step = self._features[sentence, token, tags, tags.roll(1)]
         step = step + self._chain.after[sentence, token, tags] - given
-        scores = torch.where(first, self.view.log_p[rows, paths.cols], step)
-        return sum_paths(scores, paths).exp()
+        marginals = torch.log_softmax(self.logits, dim=1)
+        scores = torch.where(first, marginals[rows, cells[1]], step)
+        return scores.new_zeros(len(paths.signs)).index_add(0, path, scores).exp()

@@ -5,37 +5,57 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .formulas import View, sigmoid_view, softmax_view
-from .tags import Paths
-
-ACTIVATIONS = {"softmax": softmax_view, "sigmoid": sigmoid_view}
+from dice_core.options import Activation
+from dice_core.tags import Paths
+from dice_core.views import View, view_of_logits
 
 
 class Head(Protocol):
-    """What a loss sees of a model. view: the binary view of each cell (see formulas)."""
+    """What a loss sees of a model.
 
-    view: View
-    activation: str
+    Attributes:
+        logits: Floats ``(N, C)``, float32 or float64; of a CRF the logarithms of the tokens'
+            marginals.
+        activation: What makes probabilities of them.
+    """
+
+    logits: Tensor
+    activation: Activation
+
+    def view(self) -> View:
+        """The probabilities."""
+
+    def negative_log_likelihood(self) -> Tensor:
+        """Of whole sequences of tags, in a CRF: a scalar."""
 
     def path_probabilities(self, paths: Paths) -> Tensor:
-        """``(P,)``: how probable it is that all cells of each path are predicted."""
+        """``(P,)``: how probable it is, in a CRF, that all cells of each path are predicted."""
 
 
 class TokenHead:
-    """Rows that are predicted each by itself: logits ``(N, C)``, float32 or float64."""
+    """Rows that are predicted each by itself."""
 
-    def __init__(self, logits: Tensor, activation: str):
-        self.activation = activation
-        self.view = ACTIVATIONS[activation](logits)
+    def __init__(self, logits: Tensor, activation: Activation):
+        self.logits, self.activation = logits, activation
+
+    def view(self) -> View:
+        return torch_view(self.logits, self.activation)
+
+    def negative_log_likelihood(self) -> Tensor:
+        raise NotImplementedError("only a CRF has sequences")
 
     def path_probabilities(self, paths: Paths) -> Tensor:
-        log_p = self.view.log_p
-        return sum_paths(log_p[paths.rows, paths.cols], paths).exp()
+        raise NotImplementedError("only a CRF has sequences")
 
 
-def sum_paths(scores: Tensor, paths: Paths) -> Tensor:
-    """``(P,)``: the sum of each path's scores, from one score a cell ``(M,)``."""
-    return scores.new_zeros(len(paths.signs)).index_add(0, paths.ids, scores)
+def torch_view(logits: Tensor, activation: Activation) -> View:
+    """The view of logits, by torch's own fused softmax where all is finite."""
+    logits = logits.detach()
+    if activation == "softmax":
+        p = torch.softmax(logits, dim=1)
+        if not p[:, 0].isnan().any():  # as where a row has no class that is not ruled out
+            return View(activation, p)
+    return view_of_logits(logits, activation)
 
 
 def widen(scores: Any) -> Any:

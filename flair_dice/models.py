@@ -3,7 +3,7 @@ those that are imported, so that importing one is importing all."""
 
 from typing import Any, Dict
 
-import flair.models as stock
+from flair import models as stock
 
 from .classifiers import (
     RelationClassifier,
@@ -18,20 +18,23 @@ from .sequence_tagger import SequenceTagger
 from .tars import TARSClassifier, TARSTagger
 
 # Which of ours takes the place of which stock model. Looked up by the exact type.
-ADOPTERS: Dict[type, Any] = {
-    stock.SequenceTagger: SequenceTagger,
-    stock.TextClassifier: TextClassifier,
-    stock.TextPairClassifier: TextPairClassifier,
-    stock.TextTripleClassifier: TextTripleClassifier,
-    stock.TokenClassifier: TokenClassifier,
-    stock.SpanClassifier: SpanClassifier,
-    stock.RelationClassifier: RelationClassifier,
-    stock.RelationExtractor: RelationExtractor,
-    stock.TARSTagger: TARSTagger,
-    stock.TARSClassifier: TARSClassifier,
+STOCK_TO_DICE: Dict[type, Any] = {
+    ours.stock: ours
+    for ours in (
+        SequenceTagger,
+        TextClassifier,
+        TextPairClassifier,
+        TextTripleClassifier,
+        TokenClassifier,
+        SpanClassifier,
+        RelationClassifier,
+        RelationExtractor,
+        TARSTagger,
+        TARSClassifier,
+    )
 }
 # Why some others have no loss that could be replaced.
-REFUSED: Dict[type, str] = {
+UNSUPPORTED: Dict[type, str] = {
     stock.TextRegressor: "it predicts a number, and these losses are of classes",
     stock.TextPairRegressor: "it predicts numbers, and these losses are of classes",
     stock.EntityMentionLinker: "it links by similarity and is not trained",

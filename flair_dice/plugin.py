@@ -10,9 +10,9 @@ from flair.models import MultitaskModel
 from flair.trainers.plugins import TrainerPlugin
 from flair.training_utils import store_embeddings
 
+from .loss_mixin import LossMixin
 from .losses import Loss
-from .totals import OverChunks, over_ranks, whole
-from .with_loss import WithLoss
+from .totals import OverChunks, over_ranks
 
 
 class LossPlugin(TrainerPlugin):
@@ -80,12 +80,12 @@ class LossPlugin(TrainerPlugin):
         # The tasks of a MultitaskModel differ from rank to rank: each counts its own.
         together = self._multi_gpu and not isinstance(self.model, MultitaskModel)
         for model in self._models():
-            model._chunks.replay(over_ranks if together else whole)
+            model._chunks.replay(over_ranks if together else None)
 
     def _models(self) -> Iterator[Any]:
         """All models with a loss of ours: the trainer's, its tasks, or its inner model."""
         for module in self.model.modules():
-            if isinstance(module, WithLoss) and isinstance(module.loss, Loss):
+            if isinstance(module, LossMixin) and isinstance(module.loss, Loss):
                 yield module
 
 

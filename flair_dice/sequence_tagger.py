@@ -7,13 +7,14 @@ from flair.models import SequenceTagger as Stock
 from flair.models.sequence_tagger_utils.viterbi import START_TAG, STOP_TAG
 from torch import Tensor
 
+from dice_core.labels import LabelSpec
+
 from .crf import ChainHead
 from .heads import Head, TokenHead, widen
-from .targets import Labels
-from .with_loss import WithLoss
+from .loss_mixin import LossMixin
 
 
-class SequenceTagger(WithLoss, Stock):
+class SequenceTagger(LossMixin, Stock):
     """A drop-in for `flair.models.SequenceTagger`: all of its arguments, and ``loss``.
 
     loss: a loss, the name of one, or a dict such as ``{"name": "DiceCE", "weight": 1.0}``; None
@@ -25,6 +26,7 @@ class SequenceTagger(WithLoss, Stock):
     its loss, and in plain Flair, without this package, as the stock tagger.
     """
 
+    stock = Stock
     _lengths: Tensor
 
     def forward_loss(self, sentences: List[Sentence]) -> Tuple[Tensor, int]:
@@ -42,11 +44,12 @@ class SequenceTagger(WithLoss, Stock):
             return Stock._calculate_loss(self, scores, labels)  # 0
         return super()._calculate_loss(scores, labels)
 
-    def _read_labels(self) -> Labels:
-        tags = self.label_dictionary.get_items()
-        names = tuple(tags[column] for column in columns(self.label_dictionary))
-        background = tuple(name for name in self._background() if name in names)
-        return Labels(type(self).__name__, names, background, sequence=True, crf=self.use_crf)
+    @classmethod
+    def label_spec(cls, model: Any) -> LabelSpec:
+        tags = model.label_dictionary.get_items()
+        names = tuple(tags[column] for column in columns(model.label_dictionary))
+        background = tuple(name for name in cls.background if name in names)
+        return LabelSpec(type(model).__name__, names, background, sequence=True, crf=model.use_crf)
 
     def _head(self, scores: Any, gold: Tensor) -> Tuple[Head, Tensor, Optional[Sequence[int]]]:
         lengths = self._lengths.tolist()
@@ -61,7 +64,7 @@ class SequenceTagger(WithLoss, Stock):
                 if not (self.label_dictionary.add_unk or self.label_dictionary.has_item(label)):
                     raise ValueError(
                         f"{type(self).__name__}: the data has the label {label!r}, which is none "
-                        f"of its tags: {', '.join(self._labels.names or ())}. Make the dictionary "
+                        f"of its tags: {', '.join(self._spec.names or ())}. Make the dictionary "
                         "of all splits (make_label_dictionary(..., add_dev_test=True)), correct "
                         "the data, or pass allow_unk_predictions=True."
                     )

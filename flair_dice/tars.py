@@ -4,83 +4,65 @@ TARSTagger asks of each label "which tokens are it?" and TARSClassifier "is the 
 query-based formulation in which Li et al. 2020 recognise entities.
 """
 
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Optional, Tuple
 
-import flair.models as stock
+from flair import models
 from torch import Tensor
 
 from .classifiers import TextClassifier
+from .loss_mixin import FromStock
 from .losses import Loss
 from .sequence_tagger import SequenceTagger
-from .with_loss import KEY, as_class
-
-if TYPE_CHECKING:
-    Base = stock.FewshotClassifier
-else:
-    Base = object
 
 
 class TARSTextClassifier(TextClassifier):
     """The inner model of TARSClassifier, for which NO is the background."""
 
-    def _background(self) -> Iterable[str]:
-        return (stock.TARSClassifier.LABEL_NO_MATCH,)
+    background = (models.TARSClassifier.LABEL_NO_MATCH,)
 
 
-class _Few(Base):
+class _Few(FromStock):
     """Mixin in front of a few-shot model, whose ``tars_model`` becomes an ``inner`` of ours."""
 
     tars_model: Any
     inner: Any
-    stock_inner: Any
 
     def __init__(self, *args: Any, loss: Any = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.set_loss(loss)
 
     @property
-    def loss(self) -> Optional[Loss]:
+    def loss(self) -> Optional[Loss]:  # type: ignore[override]
         return self.tars_model.loss
 
     def set_loss(self, loss: Any) -> None:
         """Train with this loss from now on; None is the stock loss."""
-        if loss is not None:
-            loss = self.check_loss(loss)
-        self.tars_model.__class__ = self.inner
-        self.tars_model.set_loss(loss)
+        made = None if loss is None else self.check_loss(self, loss)
+        self.inner.from_stock(self.tars_model, made)
 
-    def check_loss(self, loss: Any) -> Loss:
-        """The loss, if it suits this model; else a ValueError."""
-        with as_class(self.tars_model, self.inner):
-            return self.tars_model.check_loss(loss)
+    @classmethod
+    def check_loss(cls, model: Any, loss: Any) -> Loss:
+        """The loss, if it suits a model, ours or stock; else a ValueError."""
+        return cls.inner.check_loss(model.tars_model, loss)
 
-    def release(self) -> None:
-        """Delete all that is not stock's."""
-        self.tars_model.release()
-        self.tars_model.__class__ = self.stock_inner
+    def to_stock(self) -> Any:
+        """Turn it into the stock model, in place."""
+        self.tars_model.to_stock()
+        self.__class__ = self.stock
+        return self
 
     def forward_loss(self, data_points: Any) -> Tuple[Tensor, int]:
         self.tars_model.model_card = self.model_card
-        return super().forward_loss(data_points)
-
-    def _get_state_dict(self) -> Dict[str, Any]:
-        state = super()._get_state_dict()
-        return state if self.loss is None else {**state, KEY: self.loss.to_dict()}
-
-    @classmethod
-    def _init_model_with_state_dict(cls, state: Dict[str, Any], **kwargs: Any) -> Any:
-        model = super()._init_model_with_state_dict(state, **kwargs)
-        model.set_loss(state.get(KEY))
-        return model
+        return super().forward_loss(data_points)  # type: ignore[safe-super]
 
 
-class TARSTagger(_Few, stock.TARSTagger):
-    """`flair.models.TARSTagger` with ``loss`` (see `with_loss.WithLoss`)."""
+class TARSTagger(_Few, models.TARSTagger):
+    """`flair.models.TARSTagger` with ``loss`` (see `LossMixin`)."""
 
-    inner, stock_inner = SequenceTagger, stock.SequenceTagger
+    stock, inner = models.TARSTagger, SequenceTagger
 
 
-class TARSClassifier(_Few, stock.TARSClassifier):
-    """`flair.models.TARSClassifier` with ``loss`` (see `with_loss.WithLoss`)."""
+class TARSClassifier(_Few, models.TARSClassifier):
+    """`flair.models.TARSClassifier` with ``loss`` (see `LossMixin`)."""
 
-    inner, stock_inner = TARSTextClassifier, stock.TextClassifier
+    stock, inner = models.TARSClassifier, TARSTextClassifier

@@ -1,6 +1,7 @@
 """Set-level counts of a set that is seen in parts: chunks of a batch, ranks of a process group.
 
-A part's loss takes its counts through a `Total`: from the part's own sum to that of the set.
+A part's loss takes its counts through a `dice_core.targets.Reduce`: from the part's own sum to
+that of the set.
 The value is the set's; the gradient is that of the part's own share. So the gradients of all
 parts add up to the gradient of the whole set, however it was cut.
 """
@@ -9,12 +10,10 @@ from typing import Callable, Dict, Optional
 
 from torch import Tensor, distributed
 
-from .formulas import replace_value
 
-
-def whole(part: Tensor) -> Tensor:
-    """The part is the whole set."""
-    return part
+def replace_value(x: Tensor, value: Tensor) -> Tensor:
+    """``value``, with the gradient of ``x`` (finite)."""
+    return value.detach() + (x - x.detach())
 
 
 def over_ranks(part: Tensor) -> Tensor:
@@ -40,10 +39,12 @@ class OverChunks:
     def next_chunk(self) -> None:
         self._call = 0
 
-    def replay(self, total: Callable[[Tensor], Tensor]) -> None:
-        """``total``: from this process's sums to those of all (`whole` or `over_ranks`)."""
+    def replay(self, reduce: Optional[Callable[[Tensor], Tensor]] = None) -> None:
+        """From now on give the sums over all chunks. ``reduce``: from this process's sums to
+        those of all, `over_ranks`, if there are more."""
         self._recording = False
-        self._sums = {call: total(part) for call, part in self._sums.items()}
+        if reduce is not None:
+            self._sums = {call: reduce(part) for call, part in self._sums.items()}
 
     def __call__(self, part: Tensor) -> Tensor:
         call, self._call = self._call, self._call + 1

@@ -3,29 +3,50 @@ README.md for the config block that switches them on."""
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "losses": (
-        "Loss",
-        "CrossEntropy",
-        "WeightedCrossEntropy",
-        "Focal",
-        "Dice",
-        "SelfAdjustingDice",
-        "Tversky",
-        "EntityDice",
-        "Compound",
-        "DiceCE",
-    ),
-    "switch": ("use_loss", "restore", "to_stock"),
-}
-__all__ = [name for names in _HOMES.values() for name in names]
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # What editors and type checkers see. `typing` itself takes time to import.
+    from .losses import (
+        Compound,
+        CrossEntropy,
+        Dice,
+        DiceCE,
+        EntityDice,
+        Focal,
+        Loss,
+        SelfAdjustingDice,
+        Tversky,
+        WeightedCrossEntropy,
+        make_loss,
+    )
+    from .switch import restore, to_stock, use_loss
+
+__all__ = [
+    "Compound",
+    "CrossEntropy",
+    "Dice",
+    "DiceCE",
+    "EntityDice",
+    "Focal",
+    "Loss",
+    "SelfAdjustingDice",
+    "Tversky",
+    "WeightedCrossEntropy",
+    "make_loss",
+    "restore",
+    "to_stock",
+    "use_loss",
+]
 
 
-def __getattr__(name: str):  # type: ignore[no-untyped-def]
+def __getattr__(name: str) -> object:
     # Loaded when first used: importing the package costs next to nothing.
     from importlib import import_module
 
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "switch" if name in ("restore", "to_stock", "use_loss") else "losses"
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> "list[str]":
+    return sorted([*globals(), *__all__])

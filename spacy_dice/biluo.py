@@ -1,77 +1,13 @@
-"""BILUO: the tags of entities, and the best valid sequence of them.
+"""Decoding BILUO: the best valid sequence of tags, and how probable its entities are.
 
-B begins, I is inside and L ends an entity of several tokens, U is one of a single token, O
-is outside.
+Columns are as in `dice_core.tags.tags_of`: O, then B, I, L and U of each label.
 """
 
 from typing import NamedTuple, Sequence, Tuple
 
 import numpy
 
-OUTSIDE = "O"
-PREFIXES = "BILU"
-B, I, L, U, O = range(5)  # noqa: E741
-
-
-def tags_of(labels: Sequence[str]) -> Tuple[str, ...]:
-    """The tags of entity labels: O, then B, I, L and U of each, so that a new label adds
-    its tags at the end."""
-    return (OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in PREFIXES))
-
-
-def is_scheme(tags: Sequence[str]) -> bool:
-    """Whether these are O and, of each label, all of B, I, L and U."""
-    labels = sorted({tag[2:] for tag in tags if tag != OUTSIDE})
-    return sorted(tags) == sorted(tags_of(labels))
-
-
-class Scheme:
-    """Tags in the order of a head's columns.
-
-    kinds: ints ``(C,)``, B, I, L, U or O. entity: ints ``(C,)``, the label's index (0 for O).
-    starts, ends: bools ``(C,)``, whether the tag starts (B, U) or ends (L, U) an entity.
-    """
-
-    def __init__(self, tags: Sequence[str]):
-        self.labels = list(dict.fromkeys(tag[2:] for tag in tags if tag != OUTSIDE))
-        self.kinds = numpy.asarray(
-            [O if tag == OUTSIDE else PREFIXES.index(tag[0]) for tag in tags], dtype="int64"
-        )
-        self.entity = numpy.asarray(
-            [0 if tag == OUTSIDE else self.labels.index(tag[2:]) for tag in tags], dtype="int64"
-        )
-        self.starts = (self.kinds == B) | (self.kinds == U)
-        self.ends = (self.kinds == L) | (self.kinds == U)
-
-    def gold_rows(
-        self, ids: numpy.ndarray, lengths: Sequence[int]
-    ) -> Tuple[numpy.ndarray, numpy.ndarray, int]:
-        """The rows of whole gold entities.
-
-        ids: ints ``(N,)``, the column of each row's gold tag, -1 where missing; lengths: rows
-        of each document. RETURNS rows ``(M,)``, the entity (0 to n-1) of each, and n.
-        Entities that a missing tag or a document's end cuts short are left out.
-        """
-        none = numpy.zeros((0,), dtype="int64")
-        if not len(ids):
-            return none, none, 0
-        known = ids >= 0
-        kinds = numpy.where(known, self.kinds[ids], O)
-        starts = known & self.starts[ids]
-        # A document's first row also opens a group, so that no entity reaches across.
-        opens = starts.copy()
-        firsts = numpy.cumsum([0, *lengths])[:-1]
-        opens[firsts[firsts < len(ids)]] = True
-        opens |= kinds == O
-        group = numpy.cumsum(opens) - 1
-        n_groups = group[-1] + 1
-        ends = numpy.bincount(group, weights=known & self.ends[ids], minlength=n_groups)
-        whole = numpy.zeros(n_groups, dtype=bool)
-        whole[group[starts]] = True
-        whole &= ends == 1
-        rows = numpy.flatnonzero(whole[group])
-        _, spans = numpy.unique(group[rows], return_inverse=True)
-        return rows, spans.astype("int64"), int(whole.sum())
+from dice_core.tags import B, I, L, O, U
 
 
 class Spans(NamedTuple):
@@ -87,7 +23,7 @@ class Spans(NamedTuple):
 def constrain(
     scores: numpy.ndarray, no_start: numpy.ndarray, no_crossing: numpy.ndarray, free: numpy.ndarray
 ) -> numpy.ndarray:
-    """Scores ``(N, 1 + 4 L)`` (columns as in `tags_of`) with what must not be set to -inf.
+    """Scores ``(N, 1 + 4 L)`` with what must not be set to -inf.
 
     Bools ``(N,)``: no_start, no entity may start here; no_crossing, none may go on from here
     to the next row; free, false where the row must be O.
@@ -108,7 +44,7 @@ def decode(scores: numpy.ndarray, lengths: Sequence[int]) -> Spans:
     """The valid sequence with the highest sum of scores, of each document: exact.
 
     scores: floats ``(N, 1 + 4 L)`` of logits or log-probabilities, all documents' rows one
-    after another, columns as in `tags_of`; -inf forbids a tag, O is never forbidden. Where
+    after another; -inf forbids a tag, O is never forbidden. Where
     the best tag of each row already makes a valid sequence, that is it. All other documents
     go through a Viterbi search with one state an entity label, linear in the number of tags
     and vectorised over documents.
@@ -213,7 +149,7 @@ def _outside(
 
 
 def _kinds(columns: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """The kind and the entity label's index of each column, for columns as in `tags_of`."""
+    """The kind and the entity label's index of each column."""
     kinds = numpy.where(columns == 0, O, (columns - 1) % 4)
     return kinds, numpy.where(columns == 0, 0, (columns - 1) // 4)
 

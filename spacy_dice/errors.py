@@ -1,9 +1,13 @@
 """One kind of error for every mistake in a config or a call."""
 
+from functools import partial
+
 from thinc.api import ConfigValidationError
 
+from dice_core.labels import LabelSpec
 
-def mistake(message: str) -> ConfigValidationError:
+
+def config_error(message: str) -> ConfigValidationError:
     """An error that spaCy's command line prints as one message, without a traceback.
 
     It is a `ValueError`, so that Python callers catch it as they would any bad argument.
@@ -11,9 +15,13 @@ def mistake(message: str) -> ConfigValidationError:
     return ConfigValidationError(title="spacy_dice", desc=message, show_config=False)
 
 
-def diverged(owner: str) -> ConfigValidationError:
+def diverged_error(owner: str) -> ConfigValidationError:
     """The error for a model that gives NaN."""
-    return mistake(
+    return config_error(
         f"{owner}: the model gives NaN. Training has diverged: use a lower learning rate, or "
         "grad_clip."
     )
+
+
+# A `LabelSpec` whose errors are these.
+label_spec = partial(LabelSpec, error=config_error)

@@ -1,14 +1,20 @@
-"""The pipeline factories `dice_tagger` and `dice_ner`. spaCy imports this module whenever a
-pipeline is made, so that it imports nothing heavy."""
+"""The pipeline factories `dice_tagger` and `dice_ner`.
 
-from typing import Any, Callable, Optional
+spaCy imports this module whenever any pipeline is made, so that it imports nothing of ours: what
+a component needs is imported when one is made.
+"""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+import spacy
 from spacy.language import Language
 from spacy.pipeline.tagger import DEFAULT_TAGGER_MODEL
 from thinc.api import Model
 
-from .components.dice_ner import DiceNER
-from .components.per_token import DiceTagger
+if TYPE_CHECKING:
+    from .components.dice_ner import DiceNER
+    from .components.per_token import DiceTagger
 
 DEFAULT_LOSS = {"@losses": "spacy_dice.DiceCE.v1"}
 
@@ -35,7 +41,8 @@ def make_dice_tagger(
     overwrite: bool,
     scorer: Optional[Callable],
     neg_prefix: str,
-) -> DiceTagger:
+) -> "DiceTagger":
+    DiceTagger = _component("per_token", "DiceTagger")
     return DiceTagger(
         nlp.vocab,
         model,
@@ -72,7 +79,8 @@ def make_dice_ner(
     threshold: float,
     spans_key: Optional[str],
     scorer: Optional[Callable],
-) -> DiceNER:
+) -> "DiceNER":
+    DiceNER = _component("dice_ner", "DiceNER")
     return DiceNER(
         nlp.vocab,
         model,
@@ -82,3 +90,15 @@ def make_dice_ner(
         spans_key=spans_key,
         scorer=scorer,
     )
+
+
+def _component(module: str, name: str) -> Any:
+    """A component's class. What does not go together with the spaCy that is installed concerns
+    the pipelines that use it, and no others."""
+    try:
+        return getattr(import_module(f".components.{module}", __package__), name)
+    except Exception as error:
+        raise ImportError(
+            f"spacy_dice cannot make a {name} with spaCy {spacy.__version__}: {error}. It is made "
+            "for spaCy 3.8 (pip install 'spacy>=3.8.7,<3.9')."
+        ) from error

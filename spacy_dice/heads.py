@@ -5,33 +5,21 @@ and the `..._activation` layers multiply by their own derivative and so want it 
 Which one a component has is read from its model, never from the component's type.
 """
 
-from typing import Any, Dict, NamedTuple
+from typing import Dict, NamedTuple
 
 from thinc.api import Model
 
-from .errors import mistake
-from .formulas import by_probabilities, from_slope_sigmoid, from_slope_softmax
+from dice_core.options import Activation, Wrt
 
-ACTIVATIONS = ("softmax", "sigmoid")
-WRT = ("logits", "probabilities")
+from .errors import config_error
 
 
 class Head(NamedTuple):
     """activation: "softmax" or "sigmoid", what made the guesses. wrt: "logits" or
-    "probabilities", by what the gradient is wanted. stock: whether it belongs to a stock
-    component, which has a loss of its own: it passes p - y on, whatever is wanted."""
+    "probabilities", by what the gradient is wanted."""
 
-    activation: str
-    wrt: str
-    stock: bool = False
-
-    def gradient(self, p: Any, slope: Any) -> Any:
-        """The gradient ``(N, C)`` that the model wants, from a loss's slope (see formulas)."""
-        if self.wrt == "probabilities":
-            return by_probabilities(p, slope)
-        if self.activation == "softmax":
-            return from_slope_softmax(p, slope)
-        return from_slope_sigmoid(p, slope)
+    activation: Activation
+    wrt: Wrt
 
 
 # Last layers, by the name that thinc gives them.
@@ -70,7 +58,7 @@ def last_layer(model: Model, component: str) -> Model:
         if inner and (layer.name.startswith(WRAPPERS) or ">>" in layer.name):
             layer = inner[-1]
         else:
-            raise mistake(
+            raise config_error(
                 f"Component '{component}': the model's last layer is '{layer.name}', and "
                 f"these losses need probabilities from one of {sorted(LAST_LAYERS)}. Use an "
                 "architecture that ends in such a layer, e.g. spacy.Tagger.v2 (a text classifier "

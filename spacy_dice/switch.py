@@ -15,13 +15,13 @@ from .components.per_token import (
     DiceTagger,
 )
 from .components.transition import DiceDependencyParser, DiceEntityRecognizer
-from .errors import mistake
-from .losses import Loss
+from .errors import config_error
+from .losses import make_loss
 
 # Which of ours takes the place of which stock component. Looked up by the exact type.
-ADOPTERS: Dict[type, Any] = {
-    adopter.stock: adopter
-    for adopter in (
+STOCK_TO_DICE: Dict[type, Any] = {
+    ours.stock: ours
+    for ours in (
         DiceTagger,
         DiceMorphologizer,
         DiceSentenceRecognizer,
@@ -35,40 +35,72 @@ ADOPTERS: Dict[type, Any] = {
     )
 }
 # Why other trainable components cannot train with these losses, by factory.
-REFUSED = {
+UNSUPPORTED = {
     "entity_linker": "it learns vectors by their cosine distance to an entity's vector, and gives "
     "no probabilities that a loss could read",
 }
-# Components of ours that take their loss from their own block.
-OWN_FACTORIES = ("dice_ner", "dice_tagger")
-# The stock factory that predicts just as one of ours.
-STOCK_TWINS = {"dice_tagger": "tagger"}
 
 
-def use_loss(nlp: Language, losses: Dict[str, Loss]) -> Language:
+def use_loss(nlp: Language, losses: Dict[str, Any]) -> Language:
     """Make stock components train with these losses. Changes ``nlp`` in place.
 
-    losses: a loss for each component, by the component's name; an object of its own for each,
-    since schedules and running counts live in it. Disabled (sourced, frozen) components are
-    found too. What is saved, and what predicts, stays stock. RETURNS ``nlp``.
-    Raises a ConfigValidationError, before anything is changed, for a name that is no
-    component, a component that has no such loss, labels or options that do not fit.
+    What is saved, and what predicts, stays stock. The object of a ner or a parser is replaced by
+    another that shares everything with it: get it anew from the pipeline.
+
+    Args:
+        nlp: An initialized pipeline.
+        losses: For each component, by its name in the pipeline, a loss, the name of one, or a
+            dict of its name and options; an object of its own for each, since schedules and
+            running counts live in it. Disabled (sourced, frozen) components are found too.
+
+    Returns:
+        ``nlp``.
+
+    Raises:
+        ConfigValidationError: Before anything is changed, for a name that is no component, a
+            component that has no such loss, labels or options that do not fit.
+
+    Example:
+        >>> import spacy
+        >>> nlp = spacy.blank("en")
+        >>> _ = nlp.add_pipe("textcat").add_label("spam"), nlp.get_pipe("textcat").add_label("ham")
+        >>> _ = nlp.initialize()
+        >>> use_loss(nlp, {"textcat": "DiceCE"}).pipe_names
+        ['textcat']
     """
     if not isinstance(losses, dict) or not losses:
-        raise mistake(f"use_loss: losses must name at least one component, got {losses!r}.")
-    plan = [(name, *_plan(nlp, name, loss)) for name, loss in losses.items()]
-    for name, pipe, adopter in plan:
-        stock = pipe.release() if isinstance(pipe, adopter) else pipe
-        _replace(nlp, name, adopter.adopt(stock, losses[name]))
+        raise config_error(
+            "use_loss: losses must name at least one component, as a dict or block of component = "
+            f"loss, got {losses!r}."
+        )
+    made = {
+        name: make_loss(loss, f"Component '{name}'") if isinstance(loss, (str, dict)) else loss
+        for name, loss in losses.items()
+    }
+    plan = [(name, *_plan(nlp, name, loss)) for name, loss in made.items()]
+    for name, loss in made.items():
+        other = [other for other in made if other != name and made[other] is loss]
+        if other:
+            raise config_error(
+                f"use_loss: components '{name}' and '{other[0]}' have the same loss object, and "
+                "schedules and running counts live in it. Give each an object of its own."
+            )
+    for name, pipe, ours in plan:
+        stock = pipe.to_stock() if isinstance(pipe, ours) else pipe
+        _replace(nlp, name, ours.from_stock(stock, made[name]))
     return nlp
 
 
 def restore(nlp: Language) -> Language:
-    """Give every component that `use_loss` changed its stock loss back. RETURNS ``nlp``."""
+    """Give every component that `use_loss` changed its stock loss back.
+
+    Returns:
+        ``nlp``.
+    """
     for name in nlp.component_names:
         pipe: Any = nlp.get_pipe(name)
-        if _adopter_of(nlp, name) in ADOPTERS.values() and hasattr(pipe, "loss"):
-            _replace(nlp, name, pipe.release())
+        if _dice_class(nlp, name) in STOCK_TO_DICE.values() and hasattr(pipe, "loss"):
+            _replace(nlp, name, pipe.to_stock())
     return nlp
 
 
@@ -76,8 +108,11 @@ def to_stock(nlp: Language) -> Language:
     """A pipeline that shares everything with ``nlp`` and is stock where it can be.
 
     Each dice_tagger is a tagger there, of the same name and with the same model; dice_ner has
-    no stock twin and stays. RETURNS the new pipeline; ``nlp`` is not changed and can go on
-    training. What `use_loss` changed need not be converted: it is stock in what is saved.
+    no stock twin and stays. What `use_loss` changed need not be converted: it is stock in what
+    is saved.
+
+    Returns:
+        The new pipeline; ``nlp`` is not changed and can go on training.
     """
     stock = copy.copy(nlp)
     stock._config = nlp.config.copy()
@@ -86,7 +121,7 @@ def to_stock(nlp: Language) -> Language:
     stock._pipe_meta, stock._pipe_configs = dict(nlp._pipe_meta), dict(nlp._pipe_configs)
     stock._components = []
     for name, pipe in nlp._components:
-        twin = STOCK_TWINS.get(nlp.get_pipe_meta(name).factory)
+        twin = type(pipe).stock_factory if _has_own_block(nlp, name) else None  # type: ignore[attr-defined]
         if twin is not None:
             meta = nlp.get_factory_meta(twin)
             config = nlp.get_pipe_config(name)
@@ -94,7 +129,7 @@ def to_stock(nlp: Language) -> Language:
             kept = {key: config.get(key, value) for key, value in default.items()}
             stock._pipe_meta[name] = meta
             stock._pipe_configs[name] = Config({**kept, "factory": twin})
-            pipe = pipe.twin()  # type: ignore[attr-defined]
+            pipe = pipe.stock_copy()  # type: ignore[attr-defined]
         stock._components.append((name, pipe))
     return stock
 
@@ -116,34 +151,41 @@ def use_loss_callback(losses: Dict[str, Any]) -> Callable[[Language], Language]:
 def _plan(nlp: Language, name: str, loss: Any) -> Tuple[Any, Any]:
     """The component and what takes its place, or an error."""
     if name not in nlp.component_names:
-        raise mistake(
+        raise config_error(
             f"use_loss: there is no component '{name}'. The pipeline has: "
             f"{', '.join(nlp.component_names)}."
         )
     pipe = nlp.get_pipe(name)
     factory = nlp.get_pipe_meta(name).factory
-    if factory in OWN_FACTORIES:
-        raise mistake(
+    if _has_own_block(nlp, name):
+        raise config_error(
             f"use_loss: component '{name}' is a {factory}, which takes its loss from "
             f"[components.{name}.loss]. Set it there."
         )
-    adopter = _adopter_of(nlp, name)
-    if adopter is None:
-        able = ", ".join(sorted(stock.__name__ for stock in ADOPTERS))
-        reason = f": {REFUSED[factory]}" if factory in REFUSED else ""
-        raise mistake(
+    ours = _dice_class(nlp, name)
+    if ours is None:
+        able = ", ".join(sorted(stock.__name__ for stock in STOCK_TO_DICE))
+        reason = f": {UNSUPPORTED[factory]}" if factory in UNSUPPORTED else ""
+        raise config_error(
             f"use_loss: component '{name}' ({factory}, {type(pipe).__name__}) has no loss that can "
-            f"be replaced{reason}. These have: {able}."
+            f"be replaced{reason}. These have: {able}. Subclasses of them are not changed, since "
+            "they may have a loss of their own."
         )
-    adopter.check(pipe, loss)
-    return pipe, adopter
+    ours.check(pipe, loss)
+    return pipe, ours
 
 
-def _adopter_of(nlp: Language, name: str) -> Optional[Any]:
-    if nlp.get_pipe_meta(name).factory in OWN_FACTORIES:
+def _has_own_block(nlp: Language, name: str) -> bool:
+    """Whether a component takes its loss from its own block of the config."""
+    factory = getattr(type(nlp.get_pipe(name)), "own_factory", None)
+    return factory is not None and factory == nlp.get_pipe_meta(name).factory
+
+
+def _dice_class(nlp: Language, name: str) -> Optional[Any]:
+    if _has_own_block(nlp, name):
         return None
     kind: Type[Any] = type(nlp.get_pipe(name))
-    return kind if kind in ADOPTERS.values() else ADOPTERS.get(kind)
+    return kind if kind in STOCK_TO_DICE.values() else STOCK_TO_DICE.get(kind)
 
 
 def _replace(nlp: Language, name: str, pipe: Any) -> None:

@@ -19,13 +19,13 @@ OVERLAPS = [
     ("Dice", {"squared": False, "smooth": 0.0}),
     ("SelfAdjustingDice", {"alpha": 1.0}),
     ("SelfAdjustingDice", {"alpha": 0.01}),
-    ("SelfAdjustingDice", {"alpha": 0.5, "hold_weight": True, "gamma": 0.3}),
-    ("SelfAdjustingDice", {"alpha": 0.0, "gamma": 0.0}),
+    ("SelfAdjustingDice", {"alpha": 0.5, "detach_weight": True, "smooth": 0.3}),
+    ("SelfAdjustingDice", {"alpha": 0.0, "smooth": 0.0}),
     ("Tversky", {"alpha": 0.3, "beta": 0.7}),
     ("Tversky", {"alpha": 0.0, "beta": 2.0, "smooth": 0.1}),
 ]
 SETS = [
-    {"level": "example"},
+    {"level": "element"},
     *(
         {"level": "batch", "average": average, "background": background}
         for average, background in itertools.product(["macro", "micro"], [None, [0]])

@@ -13,13 +13,16 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import check_lexeme_norms
 from thinc.api import Model, Optimizer, set_dropout_rate
 
+from dice_core.labels import LabelSpec
+from dice_core.tags import OUTSIDE, tags_of
+from dice_core.targets import from_rows
+
 from .. import biluo
-from ..errors import mistake
+from ..errors import config_error, label_spec
 from ..heads import Head, emits_logits, find_head, last_layer
 from ..losses import CrossEntropy, Loss
-from ..targets import Labels, Targets
 from .per_token import PerToken
-from .trainable import check_is_loss, own
+from .trainable import own
 
 # Logit of a label that was added after training, until it is trained.
 UNTRAINED = -10.0
@@ -42,6 +45,8 @@ class DiceNER(PerToken, TrainablePipe):
     overlaps them, no entity starts on white space or reaches across a sentence start that is
     set, tokens without annotation are masked in training.
     """
+
+    own_factory = "dice_ner"
 
     def __init__(
         self,
@@ -69,17 +74,16 @@ class DiceNER(PerToken, TrainablePipe):
         self.scorer = scorer
         self.cfg: Dict[str, Any] = {"labels": [], "threshold": threshold, "spans_key": spans_key}
         self._rehearsal_model = None
-        check_is_loss(self, loss)
+        self.set_loss(loss)
         if find_head(model, name) != Head("softmax", "logits"):
-            raise mistake(
+            raise config_error(
                 f"{own(self)}: the model must end in a Softmax layer, one tag a token. Use "
                 "spacy.Tagger.v2."
             )
         if not 0 <= threshold <= 1:
-            raise mistake(f"{own(self)}: threshold must be from 0 to 1, got {threshold!r}.")
+            raise config_error(f"{own(self)}: threshold must be from 0 to 1, got {threshold!r}.")
         if not (spans_key is None or isinstance(spans_key, str)):
-            raise mistake(f"{own(self)}: spans_key must be a name or null, got {spans_key!r}.")
-        self.loss = loss
+            raise config_error(f"{own(self)}: spans_key must be a name or null, got {spans_key!r}.")
 
     # -- labels -------------------------------------------------------------------------
 
@@ -96,7 +100,7 @@ class DiceNER(PerToken, TrainablePipe):
     @property
     def tags(self) -> Tuple[str, ...]:
         """The tag of each column of the model's output."""
-        return biluo.tags_of(self.labels)
+        return tags_of(self.labels)
 
     def add_label(self, label: str) -> int:
         """Add an entity label, to a trained component too: its tags then start out unlikely.
@@ -114,8 +118,9 @@ class DiceNER(PerToken, TrainablePipe):
                 _resize(model, len(self.tags), self.name)
         return 1
 
-    def loss_labels(self) -> Labels:
-        return Labels(own(self), self.tags, (biluo.OUTSIDE,))
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        return label_spec(own(pipe), pipe.tags, (OUTSIDE,))
 
     # -- predicting ---------------------------------------------------------------------
 
@@ -170,7 +175,7 @@ class DiceNER(PerToken, TrainablePipe):
         for label in labels:
             self.add_label(label)
         if not self.labels:
-            raise mistake(
+            raise config_error(
                 f"{own(self)}: the training data has no entities, so that there are no labels. "
                 f"Check the corpus, or give [initialize.components.{self.name}] its labels."
             )
@@ -183,7 +188,7 @@ class DiceNER(PerToken, TrainablePipe):
         sample = [self.model.ops.alloc2f(len(doc), n_tags) for doc in docs]
         self.model.initialize(X=docs, Y=sample)
 
-    def truths(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
         return [None if tag == "-" else tag for tag in example.get_aligned_ner()]
 
     def update(
@@ -205,6 +210,7 @@ class DiceNER(PerToken, TrainablePipe):
         drop: float = 0.0,
         sgd: Optional[Optimizer] = None,
         losses: Optional[dict] = None,
+        **rest: Any,
     ) -> dict:
         """Learn to predict what the component predicted when training was resumed."""
         losses = {} if losses is None else losses
@@ -216,11 +222,13 @@ class DiceNER(PerToken, TrainablePipe):
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update(docs)
         tutor, _ = self._rehearsal_model.begin_update(docs)
-        targets = Targets(self.model.ops.xp.concatenate(tutor), self.loss_labels())
+        taught = self.model.ops.xp.concatenate(tutor)
+        targets = from_rows(taught, None, self.label_spec(self))
         head = find_head(self.model, self.name)
         gradient, value = CrossEntropy().compute(scores, targets, head)
         backprop(gradient)
-        self.finish_update(sgd)
+        with self.rehearsing():
+            self.finish_update(sgd)
         losses[self.name] += value
         return losses
 

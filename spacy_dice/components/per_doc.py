@@ -7,12 +7,14 @@ from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.training import Example, validate_examples
 
-from ..errors import mistake
-from ..targets import Labels, Targets
-from .trainable import Switched, own, warn_of_unknown
+from dice_core.labels import LabelSpec
+from dice_core.targets import Targets, from_rows
+
+from ..errors import config_error, label_spec
+from .trainable import StockLossMixin, own, warn_of_unknown
 
 
-class PerDoc(Switched):
+class PerDoc(StockLossMixin):
     """A component whose model gives probabilities ``(docs, classes)``."""
 
     def targets(self, examples: List[Example], like: Any) -> Targets:
@@ -26,16 +28,16 @@ class PerDoc(Switched):
         self._validate_categories(examples)  # type: ignore[attr-defined]
         targets = self.targets(examples, scores)
         gradient, value = self.loss.compute(scores, targets, self.head())
-        if self.loss.is_stock() and scores.size:
-            value /= scores.size  # where other components report a sum, these report a mean
         return value, gradient
 
-    def loss_labels(self) -> Labels:
-        return Labels(own(self), tuple(self.labels), sequence=False)  # type: ignore[attr-defined]
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        return label_spec(own(pipe), tuple(pipe.labels), sequence=False)
 
     def _as_targets(self, y: numpy.ndarray, mask: numpy.ndarray) -> Targets:
         xp = self.model.ops.xp  # type: ignore[attr-defined]
-        return Targets(xp.asarray(y), self.loss_labels(), None if mask.all() else xp.asarray(mask))
+        known = None if mask.all() else xp.asarray(mask)
+        return from_rows(xp.asarray(y), known, self.label_spec(self))
 
     def _known(self, examples: List[Example]) -> Tuple[numpy.ndarray, numpy.ndarray, List[str]]:
         """What is annotated, floats ``(docs, classes)``: values and where there are any; and
@@ -66,7 +68,7 @@ class DiceTextCategorizer(PerDoc, TextCategorizer):
     def targets(self, examples: List[Example], like: Any) -> Targets:
         y, mask, strange = self._known(examples)
         if strange:
-            raise mistake(
+            raise config_error(
                 f"{own(self)}: the data has the category {strange[0]!r}, which is none of its "
                 f"labels: {', '.join(self.labels)}. Add it before training (labels in "
                 f"[initialize.components.{self.name}]), or correct the data."

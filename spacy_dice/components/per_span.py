@@ -7,36 +7,40 @@ from spacy.pipeline.span_finder import SpanFinder
 from spacy.pipeline.spancat import SpanCategorizer
 from spacy.training import Example, validate_examples
 
-from ..errors import mistake
-from ..targets import Labels, Targets
-from .trainable import Switched, own
+from dice_core.labels import LabelSpec
+from dice_core.targets import Targets, from_rows
+
+from ..errors import label_spec
+from .trainable import StockLossMixin, own, warn_of_unknown
 
 # How losses call the class of candidates that are no span.
 NO_SPAN = "(none)"
 
 
-class DiceSpanCategorizer(Switched, SpanCategorizer):
+class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
     """spaCy's SpanCategorizer, of spancat and spancat_singlelabel.
 
     The rows are the suggester's candidates; those without gold label are negatives, and gold
-    spans that are no candidates are not seen, as in stock. The negative class of
+    spans that are no candidates are not seen, as in stock; those of a label that it does not
+    have are not learned, with a warning. The negative class of
     spancat_singlelabel is the background, called "(none)", and negative_weight weighs its rows
     in every loss. Several labels for one span share it equally there.
     """
 
     stock = SpanCategorizer
 
-    def loss_labels(self) -> Labels:
-        if not self.add_negative_label:
-            return Labels(own(self), self.labels, sequence=False)
-        return Labels(own(self), (*self.labels, NO_SPAN), (NO_SPAN,), sequence=False)
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        if not pipe.add_negative_label:
+            return label_spec(own(pipe), tuple(pipe.labels), sequence=False)
+        return label_spec(own(pipe), (*pipe.labels, NO_SPAN), (NO_SPAN,), sequence=False)
 
     def targets(self, examples: Iterable[Example], spans: Any, like: Any) -> Targets:
         """The batch's truth, for the candidates ``spans`` (Ragged of starts and ends)."""
         y = numpy.zeros(like.shape, dtype="float32")
         starts_ends = self.model.ops.to_numpy(spans.dataXd)
         lengths = self.model.ops.to_numpy(spans.lengths)
-        label_map = self._label_map
+        label_map, unknown = self._label_map, set()
         first = 0
         for eg, n in zip(examples, lengths.tolist()):
             gold = self._get_aligned_spans(eg)
@@ -48,10 +52,11 @@ class DiceSpanCategorizer(Switched, SpanCategorizer):
                 for span in gold:
                     row = rows.get((span.start, span.end))
                     if span.label_ not in label_map:
-                        raise self._unknown(span.label_)
-                    if row is not None:
+                        unknown.add(span.label_)
+                    elif row is not None:
                         y[row, label_map[span.label_]] = 1.0
             first += n
+        warn_of_unknown(self, "spans of", unknown)
         xp = self.model.ops.xp
         weights: Any = None
         if self.add_negative_label:
@@ -61,7 +66,7 @@ class DiceSpanCategorizer(Switched, SpanCategorizer):
             if self.cfg["negative_weight"] != 1.0:
                 weights = numpy.where(n_gold == 0, self.cfg["negative_weight"], 1.0)
                 weights = xp.asarray(weights.astype("float32"))
-        return Targets(xp.asarray(y), self.loss_labels(), weights=weights)
+        return from_rows(xp.asarray(y), None, self.label_spec(self), weights)
 
     def get_loss(self, examples: Iterable[Example], spans_scores: Any) -> Tuple[float, Any]:
         """Value and gradient of the loss. spans_scores: the candidates, and floats
@@ -73,22 +78,16 @@ class DiceSpanCategorizer(Switched, SpanCategorizer):
         gradient, value = self.loss.compute(scores, targets, self.head())
         return value, gradient
 
-    def _unknown(self, label: str) -> Exception:
-        return mistake(
-            f"{own(self)}: the data has a span of the label {label!r}, which is none of its "
-            f"labels: {', '.join(self.labels)}. Add it before training (labels in "
-            f"[initialize.components.{self.name}]), or correct the data."
-        )
 
-
-class DiceSpanFinder(Switched, SpanFinder):
+class DiceSpanFinder(StockLossMixin, SpanFinder):
     """spaCy's SpanFinder: whether a span starts, and whether one ends, at each token. A
     boundary that is inside of a token is masked, as in stock."""
 
     stock = SpanFinder
 
-    def loss_labels(self) -> Labels:
-        return Labels(own(self), ("start", "end"), sequence=False)
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        return label_spec(own(pipe), ("start", "end"), sequence=False)
 
     def update(
         self, examples: Iterable[Example], *, losses: Optional[Dict[str, float]] = None, **rest: Any
@@ -106,6 +105,6 @@ class DiceSpanFinder(Switched, SpanFinder):
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         y, mask = self._get_aligned_truth_scores(examples, self.model.ops)
-        targets = Targets(y, self.loss_labels(), mask)
+        targets = from_rows(y, mask, self.label_spec(self))
         gradient, value = self.loss.compute(scores, targets, self.head())
         return value, gradient

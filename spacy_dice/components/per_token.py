@@ -9,72 +9,78 @@ from spacy.pipeline.senter import SentenceRecognizer
 from spacy.pipeline.tagger import Tagger
 from spacy.training import Example, validate_examples
 
-from ..losses import Loss
-from ..targets import MISSING, Labels, Targets, from_ids, from_labels
-from .trainable import Switched, WithLoss, check_is_loss, own
+from dice_core.labels import LabelSpec
+from dice_core.targets import MISSING, Targets, from_ids, from_labels
+
+from ..errors import label_spec
+from ..losses import Loss, at_least_float32
+from .trainable import LossMixin, StockLossMixin, own
 
 
-class PerToken(WithLoss):
+class PerToken(LossMixin):
     """A component whose model gives probabilities ``(tokens, classes)`` for each doc."""
 
-    def truths(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
         """The label of each predicted token; None where it is missing or misaligned."""
         raise NotImplementedError
 
     def targets(self, examples: Iterable[Example], like: Any) -> Targets:
         """The batch's truth, as arrays like ``like``."""
-        docs = [self.truths(eg) for eg in examples]
+        docs = [self.get_aligned_labels(eg) for eg in examples]
         neg_prefix = self.cfg.get("neg_prefix")  # type: ignore[attr-defined]
-        return from_labels(docs, self.loss_labels(), like, neg_prefix=neg_prefix)
+        return from_labels(docs, self.label_spec(self), like, neg_prefix=neg_prefix)
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
         """Value and gradient of the loss. scores: floats ``(tokens, classes)`` for each doc."""
         validate_examples(examples, f"{type(self).__name__}.get_loss")
-        targets = self.targets(examples, scores[0])
+        targets = self.targets(examples, at_least_float32(scores[0]))
         gradient, value = self.loss.compute(scores, targets, self.head())
         return value, gradient
 
 
-class DiceTagger(Switched, PerToken, Tagger):
+class DiceTagger(StockLossMixin, PerToken, Tagger):
     """spaCy's Tagger. A missing tag ("" or misaligned) is masked, and neg_prefix + tag says
     "not this tag"."""
 
     stock = Tagger
+    own_factory, stock_factory = "dice_tagger", "tagger"
 
     def __init__(self, vocab: Any, model: Any, name: str = "tagger", *, loss: Loss, **cfg: Any):
         super().__init__(vocab, model, name, **cfg)
-        check_is_loss(self, loss)
-        self.check_trainable()
-        self.loss = loss
+        self.set_loss(loss)
+        self.check_trainable(self)
 
     def initialize(self, get_examples: Any, **kwargs: Any) -> None:
         super().initialize(get_examples, **kwargs)
         self.check(self, self.loss)
 
-    def twin(self) -> Tagger:
+    def stock_copy(self) -> Tagger:
         """A stock tagger that shares everything with this one."""
         twin = Tagger(self.vocab, self.model, self.name, scorer=self.scorer)
         twin.cfg = self.cfg
         return twin
 
-    def loss_labels(self) -> Labels:
-        return Labels(own(self), self.labels, label_smoothing=self.cfg.get("label_smoothing", 0.0))
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        smoothing = pipe.cfg.get("label_smoothing", 0.0)
+        return label_spec(own(pipe), tuple(pipe.labels), label_smoothing=smoothing)
 
-    def truths(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
         return [tag or None for tag in example.get_aligned("TAG", as_string=True)]
 
 
-class DiceMorphologizer(Switched, PerToken, Morphologizer):
+class DiceMorphologizer(StockLossMixin, PerToken, Morphologizer):
     """spaCy's Morphologizer. A missing feature or part of speech is masked, and so is a
     combination that it has no label for, as in the stock component."""
 
     stock = Morphologizer
 
-    def loss_labels(self) -> Labels:
-        smoothing = self.cfg.get("label_smoothing", 0.0)
-        return Labels(own(self), tuple(self.labels), label_smoothing=smoothing)
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        smoothing = pipe.cfg.get("label_smoothing", 0.0)
+        return label_spec(own(pipe), tuple(pipe.labels), label_smoothing=smoothing)
 
-    def truths(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
         known = set(self.labels)
         pos_tags = example.get_aligned("POS", as_string=True)
         morphs = example.get_aligned("MORPH", as_string=True)
@@ -90,37 +96,39 @@ class DiceMorphologizer(Switched, PerToken, Morphologizer):
         return label if label in known else None
 
 
-class DiceSentenceRecognizer(Switched, PerToken, SentenceRecognizer):
+class DiceSentenceRecognizer(StockLossMixin, PerToken, SentenceRecognizer):
     """spaCy's SentenceRecognizer. Its label I, "no sentence starts here", is the background."""
 
     stock = SentenceRecognizer
 
-    def loss_labels(self) -> Labels:
-        return Labels(own(self), tuple(self.labels), ("I",))
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        return label_spec(own(pipe), tuple(pipe.labels), ("I",))
 
-    def truths(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
         # 1 starts a sentence; 0 and -1 (as uint64, too) do not; None is misaligned.
         starts = example.get_aligned("SENT_START")
         return [None if x is None else "S" if x == 1 else "I" for x in starts]
 
 
-class DiceEditTreeLemmatizer(Switched, PerToken, EditTreeLemmatizer):
+class DiceEditTreeLemmatizer(StockLossMixin, PerToken, EditTreeLemmatizer):
     """spaCy's EditTreeLemmatizer. A missing lemma is masked, and so is one whose edit tree is
     none of its labels; the stock component takes that for its first label."""
 
     stock = EditTreeLemmatizer
 
-    def loss_labels(self) -> Labels:
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
         # The labels are numbers of edit trees, which are of no use to users.
-        return Labels(own(self))
+        return label_spec(own(pipe))
 
     def targets(self, examples: Iterable[Example], like: Any) -> Targets:
-        docs = [self.truths(eg) for eg in examples]
+        docs = [self.get_aligned_labels(eg) for eg in examples]
         ids = [column for doc in docs for column in doc]
         lengths = [len(doc) for doc in docs]
-        return from_ids(ids, like.shape[1], self.loss_labels(), like, lengths=lengths)
+        return from_ids(ids, like.shape[1], self.label_spec(self), like, lengths=lengths)
 
-    def truths(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
         """The column of each token's edit tree, or MISSING."""
         lemmas = example.get_aligned("LEMMA", as_string=True)
         return [

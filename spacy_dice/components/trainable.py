@@ -1,85 +1,127 @@
 """What every component that trains with one of our losses shares."""
 
 import warnings
-from typing import Any, Iterable
+from contextlib import contextmanager
+from typing import Any, Iterable, Iterator, Optional
 
-from ..errors import mistake
+from spacy.training import Example
+from thinc.api import Optimizer
+
+from dice_core.labels import LabelSpec
+
+from ..errors import config_error
 from ..heads import Head, find_head
 from ..losses import Loss
-from ..targets import Labels
 
 
-class WithLoss:
+class LossMixin:
     """Mixed in before a trainable spaCy component, whose loss it overrides.
 
-    A subclass says what its classes are (`loss_labels`) and what cannot be trained
-    (`check_trainable`). Both are also called with a stock component in place of self, before
-    that is changed.
+    A subclass says what its classes are (`label_spec`) and what cannot be trained
+    (`check_trainable`). Both are class methods that take a component, ours or stock, so that a
+    stock component is checked before it is changed.
     """
 
     loss: Loss
+    # Of a component that takes its loss from its own block: its factory, and the stock factory
+    # that predicts just as it does.
+    own_factory: Optional[str] = None
+    stock_factory: Optional[str] = None
+    _rehearsing = False
 
-    def loss_labels(self) -> Labels:
-        """The component's classes, as the loss sees them."""
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        """A component's classes, as the loss sees them."""
         raise NotImplementedError
 
-    def head(self) -> Head:
-        """What the component's model gives and wants back."""
-        return find_head(self.model, self.name)  # type: ignore[attr-defined]
-
-    def check_trainable(self) -> None:
-        """Raise a ConfigValidationError if no loss can train the component as it is set up."""
-        find_head(self.model, self.name)  # type: ignore[attr-defined]
+    @classmethod
+    def check_trainable(cls, pipe: Any) -> None:
+        """Raise a ConfigValidationError if no loss can train a component as it is set up."""
+        find_head(pipe.model, pipe.name)
 
     @classmethod
     def check(cls, pipe: Any, loss: Any) -> None:
         """Raise a ConfigValidationError if ``loss`` cannot train ``pipe``, ours or stock."""
         check_is_loss(pipe, loss)
         cls.check_trainable(pipe)
-        loss.check(cls.loss_labels(pipe))
+        spec = cls.label_spec(pipe)
+        if spec.names is not None and not spec.names:
+            raise spec.config_error(
+                "it has no labels yet, which the loss needs to know. Initialize it first: "
+                "nlp.initialize(...), or [initialize.after_init] in the config, which comes after."
+            )
+        loss.check(spec)
 
-    def finish_update(self, sgd: Any) -> None:
+    def head(self) -> Head:
+        """What the component's model gives and wants back."""
+        return find_head(self.model, self.name)  # type: ignore[attr-defined]
+
+    def set_loss(self, loss: Loss) -> None:
+        """Train with this loss, which is then this component's alone."""
+        check_is_loss(self, loss)
+        loss.take(self)
+        self.loss = loss
+
+    def finish_update(self, sgd: Optional[Optimizer]) -> None:
         """Update the parameters, and take the loss's schedules one step on.
 
         spaCy calls this once an update, whatever accumulate_gradient is.
         """
-        super().finish_update(sgd)  # type: ignore[misc]
-        self.loss.step_schedules()
+        if sgd is not None:
+            super().finish_update(sgd)  # type: ignore[misc]
+        if not self._rehearsing:
+            self.loss.step_schedules()
+
+    @contextmanager
+    def rehearsing(self) -> Iterator[None]:
+        """While a component rehearses, its loss's schedules stand still."""
+        self._rehearsing = True
+        try:
+            yield
+        finally:
+            self._rehearsing = False
+
+    def rehearse(self, examples: Iterable[Example], **rest: Any) -> Any:
+        """Learn to predict what the component predicted when training was resumed."""
+        with self.rehearsing():
+            return super().rehearse(examples, **rest)  # type: ignore[misc]
 
 
-class Switched(WithLoss):
+class StockLossMixin(LossMixin):
     """A stock component that `use_loss` gave a loss. The object stays; its class changes."""
 
     stock: Any
 
     @classmethod
-    def adopt(cls, pipe: Any, loss: Loss) -> Any:
+    def from_stock(cls, pipe: Any, loss: Loss) -> Any:
         """Turn a stock component, in place, into one that trains with ``loss``."""
         pipe.__class__ = cls
-        pipe.loss = loss
+        pipe.set_loss(loss)
         return pipe
 
-    def release(self) -> Any:
+    def to_stock(self) -> Any:
         """Turn it back, in place."""
         del self.loss
         self.__class__ = self.stock
         return self
 
-    def head(self) -> Head:
-        return super().head()._replace(stock=True)
-
 
 def check_is_loss(component: Any, loss: Any) -> None:
     """Config values that a registered function made are not type-checked: this does it."""
     if not isinstance(loss, Loss):
-        raise mistake(
+        raise config_error(
             f"{own(component)}: the loss must be one of spacy_dice's, got {loss!r}. In a config, "
             'give it a block of its own with @losses = "spacy_dice.DiceCE.v1".'
         )
 
 
 def warn_of_unknown(component: Any, what: str, labels: Iterable[str]) -> None:
-    """Warn of labels in the data that the component does not have, and so cannot learn."""
+    """Warn of labels in the data that the component does not have, and so cannot learn.
+
+    That is the policy where another component may have them: entities, spans, and categories
+    of which a text can have several. Where each row has just one of the labels (tags,
+    exclusive categories), an unknown one is an error.
+    """
     names = sorted(labels)
     if names:
         warnings.warn(

@@ -7,17 +7,19 @@ from spacy.pipeline.dep_parser import DependencyParser
 from spacy.pipeline.ner import EntityRecognizer
 from spacy.training import Example
 
-from ..errors import diverged, mistake
+from dice_core.labels import LabelSpec
+from dice_core.targets import Targets
+
+from ..errors import config_error, diverged_error, label_spec
 from ..heads import Head
 from ..losses import Loss
-from ..targets import Labels, Targets
-from .trainable import WithLoss, own, warn_of_unknown
+from .trainable import LossMixin, own, warn_of_unknown
 
 # The parser's model gives raw scores, on the host, and wants the gradient by them.
-HEAD = Head("softmax", "logits", stock=True)
+HEAD = Head("softmax", "logits")
 
 
-class Transition(WithLoss):
+class Transition(LossMixin):
     """A component that `use_loss` gave a loss; only `get_batch_loss` differs.
 
     The classes are the parser's actions, and a batch is one transition step over all states
@@ -32,24 +34,30 @@ class Transition(WithLoss):
     options: Tuple[str, ...]
 
     @classmethod
-    def adopt(cls, pipe: Any, loss: Loss) -> Any:
-        """A component that shares everything with a stock one and trains with ``loss``."""
+    def from_stock(cls, pipe: Any, loss: Loss) -> Any:
+        """A component that shares everything with a stock one and trains with ``loss``. The
+        stock one predicts as before; its update says that it was replaced."""
         new = _rebuild(cls, pipe, cls.options)
-        new.loss = loss
+        new.set_loss(loss)
+        pipe.cfg = _Replaced(pipe.cfg, pipe.name)
         return new
 
-    def release(self) -> Any:
+    def to_stock(self) -> Any:
         """A stock component that shares everything with this one."""
-        return _rebuild(self.stock, self, self.options)
+        stock = _rebuild(self.stock, self, self.options)
+        del self.loss
+        self.cfg: Any = _Replaced(self.cfg, stock.name)
+        return stock
 
     def head(self) -> Head:
         return HEAD
 
-    def check_trainable(self) -> None:
-        cfg = self.cfg  # type: ignore[attr-defined]
+    @classmethod
+    def check_trainable(cls, pipe: Any) -> None:
+        cfg = pipe.cfg
         if cfg["beam_width"] > 1 and cfg["beam_update_prob"] > 0:
-            raise mistake(
-                f"{own(self)}: beam_update_prob is {cfg['beam_update_prob']}, and beam updates "
+            raise config_error(
+                f"{own(pipe)}: beam_update_prob is {cfg['beam_update_prob']}, and beam updates "
                 "do not go through the loss. Set beam_update_prob = 0.0 (decoding keeps its beam)."
             )
 
@@ -62,13 +70,11 @@ class Transition(WithLoss):
         """
         scores = numpy.asarray(scores)
         if numpy.isnan(scores).any():
-            raise diverged(own(self))
-        if self.loss.is_stock():
-            return super().get_batch_loss(states, golds, scores, losses)  # type: ignore[misc]
+            raise diverged_error(own(self))
         # With equal scores the stock gradient is below 0 at just the gold actions.
         zeros = numpy.zeros_like(scores)
         stock = super().get_batch_loss(states, golds, zeros, None)  # type: ignore[misc]
-        gradient, value = merged_gold_loss(self.loss, scores, stock < 0, self.loss_labels())
+        gradient, value = merged_gold_loss(self.loss, scores, stock < 0, self.label_spec(self))
         if losses is not None:
             name = self.name  # type: ignore[attr-defined]
             losses[name] = losses.get(name, 0.0) + value
@@ -82,8 +88,9 @@ class DiceEntityRecognizer(Transition, EntityRecognizer):
     stock = EntityRecognizer
     options = ("update_with_oracle_cut_size", "incorrect_spans_key")
 
-    def loss_labels(self) -> Labels:
-        return _actions(self, background=("O", "U-"))
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        return _actions(pipe, background=("O", "U-"))
 
     def update(self, examples: Iterable[Example], **rest: Any) -> Any:
         """Learn from a batch; see EntityRecognizer.update."""
@@ -99,11 +106,12 @@ class DiceDependencyParser(Transition, DependencyParser):
     stock = DependencyParser
     options = ("update_with_oracle_cut_size", "learn_tokens", "min_action_freq")
 
-    def loss_labels(self) -> Labels:
-        return _actions(self)
+    @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        return _actions(pipe)
 
 
-def merged_gold_loss(loss: Loss, scores: Any, gold: Any, labels: Labels) -> Any:
+def merged_gold_loss(loss: Loss, scores: Any, gold: Any, spec: LabelSpec) -> Any:
     """Gradient by scores, and value, where each row has a set of gold columns.
 
     scores: floats ``(S, A)``. gold: bools ``(S, A)``; a row without gold has none to learn
@@ -121,20 +129,25 @@ def merged_gold_loss(loss: Loss, scores: Any, gold: Any, labels: Labels) -> Any:
     share = in_gold / numpy.maximum(in_gold.sum(axis=1, keepdims=True), 1.0)
     merged = numpy.where(gold, 0.0, p)
     merged[rows, best] += numpy.where(gold, p, 0.0).sum(axis=1)
-    y = numpy.zeros_like(scores)
-    y[rows, best] = n_gold > 0
-    mask = None if n_gold.all() else numpy.broadcast_to(y.any(1)[:, None], y.shape) * 1.0
-    counted = (n_gold == 1).astype(scores.dtype)
-    targets = Targets(y, labels, mask, counted=counted)
+    known, single = n_gold > 0, n_gold == 1
+    like = scores[:, :1]
+    targets = Targets(
+        spec,
+        scores.shape[1],
+        like,
+        ids=best,
+        weights=None if known.all() else known.astype(scores.dtype),
+        counted=None if (single | ~known).all() else single.astype(scores.dtype),
+    )
     gradient, value = loss.compute(merged.astype(scores.dtype), targets, HEAD)
     gradient = numpy.where(gold, share * gradient[rows, best][:, None], gradient)
     return numpy.ascontiguousarray(gradient, dtype=scores.dtype), value
 
 
-def _actions(pipe: Any, background: Tuple[str, ...] = ()) -> Labels:
+def _actions(pipe: Any, background: Tuple[str, ...] = ()) -> LabelSpec:
     names: List[str] = [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
     background = tuple(name for name in background if name in names)
-    return Labels(own(pipe), tuple(names), background, sequence=False)
+    return label_spec(own(pipe), tuple(names), background, sequence=False)
 
 
 def _rebuild(cls: Any, old: Any, options: Tuple[str, ...]) -> Any:
@@ -146,3 +159,20 @@ def _rebuild(cls: Any, old: Any, options: Tuple[str, ...]) -> Any:
     new._rehearsal_model = old._rehearsal_model
     new._multitasks = list(old._multitasks)
     return new
+
+
+class _Replaced(dict):
+    """The settings of a component that another one took the place of: reading what its update
+    reads first is an error, so that nobody trains it on, unaware, with another loss."""
+
+    def __init__(self, cfg: Any, name: str):
+        super().__init__(cfg)
+        self._name = name
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "update_with_oracle_cut_size":
+            raise config_error(
+                f"Component '{self._name}': this object was replaced when its loss was switched. "
+                f"Get the one that is in the pipeline now: nlp.get_pipe('{self._name}')."
+            )
+        return super().__getitem__(key)

@@ -6,10 +6,11 @@ from flair.models.sequence_tagger_utils.crf import CRF
 from flair.models.sequence_tagger_utils.viterbi import ViterbiLoss
 from torch.testing import assert_close
 
+from dice_core.labels import LabelSpec
+from dice_core.tags import Scheme
 from flair_dice.losses import make_loss
 from flair_dice.sequence_tagger import chain_head, columns
-from flair_dice.tags import Scheme
-from flair_dice.targets import Labels, read_targets
+from flair_dice.targets import read_targets
 from flair_tests.helpers import LOSSES, bioes_dictionary, brute_force
 
 LENGTHS = torch.tensor([4, 3, 1, 1])
@@ -47,7 +48,7 @@ def test_marginals_and_likelihood_are_the_sums_over_all_sequences():
         for t in range(length):
             for column, tag in enumerate(columns(tags)):
                 marginal = sum(share for path, share in shares.items() if path[t] == tag)
-                assert_close(head.view.p[row, column], marginal)
+                assert_close(head.view().p[row, column], marginal)
             row += 1
     assert_close(head.negative_log_likelihood(), likelihood)
 
@@ -60,14 +61,14 @@ def test_span_marginals_are_the_sums_over_all_sequences(tag_format):
     features = crf(emissions)
     head = chain_head((features, LENGTHS, crf.transitions), gold, tags)
     names = [tags.get_item_for_index(column) for column in columns(tags)]
-    paths = Scheme(names).gold_paths(head.gold_columns.tolist(), LENGTHS.tolist(), head.view.p)
+    paths = Scheme(names).gold_paths(head.gold_columns.numpy(), LENGTHS.tolist())
     found = head.path_probabilities(paths)
     start, stop = tags.get_idx_for_item("<START>"), tags.get_idx_for_item("<STOP>")
     ends = LENGTHS.cumsum(0).tolist()
     assert len(found) == (3 if tag_format == "BIOES" else 7)
     for path, probability in enumerate(found):
         rows = paths.rows[paths.ids == path].tolist()
-        cells = [columns(tags)[column] for column in paths.cols[paths.ids == path].tolist()]
+        cells = [columns(tags)[column] for column in paths.columns[paths.ids == path].tolist()]
         i = next(i for i, end in enumerate(ends) if rows[0] < end)
         begin = ends[i] - LENGTHS[i].item()
         _, shares = brute_force(features[i, : LENGTHS[i]], crf.transitions, start, stop)
@@ -99,9 +100,9 @@ def total(spec, emissions, transitions, crf, gold, tags):
     features = emissions.unsqueeze(-1) + transitions
     head = chain_head((features, LENGTHS, transitions), gold, tags)
     names = tuple(tags.get_item_for_index(column) for column in columns(tags))
-    labels = Labels("test", names, ("O",), crf=True)
-    targets = read_targets(head.gold_columns, None, head.view.p, labels, LENGTHS.tolist())
-    return make_loss(spec).total(head, targets)
+    labels = LabelSpec("test", names, ("O",), crf=True)
+    targets = read_targets(head.gold_columns, None, head.logits.detach(), labels, LENGTHS.tolist())
+    return make_loss(spec).of_head(head, targets)
 
 
 @pytest.mark.parametrize("tag_format", ["BIOES", "BIO"])
@@ -122,12 +123,14 @@ def test_narrow_types(spec, dtype):
     """float16 and bfloat16 scores are read exactly, and extreme ones give no NaN."""
     tags = bioes_dictionary()
     names = tuple(tags.get_items())
-    labels = Labels("test", names, ("O",), crf=True)
+    labels = LabelSpec("test", names, ("O",), crf=True)
 
     def value(features, transitions):
         head = chain_head((features, LENGTHS, transitions), gold, tags)
-        targets = read_targets(head.gold_columns, None, head.view.p, labels, LENGTHS.tolist())
-        return make_loss(spec).total(head, targets)
+        targets = read_targets(
+            head.gold_columns, None, head.logits.detach(), labels, LENGTHS.tolist()
+        )
+        return make_loss(spec).of_head(head, targets)
 
     for spread in (1.0, 300.0):
         emissions, crf, _ = scores(tags, spread=spread)

@@ -14,8 +14,8 @@ from torch.testing import assert_close
 
 import flair_dice
 from flair_dice import Dice, DiceCE, restore, use_loss
-from flair_dice.models import ADOPTERS
-from flair_dice.with_loss import KEY
+from flair_dice.loss_mixin import KEY
+from flair_dice.models import STOCK_TO_DICE
 from flair_tests.helpers import BERT, labelled, parameters, seed, texts, train, words
 
 TOPICS = {
@@ -174,7 +174,7 @@ def test_trains_saves_loads(name, tmp_path):
     seed()
     model, corpus, label_type = MAKERS[name]()
     theirs = type(model)
-    ours = ADOPTERS[theirs]
+    ours = STOCK_TO_DICE[theirs]
     names = list(model.state_dict())
     assert use_loss(model, {"name": "DiceCE", "weight": 0.5}) is model and type(model) is ours
     before = model.evaluate(corpus.test, label_type).loss
@@ -291,9 +291,9 @@ def test_one_label_alone(tmp_path):
 
 def test_background_is_no_topic_but_the_label_o():
     model, _, _ = text_classifier()
-    assert use_loss(model, "DiceCE")._labels.background == ()
+    assert use_loss(model, "DiceCE")._spec.background == ()
     model, _, _ = relation_extractor()
-    assert use_loss(model, "DiceCE")._labels.background == ("O",)
+    assert use_loss(model, "DiceCE")._spec.background == ("O",)
 
 
 # -- models of models -------------------------------------------------------------------
@@ -427,12 +427,12 @@ def test_tars(make, tmp_path):
     inner = type(model.tars_model)
     use_loss(model, "DiceCE")
     expected = {few_shot_tagger: ("O",), few_shot_classifier: ("NO",)}[make]
-    assert model.tars_model._labels.background == expected
+    assert model.tars_model._spec.background == expected
     before = model.evaluate(corpus.test, label_type).loss
     train(model, corpus, tmp_path, epochs=3, learning_rate=3e-4, mini_batch_size=4)
     scores = model.evaluate(corpus.test, label_type)
     assert scores.main_score > 0.8 and 0 < scores.loss < 0.7 * before
-    ours = ADOPTERS[theirs]
+    ours = STOCK_TO_DICE[theirs]
     for load in (ours.load, Classifier.load):
         again = load(tmp_path / "final-model.pt")
         assert type(again) is ours and again.loss.to_dict() == DiceCE().to_dict()

@@ -13,7 +13,7 @@ from flair.nn import Classifier
 from torch.testing import assert_close
 
 from flair_dice import DiceCE, Loss, LossPlugin, Ramp, SequenceTagger
-from flair_dice.with_loss import KEY
+from flair_dice.loss_mixin import KEY
 from flair_tests.helpers import LOSSES, parameters, part_of, seed, train, words
 
 SIZES = {"hidden_size": 24, "reproject_embeddings": False, "locked_dropout": 0.0}
@@ -165,10 +165,10 @@ def test_resumed_training_goes_on_with_the_loss(method, corpus, tmp_path):
     used = []
 
     class Recorded(DiceCE):
-        def total(self, head, targets):
+        def of_head(self, head, targets):
             if self.training:
                 used.append(self.weights["dice"].current)
-            return super().total(head, targets)
+            return super().of_head(head, targets)
 
     model = tagger(corpus, use_crf=False, loss=Recorded(weight=weight))
     train(
@@ -237,8 +237,8 @@ def test_the_outside_tag_is_found_by_name(corpus):
     model = SequenceTagger(
         embeddings=words(corpus), tag_dictionary=dictionary, tag_type="ner", loss="DiceCE", **SIZES
     )
-    assert model._labels.background == ("O",) and model._labels.crf
-    assert model._labels.names == ("<unk>", "S-city", "B-city", "E-city", "I-city", "O")
+    assert model._spec.background == ("O",) and model._spec.crf
+    assert model._spec.names == ("<unk>", "S-city", "B-city", "E-city", "I-city", "O")
 
 
 def test_a_batch_without_any_entity(corpus):

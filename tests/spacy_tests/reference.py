@@ -45,7 +45,7 @@ def counts(z, y, activation, kind, **options):
     if kind == "dsc":
         # The loss is a function of p as a float: where that is 1, (1-p)^alpha is 0.
         weight = torch.exp(options["alpha"] * torch.where(p < 1, log_q, -1e6))
-        if options["hold_weight"]:
+        if options["detach_weight"]:
             weight = weight.detach()
         return 2 * weight * p * y, weight * p + y
     tp, fp, fn = p * y, p * (1 - y), q * y
@@ -54,7 +54,7 @@ def counts(z, y, activation, kind, **options):
 
 def overlap(z, y, activation, kind, level, average, smooth, log=False, background=(), **options):
     num, den = counts(z, y, activation, kind, **options)
-    if level == "example":
+    if level == "element":
         return coefficient_loss(num, den, smooth, log).sum()
     present = [c for c in range(z.shape[1]) if y[:, c].sum() > 0 and c not in background]
     if not present:

@@ -1,10 +1,11 @@
-"""Decoding against brute force, and the rows of gold entities."""
+"""Decoding against brute force, and the probabilities of entities."""
 
 import itertools
 
 import numpy
 import pytest
 
+from dice_core.tags import tags_of
 from spacy_dice import biluo
 
 
@@ -47,7 +48,7 @@ def brute_force(scores, tags):
 @pytest.mark.parametrize("labels", [["X"], ["X", "Y"]])
 def test_decoding_is_the_best_valid_sequence(labels):
     rng = numpy.random.default_rng(0)
-    tags = biluo.tags_of(labels)
+    tags = tags_of(labels)
     for trial in range(20):
         lengths = rng.integers(0, 5, size=6).tolist()
         scores = rng.normal(size=(sum(lengths), len(tags))).astype("f") * 3
@@ -68,7 +69,7 @@ def test_decoding_is_the_best_valid_sequence(labels):
 def test_decoding_long_docs_and_many_labels():
     rng = numpy.random.default_rng(0)
     labels = [f"L{i}" for i in range(50)]
-    tags = biluo.tags_of(labels)
+    tags = tags_of(labels)
     lengths = [3000, 1, 0, 17]
     scores = rng.normal(size=(sum(lengths), len(tags))).astype("f")
     found = biluo.decode(scores, lengths)
@@ -80,7 +81,7 @@ def test_decoding_long_docs_and_many_labels():
 
 
 def test_a_valid_argmax_is_kept():
-    tags = biluo.tags_of(["X"])
+    tags = tags_of(["X"])
     gold = ["B-X", "I-X", "L-X", "O", "U-X"]
     scores = numpy.asarray([[tag == other for other in tags] for tag in gold], dtype="f")
     found = biluo.decode(scores, [5])
@@ -90,36 +91,10 @@ def test_a_valid_argmax_is_kept():
     assert all(e <= length for e, length in zip(found.end, numpy.asarray([2, 3])[found.doc]))
 
 
-def test_gold_rows():
-    tags = ["O", "B-X", "I-X", "L-X", "U-X"]
-    ids = {tag: i for i, tag in enumerate(tags)} | {"-": -1}
-    docs = [
-        ["B-X", "I-X", "L-X", "U-X"],
-        ["U-X", "O", "B-X", "-", "L-X"],  # an entity with a hole
-        ["-", "L-X", "U-X", "B-X"],  # one without a start, one without an end
-        ["L-X"],
-        [],
-        ["-", "B-X", "L-X"],
-    ]
-    rows, spans, n = biluo.Scheme(tags).gold_rows(
-        numpy.asarray([ids[tag] for doc in docs for tag in doc]), [len(doc) for doc in docs]
-    )
-    assert n == 5
-    assert rows.tolist() == [0, 1, 2, 3, 4, 11, 15, 16]
-    assert spans.tolist() == [0, 0, 0, 1, 2, 3, 4, 4]
-
-
-def test_scheme():
-    assert biluo.is_scheme(["O", "U-X", "B-X", "L-X", "I-X"])
-    assert not biluo.is_scheme(["O", "B-X", "I-X"])
-    assert not biluo.is_scheme(["NOUN", "VERB"])
-    assert biluo.tags_of(["X", "Y"])[:5] == biluo.tags_of(["X"])
-
-
 def test_probabilities_are_shares_of_the_valid_sequences():
     rng = numpy.random.default_rng(1)
     labels = ["X", "Y"]
-    tags = biluo.tags_of(labels)
+    tags = tags_of(labels)
     checked = 0
     for trial in range(12):
         lengths = rng.integers(0, 5, size=5).tolist()

@@ -330,7 +330,7 @@ MISTAKES = {
     "entity loss": (
         "ner",
         ("spacy_dice.DiceCE.v1", "spacy_dice.EntityDice.v1"),
-        "Component 'ner': EntityDice needs a head of BILUO tags",
+        "Component 'ner': EntityDice needs a head of tags of entities",
     ),
 }
 

@@ -19,9 +19,10 @@ from thinc.api import (
     with_cpu,
 )
 
+from dice_core.labels import LabelSpec
+from dice_core.targets import from_ids
 from spacy_dice.heads import Head, emits_logits, find_head
 from spacy_dice.losses import CrossEntropy, Dice, DiceCE
-from spacy_dice.targets import Labels, from_ids
 from spacy_tests.helpers import numeric_gradient
 
 HEADS = {
@@ -58,7 +59,7 @@ def test_gradient_through_each_head_is_numeric(name, loss):
     assert find_head(model, "x") == expected
     X = numpy.random.default_rng(0).normal(size=(6, 4)).astype("f")
     model.initialize(X=X)
-    targets = lambda Y: from_ids([0, 1, 2, 0, 1, 1], 3, Labels("x"), Y)  # noqa: E731
+    targets = lambda Y: from_ids([0, 1, 2, 0, 1, 1], 3, LabelSpec("x"), Y)  # noqa: E731
 
     def value(X):
         Y = model.predict(X).astype("float64")

@@ -4,6 +4,7 @@ import numpy
 import pytest
 import spacy
 from numpy.testing import assert_allclose
+from spacy.pipeline.ner import EntityRecognizer
 from spacy.tokens import Span
 from thinc.api import fix_random_seed
 
@@ -49,8 +50,15 @@ def real_steps(ner, data, n_steps=5):
         states, golds = map(list, zip(*pairs))
 
 
+def stock_twin(ner):
+    """A stock component with the same settings and moves."""
+    stock = EntityRecognizer(ner.vocab, ner.model, ner.name, moves=ner.moves)
+    stock.cfg = dict(ner.cfg)
+    return stock
+
+
 LOSSES = [
-    CrossEntropy(as_stock=False),
+    CrossEntropy(),
     Focal(),
     Dice(),
     SelfAdjustingDice(alpha=0.5),
@@ -71,19 +79,20 @@ def test_gradient_on_real_states_equals_finite_differences(loss):
     ner = nlp.get_pipe("ner")
     if isinstance(loss, WeightedCrossEntropy):
         loss = WeightedCrossEntropy(counts=list(range(1, ner.moves.n_moves + 1)))
-    n_ambiguous = 0
+    n_ambiguous, spec = 0, ner.label_spec(ner)
+    stock = stock_twin(ner)
     for states, golds, scores in real_steps(ner, data):
         zeros = numpy.zeros_like(scores)
-        gold = ner.release().get_batch_loss(states, golds, zeros, None) < 0
+        gold = stock.get_batch_loss(states, golds, zeros, None) < 0
         n_ambiguous += int((gold.sum(axis=1) > 1).sum())
 
         def value(z, gold=gold):
-            return merged_gold_loss(loss, z, gold, ner.loss_labels())[1]
+            return merged_gold_loss(loss, z, gold, spec)[1]
 
         # Apart from ties, where the best-scored gold action is not unique.
         scores = scores + numpy.random.default_rng(1).normal(size=scores.shape).astype("f") / 100
         z = scores.astype("float64")
-        gradient, _ = merged_gold_loss(loss, z, gold, ner.loss_labels())
+        gradient, _ = merged_gold_loss(loss, z, gold, spec)
         ner.loss = loss
         losses = {}
         through = ner.get_batch_loss(states, golds, scores, losses)
@@ -97,9 +106,9 @@ def test_gradient_on_real_states_equals_finite_differences(loss):
 
 def test_cross_entropy_gradient_is_the_stock_gradient():
     nlp, data = make()
-    use_loss(nlp, {"ner": CrossEntropy(as_stock=False)})
+    use_loss(nlp, {"ner": CrossEntropy()})
     ner = nlp.get_pipe("ner")
-    stock = ner.release()
+    stock = stock_twin(ner)
     for states, golds, scores in real_steps(ner, data):
         assert_allclose(
             ner.get_batch_loss(states, golds, scores, None),
@@ -113,7 +122,7 @@ def test_cross_entropy_trains_to_the_stock_weights():
     for ours in (False, True):
         nlp, data = make(seed=3)
         if ours:
-            use_loss(nlp, {"ner": CrossEntropy(as_stock=False)})
+            use_loss(nlp, {"ner": CrossEntropy()})
         fix_random_seed(3)
         for _ in range(15):
             nlp.update(data, drop=0.1)
@@ -139,7 +148,7 @@ def test_missing_annotation_and_incorrect_spans(loss):
     states, golds, _ = ner.moves.init_gold_batch(partial[:1])
     scores = numpy.zeros((1, ner.moves.n_moves), dtype="f")
     gradient = ner.get_batch_loss(states, golds, scores, None)
-    names = ner.loss_labels().names
+    names = ner.label_spec(ner).names
     if isinstance(loss, (CrossEntropy, Focal)):
         assert gradient[0, names.index("U-LOC")] > 0 > gradient[0, names.index("O")]
     assert numpy.isfinite(gradient).all()

@@ -71,7 +71,7 @@ def test_every_architecture_has_a_head_and_stock_parity_and_trains(name, factory
     exclusive = factory == "textcat"
     model = architecture(name, exclusive)
     trained = []
-    for loss in (None, CrossEntropy(), DiceCE()):
+    for loss in (None, CrossEntropy(), DiceCE(average="macro")):
         nlp, data = make(factory, loss, model)
         head = find_head(nlp.get_pipe("cat").model, "cat")
         for _ in range(30):
@@ -79,9 +79,10 @@ def test_every_architecture_has_a_head_and_stock_parity_and_trains(name, factory
         trained.append(params(nlp.get_pipe("cat")))
     activation = "softmax" if exclusive else "sigmoid"
     logits = exclusive and name != "TextCatBOW.v3"
-    assert head == (activation, "logits" if logits else "probabilities", False)
-    for stock, ours in zip(trained[0], trained[1]):
-        assert_allclose(ours, stock, atol=1e-5)
+    assert head == (activation, "logits" if logits else "probabilities")
+    if logits:
+        for stock, ours in zip(trained[0], trained[1]):
+            assert_allclose(ours, stock, atol=1e-5)
     docs = list(nlp.pipe(text for text, _ in TEXTS))
     assert [max(doc.cats, key=doc.cats.get) for doc in docs] == ["spam", "ham", "spam", "ham"]
 

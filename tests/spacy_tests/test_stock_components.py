@@ -99,18 +99,13 @@ def annotated(nlp, name):
     return [read(doc) for doc in docs], [read(doc) for doc in gold]
 
 
-@pytest.mark.parametrize(
-    "name, options",
-    [(name, {}) for name in NAMES]
-    + [(name, {"as_stock": False}) for name in (*PER_TOKEN, "textcat", "spancat_singlelabel")],
-)
-def test_cross_entropy_trains_to_the_stock_weights(name, options):
-    """As stock; and, where stock's gradient is that of a cross-entropy, as ours."""
-    stock, ours = make(name), make(name, CrossEntropy(**options))
+@pytest.mark.parametrize("name", [*PER_TOKEN, "textcat", "spancat_singlelabel"])
+def test_cross_entropy_trains_to_the_stock_weights(name):
+    """Where stock's gradient is that of a cross-entropy: its heads are softmaxes."""
+    stock, ours = make(name), make(name, CrossEntropy())
     assert type(ours.get_pipe(name)) is not type(stock.get_pipe(name))
-    losses = [train(nlp, 15)[name] for nlp in (stock, ours)]
-    if not options:
-        assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    for nlp in (stock, ours):
+        train(nlp, 15)
     for expected, param in zip(params(stock.get_pipe(name)), params(ours.get_pipe(name))):
         assert_allclose(param, expected, atol=1e-5)
 
@@ -170,7 +165,8 @@ def test_an_unknown_combination_of_features_is_masked():
 
 
 def test_the_background_of_the_sentence_recogniser():
-    labels = make("senter", DiceCE()).get_pipe("senter").loss_labels()
+    pipe = make("senter", DiceCE()).get_pipe("senter")
+    labels = pipe.label_spec(pipe)
     assert labels.names == ("I", "S") and labels.background == ("I",)
     nlp = make("senter", DiceCE(background=None))
     assert numpy.isfinite(train(nlp, 3)["senter"])

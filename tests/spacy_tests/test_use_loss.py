@@ -119,11 +119,14 @@ def test_pickle_and_processes():
             "replaced: it learns vectors by their cosine distance",
         ),
         ({"dice_ner": DiceCE()}, "takes its loss from [components.dice_ner.loss]"),
-        ({"ner": "spacy_dice.DiceCE.v1"}, "Component 'ner': the loss must be one of spacy_dice's"),
+        (
+            {"ner": "DiceXE"},
+            "Component 'ner': there is no loss 'DiceXE'. There are: ",
+        ),
         ({"ner": Adam()}, "Component 'ner': the loss must be one of spacy_dice's"),
         (
             {"ner": EntityDice()},
-            "Component 'ner': EntityDice needs a head of BILUO tags over tokens",
+            "Component 'ner': EntityDice needs a head of tags of entities over tokens",
         ),
         (
             {"ner": CrossEntropy(class_weights={"PER": 2})},

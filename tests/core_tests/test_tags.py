@@ -1,9 +1,9 @@
 """Which cells are whole gold entities, in BIOES, BILUO and BIO."""
 
+import numpy
 import pytest
-import torch
 
-from flair_dice.tags import Scheme, is_scheme
+from dice_core.tags import Scheme, is_scheme, tags_of
 
 BIOES = ["<unk>", "O", "S-X", "B-X", "E-X", "I-X", "S-Y", "B-Y", "E-Y", "I-Y", "<START>", "<STOP>"]
 BIO = ["O", "B-X", "I-X", "B-Y", "I-Y"]
@@ -12,13 +12,13 @@ BIO = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 def paths(names, docs):
     """Each path as its sign and the rows and tags of its cells."""
     ids = [names.index(tag) if tag != "?" else -1 for doc in docs for tag in doc]
-    made = Scheme(names).gold_paths(ids, [len(doc) for doc in docs], torch.zeros(1))
-    cells = list(zip(made.ids.tolist(), made.rows.tolist(), made.cols.tolist()))
+    made = Scheme(names).gold_paths(numpy.asarray(ids, dtype=int), [len(doc) for doc in docs])
+    cells = list(zip(made.ids.tolist(), made.rows.tolist(), made.columns.tolist()))
     found = [
         (int(sign), [(row, names[col]) for path, row, col in cells if path == i])
         for i, sign in enumerate(made.signs.tolist())
     ]
-    return found, made.n_spans
+    return sorted(found, key=lambda path: path[1]), made.n_spans
 
 
 @pytest.mark.parametrize("rename", [{}, {"S": "U", "E": "L"}])
@@ -44,7 +44,9 @@ def test_closed(rename):
         [(18, "B-Y"), (19, "E-Y")],
     ]
     assert found == [(1, [(row, to(tag)) for row, tag in path]) for path in expected] and n == 5
-    assert [names[c] for c in Scheme(names).starts] == [to(f"{p}-{x}") for x in "XY" for p in "SB"]
+    assert [names[c] for c in numpy.flatnonzero(Scheme(names).starts)] == [
+        to(f"{p}-{x}") for x in "XY" for p in "SB"
+    ]
 
 
 def test_bio():
@@ -64,3 +66,26 @@ def test_bio():
 @pytest.mark.parametrize("names", [["NN", "VB"], ["O", "X-Y"], ["O"], ["O", "I-X"], ["B-"]])
 def test_no_scheme(names):
     assert not is_scheme(names)
+
+
+def test_gold_rows():
+    tags = ["O", "B-X", "I-X", "L-X", "U-X"]
+    ids = {tag: i for i, tag in enumerate(tags)} | {"-": -1}
+    docs = [
+        ["B-X", "I-X", "L-X", "U-X"],
+        ["U-X", "O", "B-X", "-", "L-X"],  # an entity with a hole
+        ["-", "L-X", "U-X", "B-X"],  # one without a start, one without an end
+        ["L-X"],
+        [],
+        ["-", "B-X", "L-X"],
+    ]
+    paths = Scheme(tags).gold_paths(
+        numpy.asarray([ids[tag] for doc in docs for tag in doc]), [len(doc) for doc in docs]
+    )
+    assert paths.n_spans == 5 and (paths.signs == 1).all()
+    assert paths.rows.tolist() == [0, 1, 2, 3, 4, 11, 15, 16]
+    assert paths.ids.tolist() == [0, 0, 0, 1, 2, 3, 4, 4]
+
+
+def test_tags_of_a_new_label_come_last():
+    assert is_scheme(tags_of(["X", "Y"])) and tags_of(["X", "Y"])[:5] == tags_of(["X"])

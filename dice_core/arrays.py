@@ -1,0 +1,113 @@
+"""The few array operations that the Python array API standard does not have.
+
+Everything else in this package is written on the standard, so that NumPy, CuPy and torch arrays
+(and any other that keeps to it) take the same lines.
+"""
+
+from typing import Any, Dict, Iterator, Sequence
+
+import numpy
+
+Array = Any  # of any library that keeps to the array API standard
+_NAMESPACES: Dict[type, Any] = {}
+
+
+def namespace(array: Array) -> Any:
+    """The array API namespace of an array."""
+    kind = type(array)
+    if kind not in _NAMESPACES:
+        # Imported when first needed: spaCy imports this package at every start.
+        from array_api_compat import array_namespace
+
+        _NAMESPACES[kind] = array_namespace(array)
+    return _NAMESPACES[kind]
+
+
+def like(values: Any, array: Array, dtype: Any = None) -> Array:
+    """Numbers, or an array of any library, on the device and of the type of another array."""
+    xp, device = namespace(array), array.device
+    if type(values) is type(array):
+        return xp.astype(values.to(device) if hasattr(values, "to") else values, array.dtype)
+    values = to_numpy(values) if hasattr(values, "shape") else numpy.asarray(values)
+    if values.dtype.kind == "f":  # not every device holds float64
+        values = values.astype("float32" if array.dtype == xp.float32 else "float64")
+    return xp.asarray(values, dtype=dtype or array.dtype, device=device)
+
+
+def to_numpy(array: Array) -> numpy.ndarray:
+    """On the host, without a copy where it is there already."""
+    if isinstance(array, numpy.ndarray):
+        return array
+    if hasattr(array, "get"):  # CuPy
+        return array.get()
+    if hasattr(array, "detach"):  # torch
+        return array.detach().cpu().numpy()
+    if hasattr(array, "to_device"):
+        return numpy.asarray(array.to_device(namespace(array).Device("CPU_DEVICE")))
+    return numpy.asarray(array)
+
+
+def floor(array: Array) -> float:
+    """The number that stands for 0 where a logarithm or a ratio is taken."""
+    return 16 * float(namespace(array).finfo(array.dtype).smallest_normal)
+
+
+def at_least(array: Array, low: float) -> Array:
+    """The larger of each entry and ``low``."""
+    if hasattr(array, "clamp"):
+        return array.clamp(min=low)
+    xp = namespace(array)
+    return xp.maximum(array, xp.asarray(low, dtype=array.dtype, device=array.device))
+
+
+def gather(array: Array, ids: Array) -> Array:
+    """``(N,)``: of each row ``(N, C)`` the column that ids ``(N,)`` say."""
+    if hasattr(array, "scatter_add_"):
+        return array.gather(1, ids[:, None])[:, 0]
+    return namespace(array).take_along_axis(array, ids[:, None], axis=1)[:, 0]
+
+
+def add_at(array: Array, ids: Array, values: Array) -> None:
+    """Add values ``(N,)``, in place, to the column of each row that ids ``(N,)`` say."""
+    if hasattr(array, "scatter_add_"):
+        array.scatter_add_(1, ids[:, None], values[:, None])
+    elif _has_fancy_indices(array):
+        array[namespace(array).arange(ids.shape[0]), ids] += values
+    else:
+        array += _one_hot(ids, array.shape[1], array) * values[:, None]
+
+
+def sum_by(values: Array, ids: Array, size: int) -> Array:
+    """``(size,)``: the sum of values ``(N,)`` by ids ``(N,)`` from 0 on."""
+    xp = namespace(values)
+    if hasattr(values, "index_add"):
+        return values.new_zeros(size).index_add(0, ids, values)
+    if _has_fancy_indices(values):
+        if not values.shape[0]:  # CuPy's bincount takes no empty array
+            return xp.zeros(size, dtype=values.dtype)
+        return xp.bincount(ids, weights=values, minlength=size).astype(values.dtype)
+    return xp.sum(_one_hot(ids, size, values) * values[:, None], axis=0)
+
+
+def blocks(array: Array, cells: int = 1 << 17) -> Iterator[slice]:
+    """Rows of ``(N, C)``, in parts that stay in a processor's cache. One part on other devices."""
+    n_rows, n_columns = array.shape
+    on_host = isinstance(array, numpy.ndarray) or str(array.device) == "cpu"
+    step = max(1, cells // max(1, n_columns)) if on_host else max(1, n_rows)
+    for first in range(0, n_rows, step):
+        yield slice(first, min(first + step, n_rows))
+
+
+def concat(arrays: Sequence[Array]) -> Array:
+    """The rows of all arrays, one after another."""
+    return namespace(arrays[0]).concat(list(arrays), axis=0)
+
+
+def _one_hot(ids: Array, size: int, like: Array) -> Array:
+    xp = namespace(like)
+    hits = ids[:, None] == xp.arange(size, device=like.device)[None, :]
+    return xp.astype(hits, like.dtype)
+
+
+def _has_fancy_indices(array: Array) -> bool:
+    return isinstance(array, numpy.ndarray) or hasattr(array, "get")

@@ -1,0 +1,60 @@
+"""What a component or a model says of its classes."""
+
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+
+class LabelSpec(NamedTuple):
+    """A component's or a model's classes. They stay the same from batch to batch.
+
+    Attributes:
+        owner: How to call it in messages.
+        names: The label of each column.
+        background: Names that stand for "none of them" (NER's O), left out of set-level counts
+            unless the user says otherwise.
+        sequence: Whether the rows are the tokens of documents in their order, which entity-level
+            losses need.
+        label_smoothing: The component's own, for cross-entropies.
+        crf: Whether a CRF makes the probabilities.
+        error: Makes the exception of a message.
+    """
+
+    owner: str
+    names: Optional[Tuple[str, ...]] = None
+    background: Tuple[str, ...] = ()
+    sequence: bool = True
+    label_smoothing: float = 0.0
+    crf: bool = False
+    error: Callable[[str], Exception] = ValueError
+
+    def config_error(self, message: str) -> Exception:
+        """The error of a mistake that concerns these labels."""
+        return self.error(f"{self.owner}: {message}")
+
+    def columns(self, wanted: Sequence[Union[str, int]], option: str) -> List[int]:
+        """The columns of labels given by name or by id.
+
+        Raises:
+            ValueError: For a label that there is not; it names owner, option and label.
+        """
+        columns = []
+        for label in wanted:
+            if isinstance(label, int) and not isinstance(label, bool):
+                if label < 0 or (self.names is not None and label >= len(self.names)):
+                    n = "?" if self.names is None else len(self.names)
+                    raise self.config_error(
+                        f"{option} has class id {label}, but there are {n} classes."
+                    )
+                columns.append(label)
+            elif self.names is None:
+                raise self.config_error(
+                    f"{option} has the label {label!r}, but the loss was given no label names. "
+                    "Pass names=[...], or use class ids."
+                )
+            elif label not in self.names:
+                raise self.config_error(
+                    f"{option} has the label {label!r}, which is none of its labels: "
+                    f"{', '.join(self.names)}."
+                )
+            else:
+                columns.append(self.names.index(label))
+        return columns

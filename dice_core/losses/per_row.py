@@ -1,0 +1,263 @@
+"""Losses of rows: cross-entropies, and what makes rare or hard rows weigh more in them."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Optional, Tuple
+
+from .. import arrays, formulas
+from ..arrays import Array, namespace
+from ..labels import LabelSpec
+from ..options import PerLabel
+from ..slopes import Slope
+from ..targets import Targets
+from ..views import View
+from .base import Loss
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..options import Reading
+
+
+class _LogLoss(Loss):
+    """Cross-entropies: rows of "is this class", and for sigmoids also of "is not"."""
+
+    gamma = 0.0
+    label_smoothing = 0.0
+
+    def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
+        smoothing = self.label_smoothing or targets.spec.label_smoothing
+        one_hot = targets.hard()
+        if one_hot is not None and view.activation == "softmax" and not smoothing:
+            return self._of_gold(view, targets, *one_hot)
+        return self._of_cells(view, _smoothed(targets.dense(), smoothing))
+
+    def _of_gold(
+        self, view: View, targets: Targets, ids: Array, weights: Optional[Array]
+    ) -> Tuple[Array, Slope]:
+        """Of a softmax with one gold class a row: nothing but that cell counts."""
+        xp = namespace(view.p)
+        p = view.gather(ids)
+        log_p = xp.log(arrays.at_least(p, view.low))
+        value, gold = formulas.log_loss(p, arrays.at_least(1.0 - p, 0.0), log_p, self.gamma)
+        counts = None
+        if self._needs_counts():
+            ones = xp.ones_like(value) if weights is None else weights
+            counts = arrays.sum_by(ones, ids, targets.n_classes)
+        factors, _ = self.class_factors(targets, counts)
+        if factors is not None:
+            of_row = factors[ids]
+            value, gold = value * of_row, gold * of_row
+        elif not self.gamma:
+            gold = xp.full_like(value, gold)
+        return xp.sum(value if weights is None else value * weights), Slope(gold=gold)
+
+    def _of_cells(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
+        xp = namespace(view.p)
+        known, y = targets.known(), targets.y
+        positive = y * known
+        is_sigmoid = view.activation == "sigmoid"
+        negative = known - positive if is_sigmoid else targets.negatives()
+        counts = xp.sum(positive, axis=0) if self._needs_counts() else None
+        factors, rest = self.class_factors(targets, counts)
+        if factors is not None:
+            positive = positive * factors
+            negative = (
+                negative if negative is None else negative * (rest if is_sigmoid else factors)
+            )
+        q = view.q(exact=True) if self.gamma or negative is not None else view.p
+        value, slope = formulas.log_loss(view.p, q, view.log_p(), self.gamma)
+        total = xp.sum(positive * value)
+        slope = positive * slope * q if is_sigmoid else positive * slope
+        if negative is not None:
+            value, of_not = formulas.log_loss(q, view.p, view.log_q(), self.gamma)
+            total = total + xp.sum(negative * value)
+            if not is_sigmoid:  # dL/dq q, from which dL/dp p
+                of_not = of_not / arrays.at_least(q, arrays.floor(q))
+            slope -= negative * of_not * view.p
+        return total, Slope(cells=slope, steep=negative is not None and not is_sigmoid)
+
+    def class_factors(self, targets: Targets, counts: Optional[Array]) -> Tuple[Any, Any]:
+        """Factors of "is this class" and of "is not", ``(C,)`` each, or None.
+
+        counts: of the classes in this batch, where `_needs_counts` asks for them.
+        """
+        return None, None
+
+    def _needs_counts(self) -> bool:
+        return False
+
+
+class CrossEntropy(_LogLoss):
+    """Cross-entropy, the baseline: -sum of log p(gold); for sigmoids, of each binary view.
+
+    It is cross-entropy everywhere. spaCy itself trains components with a sigmoid
+    (textcat_multilabel, spancat, span_finder) on half the squared error, which hardly moves a
+    rare class off 0. In a Flair model with a CRF it is the CRF's own loss, the negative
+    log-likelihood of the whole sequence of tags (ViterbiLoss), and takes neither option.
+
+    Args:
+        label_smoothing: In [0, 1), how much of a one-hot truth is spread evenly over the other
+            classes.
+        class_weights: A factor for each label, by name or a list by class id; labels that are
+            not named have 1.
+
+    Raises:
+        ValueError: For options out of range, and for labels that there are not.
+    """
+
+    smooths = True
+
+    def __init__(
+        self,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Optional[PerLabel] = None,
+        **reading: "Unpack[Reading]",
+    ):
+        super().__init__(**reading)
+        self.label_smoothing = self.read_number("label_smoothing", label_smoothing)
+        if self.label_smoothing >= 1:
+            raise self.config_error(f"label_smoothing must be below 1, got {label_smoothing!r}.")
+        self.class_weights = (
+            None if class_weights is None else self.read_per_label("class_weights", class_weights)
+        )
+
+    def class_factors(self, targets: Targets, counts: Optional[Array]) -> Tuple[Any, Any]:
+        if self.class_weights is None:
+            return None, None
+        factors = _per_column(self.class_weights, targets, "class_weights", 1.0)
+        return factors, factors
+
+    def check(self, spec: LabelSpec) -> None:
+        super().check(spec)
+        _check_per_label(self.class_weights, spec, "class_weights")
+        if self.label_smoothing and spec.label_smoothing:
+            raise spec.config_error(
+                "label_smoothing is set both there and in its loss. Set one to 0."
+            )
+        if spec.crf and (self.label_smoothing or self.class_weights is not None):
+            raise spec.config_error(
+                "with a CRF, CrossEntropy is the likelihood of whole sequences, which has no "
+                "label_smoothing and no class_weights. Leave them out, use use_crf=False, or use "
+                "WeightedCrossEntropy, which takes the CRF's marginals."
+            )
+
+
+class WeightedCrossEntropy(_LogLoss):
+    """The paper's weighted cross-entropy: each class t at log10((n - n_t) / n_t + K).
+
+    For sigmoids each class is a binary view with the counts of its own positives and negatives.
+    In a model with a CRF it takes the tokens' marginals.
+
+    Args:
+        K: At least 1.
+        counts: How often each label occurs in the training data (n_t; n is their sum), by name
+            or a list by class id. Without them the counts are those of the batches learned from
+            so far, this one included; they are not saved, and each process of a distributed
+            training has its own.
+
+    Raises:
+        ValueError: For options out of range, and for labels that there are not or that have no
+            count.
+
+    Source: Li et al. 2020, section 3.2.
+    """
+
+    smooths = True
+
+    def __init__(
+        self, *, K: float = 3.0, counts: Optional[PerLabel] = None, **reading: "Unpack[Reading]"
+    ):
+        super().__init__(**reading)
+        self.K = self.read_number("K", K, low=1.0)
+        self.counts = None if counts is None else self.read_per_label("counts", counts)
+        self._seen: Any = None
+
+    def class_factors(self, targets: Targets, counts: Optional[Array]) -> Tuple[Any, Any]:
+        if self.counts is not None:
+            n_of_class = _per_column(self.counts, targets, "counts", 0.0)
+            n = namespace(n_of_class).sum(n_of_class)
+        else:
+            assert counts is not None
+            n_of_class, n = self._running_counts(targets, counts)
+        rest = arrays.at_least(n - n_of_class, 0.0)
+        return (
+            formulas.log_inverse_frequency(n_of_class, n, self.K),
+            formulas.log_inverse_frequency(rest, n, self.K),
+        )
+
+    def _needs_counts(self) -> bool:
+        return self.counts is None
+
+    def _running_counts(self, targets: Targets, counts: Array) -> Tuple[Array, Array]:
+        """Of the batches so far and this one: of each class, and of all rows. Exact to 2^24 rows
+        in float32, so that they are kept in float64 on the host."""
+        batch = arrays.to_numpy(counts).astype("float64")
+        n = float(targets.n_rows())
+        if self._seen is not None and self._seen[0].shape == batch.shape:
+            batch, n = batch + self._seen[0], n + self._seen[1]
+        if targets.learning:
+            self._seen = (batch, n)
+        return arrays.like(batch, counts), arrays.like(n, counts)
+
+    def check(self, spec: LabelSpec) -> None:
+        super().check(spec)
+        _check_per_label(self.counts, spec, "counts")
+        if isinstance(self.counts, dict) and spec.names is not None:
+            absent = [name for name in spec.names if name not in self.counts]
+            if absent:
+                raise spec.config_error(
+                    f"counts lacks the labels {', '.join(absent)}. Give the count of each label, "
+                    "or leave counts out."
+                )
+
+
+class Focal(_LogLoss):
+    """The paper's focal loss: -sum of (1-p)^gamma log p(gold).
+
+    In a model with a CRF it takes the tokens' marginals.
+
+    Args:
+        gamma: From 0 (cross-entropy) on.
+
+    Raises:
+        ValueError: For a gamma out of range.
+
+    Source: Li et al. 2020, section 3.4; Lin et al. 2017.
+    """
+
+    def __init__(self, *, gamma: float = 2.0, **reading: "Unpack[Reading]"):
+        super().__init__(**reading)
+        self.gamma = self.read_number("gamma", gamma)
+
+
+def _smoothed(targets: Targets, smoothing: float) -> Targets:
+    if not smoothing or targets.n_classes == 1:
+        return targets
+    y, xp = targets.y, namespace(targets.y)
+    y = y * (1 - smoothing) + (xp.sum(y, axis=1, keepdims=True) - y) * (  # type: ignore[operator]
+        smoothing / (targets.n_classes - 1)
+    )
+    return replace(targets, y=y)
+
+
+def _check_per_label(values: Any, spec: LabelSpec, option: str) -> None:
+    if isinstance(values, dict):
+        spec.columns(list(values), option)
+    elif values is not None and spec.names is not None and len(values) != len(spec.names):
+        raise spec.config_error(f"{option} has {len(values)} numbers for {len(spec.names)} labels.")
+
+
+def _per_column(values: Any, targets: Targets, option: str, default: float) -> Array:
+    """``(C,)``: a number for each column, from numbers by label or by class id."""
+    row = [default] * targets.n_classes
+    if isinstance(values, dict):
+        for column, value in zip(targets.spec.columns(list(values), option), values.values()):
+            row[column] = value
+    elif len(values) != len(row):
+        raise targets.spec.config_error(
+            f"{option} has {len(values)} numbers for {len(row)} classes."
+        )
+    else:
+        row = list(values)
+    return arrays.like(row, targets.like)

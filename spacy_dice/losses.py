@@ -1,0 +1,223 @@
+"""The losses, as thinc losses: `loss(guesses, truths) -> (gradient, value)`.
+
+Every loss here is registered as ``spacy_dice.<Name>.v1``. What they have in common is said in
+`dice_core.losses`; their parameters, formulas and sources are said in each. How the guesses are
+read is the component's business inside a pipeline. Outside of one it is given in Python, to the
+constructor:
+
+- ``names``: the label of each column;
+- ``missing_value``, ``neg_prefix``: how truths say "unknown" and "not this label";
+- ``activation``: "softmax" or "sigmoid", what made the guesses;
+- ``wrt``: "logits" or "probabilities", by what the gradient is wanted; thinc's Softmax wants
+  "logits".
+
+Example:
+    >>> import numpy
+    >>> loss = DiceCE(names=["O", "PER"])
+    >>> gradient, value = loss(numpy.asarray([[0.9, 0.1], [0.4, 0.6]]), ["O", "PER"])
+    >>> round(value, 3)
+    1.076
+"""
+
+import re
+import weakref
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
+
+import numpy
+from thinc.api import get_array_module
+from thinc.loss import Loss as ThincLoss
+
+from dice_core import losses as core
+from dice_core.losses import __all__
+from dice_core.options import WRTS, Activation, Wrt
+from dice_core.targets import Targets, read_targets
+from dice_core.views import View
+
+from .errors import config_error, diverged_error, label_spec
+from .heads import Head
+
+
+class Loss(core.Loss, ThincLoss):
+    """What all losses of spacy_dice share: reading guesses and truths, and giving gradients back.
+
+    A loss of your own overrides `compute_loss`; see docs/extend.md.
+
+    Args:
+        names: The label of each column.
+        missing_value: The truth that stands for "unknown", beside None.
+        neg_prefix: What before a label says "not this label".
+        activation: "softmax" or "sigmoid", what made the guesses.
+        wrt: "logits" or "probabilities", by what the gradient is wanted.
+    """
+
+    error = staticmethod(config_error)
+    _user: Optional[Callable[[], Any]] = None
+
+    def __init__(
+        self,
+        *,
+        names: Optional[Sequence[str]] = None,
+        missing_value: Optional[Union[str, int]] = None,
+        neg_prefix: Optional[str] = None,
+        activation: Activation = "softmax",
+        wrt: Wrt = "logits",
+        **unknown: Any,
+    ):
+        super().__init__(names=names, activation=activation, **unknown)
+        self.missing_value, self.neg_prefix = missing_value, neg_prefix
+        self.wrt: Wrt = self.read_one_of("wrt", wrt, WRTS)
+
+    def take(self, component: Any) -> None:
+        """Become this component's loss. Schedules and running counts live in a loss, so that it
+        serves one component alone.
+
+        Raises:
+            ConfigValidationError: If another component has it.
+        """
+        user = None if self._user is None else self._user()
+        if user is not None and user is not component and getattr(user, "loss", None) is self:
+            raise config_error(
+                f"Component '{component.name}': component '{user.name}' has the same loss object, "
+                "and schedules and running counts live in it. Give each an object of its own."
+            )
+        self._user = weakref.ref(component)
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {**self.__dict__, "_user": None}
+
+    def title(self) -> str:
+        """How messages call it: the registered name of ours."""
+        return f"{super().title()}.v1" if type(self).__name__ in __all__ else super().title()
+
+    def __call__(self, guesses: Any, truths: Any) -> Tuple[Any, float]:
+        """Gradient and value.
+
+        Args:
+            guesses: Floats ``(N, C)`` in [0, 1], or a list of such arrays, one a document.
+            truths: Class ids, one-hot (or soft) rows, or label strings; a list of these for a
+                list of arrays. See `dice_core.targets.read_targets`.
+
+        Returns:
+            The gradient, shaped and typed as the guesses, and a float, summed over rows.
+
+        Raises:
+            ConfigValidationError: For guesses out of range, unknown labels and shapes that do
+                not match.
+        """
+        spec = label_spec(type(self).__name__, self.names)
+        lengths = None
+        like = guesses
+        if isinstance(guesses, (list, tuple)):
+            if not guesses and not len(truths):
+                return [], 0.0
+            lengths = [len(part) for part in guesses]
+            like = stack(guesses)
+        if like.ndim != 2:
+            raise spec.config_error(f"guesses must have rows and columns, got shape {like.shape}.")
+        self.check(spec)
+        if self.names is not None and len(self.names) != like.shape[1]:
+            raise spec.config_error(
+                f"{len(self.names)} names for {like.shape[1]} columns of guesses."
+            )
+        wide = at_least_float32(like)
+        targets = read_targets(truths, wide, spec, lengths, self.missing_value, self.neg_prefix)
+        return self.compute(guesses, targets, Head(self.activation, self.wrt), like)
+
+    def get_grad(self, guesses: Any, truths: Any) -> Any:
+        """The gradient alone; see `__call__`."""
+        return self(guesses, truths)[0]
+
+    def get_loss(self, guesses: Any, truths: Any) -> float:
+        """The value alone; see `__call__`."""
+        return self(guesses, truths)[1]
+
+    def compute(
+        self, guesses: Any, targets: Targets, head: Head, stacked: Any = None
+    ) -> Tuple[Any, float]:
+        """Gradient and value for targets and a head that a component has read already."""
+        if stacked is None:
+            stacked = stack(guesses) if isinstance(guesses, (list, tuple)) else guesses
+        p = at_least_float32(stacked)
+        if p.size and not (p.min() >= 0 and p.max() <= 1 + 1e-4):
+            if get_array_module(p).isnan(p).any():
+                raise diverged_error(targets.spec.owner)
+            raise targets.spec.config_error(
+                "guesses must be probabilities, from 0 to 1, but range from "
+                f"{float(p.min())} to {float(p.max())}."
+            )
+        value, gradient = self.value_and_gradient(View(head.activation, p), targets, head.wrt)
+        gradient = gradient.astype(stacked.dtype, copy=False)
+        if isinstance(guesses, (list, tuple)):
+            ends = numpy.cumsum([len(part) for part in guesses]).tolist()
+            return [gradient[i:j] for i, j in zip([0, *ends], ends)], float(value)
+        return gradient, float(value)
+
+
+def stack(guesses: Sequence[Any]) -> Any:
+    """One array of all documents' rows."""
+    if not guesses:
+        return numpy.zeros((0, 0), dtype="float32")
+    return get_array_module(guesses[0]).concatenate(list(guesses))
+
+
+def at_least_float32(array: Any) -> Any:
+    """float64 as it is, all others as float32."""
+    return array if array.dtype == "float64" else array.astype("float32", copy=False)
+
+
+class CrossEntropy(core.CrossEntropy, Loss):
+    __doc__ = core.CrossEntropy.__doc__
+
+
+class WeightedCrossEntropy(core.WeightedCrossEntropy, Loss):
+    __doc__ = core.WeightedCrossEntropy.__doc__
+
+
+class Focal(core.Focal, Loss):
+    __doc__ = core.Focal.__doc__
+
+
+class Dice(core.Dice, Loss):
+    __doc__ = core.Dice.__doc__
+
+
+class SelfAdjustingDice(core.SelfAdjustingDice, Loss):
+    __doc__ = core.SelfAdjustingDice.__doc__
+
+
+class Tversky(core.Tversky, Loss):
+    __doc__ = core.Tversky.__doc__
+
+
+class EntityDice(core.EntityDice, Loss):
+    __doc__ = core.EntityDice.__doc__
+
+
+class Compound(core.Compound, Loss):
+    __doc__ = core.Compound.__doc__
+
+    def read_term(self, term: Any, name: str) -> core.Loss:
+        return super().read_term(term if isinstance(term, Loss) else make_loss(term), name)
+
+
+class DiceCE(core.DiceCE, Compound):
+    __doc__ = core.DiceCE.__doc__
+    term_classes = (CrossEntropy, Dice)
+
+
+def make_loss(spec: Any, owner: str = "spacy_dice.make_loss") -> Any:
+    """A loss from its name, or a dict of its name and options; a loss is returned as it is.
+
+    Args:
+        spec: ``"DiceCE"`` or its registered name; ``{"name": "DiceCE", "weight": 1.0}``; a loss.
+        owner: How messages call what it is for.
+
+    Raises:
+        ConfigValidationError: For anything else.
+
+    Example:
+        >>> make_loss({"name": "DiceCE", "weight": 2.0}).weights["dice"].current
+        2.0
+    """
+    registered = re.fullmatch(r"spacy_dice\.(\w+)\.v1", spec) if isinstance(spec, str) else None
+    return core.make_loss(registered[1] if registered else spec, Loss, owner)

@@ -1,0 +1,203 @@
+"""The losses on arrays of every library: NumPy, torch, and array-api-strict on a device that is
+not the host's, where an implicit copy to the host or a mix of devices raises. Where there is a
+GPU, CuPy and CUDA, too."""
+
+import array_api_strict
+import numpy
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+import dice_core.losses as core
+from dice_core import arrays, formulas
+from dice_core.labels import LabelSpec
+from dice_core.tags import tags_of
+from dice_core.targets import Targets, from_ids, from_labels, read_targets
+from dice_core.views import View, view_of_logits
+
+
+class DiceCE(core.DiceCE):
+    term_classes = (core.CrossEntropy, core.Dice)
+
+
+OVERLAPS = [
+    (core.Dice, {}),
+    (core.Dice, {"squared": False, "log": True, "smooth": 0.0}),
+    (core.SelfAdjustingDice, {}),
+    (core.SelfAdjustingDice, {"alpha": 0.1}),
+    (core.SelfAdjustingDice, {"alpha": 0.5, "detach_weight": True, "smooth": 0.0}),
+    (core.Tversky, {"alpha": 0.3, "beta": 0.7}),
+]
+SETS = [{}, {"level": "batch"}, {"level": "batch", "average": "micro", "background": [0]}]
+LOSSES = [
+    core.CrossEntropy(),
+    core.CrossEntropy(label_smoothing=0.1, class_weights=[1.0, 0.0, 2.0]),
+    core.WeightedCrossEntropy(),
+    core.WeightedCrossEntropy(counts=[5, 3, 1]),
+    core.Focal(),
+    core.Focal(gamma=0.5),
+    DiceCE(weight=0.3),
+    core.Compound([core.SelfAdjustingDice(alpha=0.1), core.Focal()], [2.0, 1.0]),
+    *(cls(**options, **where) for cls, options in OVERLAPS for where in SETS),
+]
+SPEC = LabelSpec("test")
+Z = numpy.random.default_rng(0).normal(size=(7, 3)) * 2
+IDS = [0, 1, -1, 2, 1, 0, 0]
+
+
+def strict(array):
+    device = array_api_strict.Device("device1")
+    return array_api_strict.asarray(array, device=device)
+
+
+def to_host(array):
+    if hasattr(array, "to_device"):
+        array = array.to_device(array_api_strict.Device("CPU_DEVICE"))
+    return numpy.asarray(array.cpu() if hasattr(array, "cpu") else arrays.to_numpy(array))
+
+
+LIBRARIES = {"torch": torch.from_numpy, "array-api-strict": strict}
+if torch.cuda.is_available():
+    LIBRARIES["cuda"] = lambda array: torch.from_numpy(array).cuda()
+try:
+    import cupy
+
+    cupy.zeros(1)
+    LIBRARIES["cupy"] = cupy.asarray
+except Exception:  # no CuPy, or no GPU
+    pass
+
+
+def targets(kind, like):
+    """The same truth, as ids, as rows of which some cells are masked, or soft."""
+    if kind == "ids":
+        return from_ids(IDS, 3, SPEC, like)
+    if kind == "negatives":
+        return from_ids(IDS, 3, SPEC, like, negatives=[(2, 1)])
+    y = numpy.random.default_rng(1).dirichlet([1.0] * 3, size=7)
+    mask = (numpy.random.default_rng(2).random((7, 3)) < 0.7) * 1.0
+    return Targets(SPEC, 3, like, y=arrays.like(y, like), mask=arrays.like(mask, like))
+
+
+@pytest.mark.parametrize("wrt", ["logits", "probabilities"])
+@pytest.mark.parametrize("kind", ["ids", "negatives", "soft"])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_library_gives_what_numpy_gives(library, loss, activation, kind, wrt):
+    found = []
+    for make in (numpy.asarray, LIBRARIES[library]):
+        logits = make(Z)
+        loss._seen = None  # running counts
+        view = view_of_logits(logits, activation)
+        found.append(loss.value_and_gradient(view, targets(kind, logits), wrt))
+    (value, gradient), (other_value, other_gradient) = found
+    assert type(other_gradient) is type(LIBRARIES[library](Z))
+    assert_allclose(to_host(other_value), value, rtol=1e-10)
+    assert_allclose(to_host(other_gradient), gradient, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("options", [{}, {"beta": 2.0, "log": True}])
+def test_entities_of_every_library(library, options):
+    names = tags_of(["X"])
+    spec = LabelSpec("test", names)
+    docs = [["B-X", "L-X", "O"], [], ["U-X", None, "U-X"]]
+    z = numpy.random.default_rng(0).normal(size=(6, 5))
+    found = []
+    for make in (numpy.asarray, LIBRARIES[library]):
+        logits = make(z)
+        view = view_of_logits(logits, "softmax")
+        found.append(
+            core.EntityDice(**options).value_and_gradient(view, from_labels(docs, spec, logits))
+        )
+    assert_allclose(to_host(found[1][0]), found[0][0], rtol=1e-10)
+    assert_allclose(to_host(found[1][1]), found[0][1], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_no_rows(library):
+    logits = LIBRARIES[library](numpy.zeros((0, 5)))
+    spec = LabelSpec("test", tags_of(["X"]))
+    for loss in [DiceCE(), core.EntityDice(), core.Dice(), core.WeightedCrossEntropy()]:
+        for reduce in (None, lambda part: part):  # with it, others wait for the sums of this part
+            read = from_ids([], 5, spec, logits)
+            read.reduce = reduce
+            value, gradient = loss.value_and_gradient(view_of_logits(logits, "softmax"), read)
+            assert to_host(value) == 0 and gradient.shape == (0, 5)
+
+
+def test_ids_and_rows_are_the_same_truth():
+    """The short way over class ids, and the long one over cells."""
+    for loss in LOSSES:
+        found = []
+        for dense in (False, True):
+            loss._seen = None
+            read = from_ids(IDS, 3, SPEC, Z)
+            if dense:
+                weights, read = read.weights, read.dense()
+                read.mask, read.weights = numpy.repeat(weights[:, None], 3, axis=1), None
+            found.append(loss.value_and_gradient(view_of_logits(Z, "softmax"), read))
+        assert_allclose(found[0][0], found[1][0], rtol=1e-10)
+        assert_allclose(found[0][1], found[1][1], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("smooth", [0.0, 0.5, 1.0])
+def test_cells_that_are_not_gold_by_the_one_formula(log, smooth):
+    p = numpy.asarray([1e-6, 0.2, 0.9, 1.0])
+    expected = formulas.overlap(0 * p, p, 0 * p, 0.3, 0.7, smooth, log)
+    value, slope = formulas.overlap_of_others(p, 0.3, smooth, log)
+    assert_allclose(value if log else 1 - value, expected[0], rtol=1e-9)
+    assert_allclose(slope, expected[2], rtol=1e-12)
+
+
+def test_overlap_by_hand():
+    """TP 3, FP 2, FN 1: Dice 6/9; Tversky .25/.75 3/4.25; smoothed by 1."""
+    counts = [numpy.asarray(x) for x in (3.0, 5.0, 4.0)]
+    value, by_hits, by_predicted = formulas.overlap(*counts, 0.5, 0.5, 0.0, False)
+    assert value == pytest.approx(1 - 6 / 9)
+    assert by_hits == pytest.approx(-2 / 9) and by_predicted == pytest.approx(6 / 81)
+    assert formulas.overlap(*counts, 0.25, 0.75, 1.0, False)[0] == pytest.approx(1 - 4 / 5.25)
+    assert formulas.overlap(*counts, 0.5, 0.5, 0.0, True)[0] == pytest.approx(numpy.log(1.5))
+
+
+def test_parts_add_up_to_the_whole():
+    """Of chunks that know the sums over all: value and gradient are those of one batch."""
+    for loss in [DiceCE(), core.SelfAdjustingDice(level="batch"), core.Dice(level="batch")]:
+        view, read = view_of_logits(Z, "softmax"), from_ids(IDS, 3, SPEC, Z)
+        value, gradient = loss.value_and_gradient(view, read)
+        sums = []
+
+        def record(part, sums=sums):
+            sums.append(part)
+            return part
+
+        parts = []
+        for rows in (slice(0, 3), slice(3, 7)):
+            part = from_ids(IDS[rows], 3, SPEC, Z)
+            part.reduce = record
+            loss.value_and_gradient(view_of_logits(Z[rows], "softmax"), part)
+        n_calls = len(sums) // 2
+        whole = [sums[i] + sums[n_calls + i] for i in range(n_calls)]
+        for rows in (slice(0, 3), slice(3, 7)):
+            part = from_ids(IDS[rows], 3, SPEC, Z)
+            replay = iter(whole)
+            part.reduce = lambda _, replay=replay: next(replay)
+            parts.append(loss.value_and_gradient(view_of_logits(Z[rows], "softmax"), part))
+        assert sum(value for value, _ in parts) == pytest.approx(value)
+        assert_allclose(numpy.concatenate([g for _, g in parts]), gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_reading_keeps_the_library():
+    like = strict(Z)
+    read = read_targets(["a", None], like[:2, :], LabelSpec("x", ("a", "b", "c")), None, None, None)
+    assert type(read.ids) is type(read.weights) is type(like)
+
+
+def test_a_view_of_probabilities_is_that_of_logits():
+    p = view_of_logits(Z, "softmax").p
+    for name in ("log_p", "log_q", "q"):
+        assert_allclose(
+            getattr(View("softmax", p), name)(), getattr(view_of_logits(Z, "softmax"), name)()
+        )

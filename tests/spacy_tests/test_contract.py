@@ -1,0 +1,189 @@
+"""What a loss in a component promises beside its value and gradient."""
+
+import copy
+import subprocess
+import sys
+
+import numpy
+import pytest
+import spacy
+from thinc.api import constant_then, decaying
+
+import spacy_dice
+from dice_core.losses.base import loss_name
+from spacy_dice import Compound, CrossEntropy, Dice, DiceCE, Focal, WeightedCrossEntropy, make_loss
+from spacy_tests.helpers import ner_examples
+
+CATS = [("buy it now", 1.0), ("see you soon", 0.0), ("buy two", 1.0), ("soon", 0.0)]
+
+
+def pipeline(factory="ner", loss=None):
+    nlp = spacy.blank("en")
+    pipe = nlp.add_pipe(factory, name="pipe")
+    data = ner_examples(nlp)
+    if factory == "textcat":
+        data = [
+            spacy.training.Example.from_dict(nlp.make_doc(t), {"cats": {"yes": y, "no": 1 - y}})
+            for t, y in CATS
+        ]
+    nlp.initialize(lambda: data)
+    if factory == "dice_ner":
+        pipe.set_loss(loss)
+    elif loss is not None:
+        spacy_dice.use_loss(nlp, {"pipe": loss})
+    return nlp, data
+
+
+def test_a_class_of_weight_0_teaches_nothing():
+    p = numpy.asarray([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
+    gradient = CrossEntropy(names=["O", "A", "B"], class_weights={"O": 0.0}).get_grad(p, [0, 1])
+    assert (gradient[0] == 0).all() and (gradient[1] != 0).any()
+    nlp, data = pipeline("dice_ner", CrossEntropy(class_weights={"O": 0.0}))
+    pipe = nlp.get_pipe("pipe")
+    scores, _ = pipe.model.begin_update([eg.x for eg in data])
+    _, gradients = pipe.get_loss(data, scores)
+    assert (gradients[0][0] == 0).all()  # "I", an O
+
+
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ({"activation": "sigmoid"}, "activation"),
+        ({"wrt": "probabilities"}, "wrt"),
+        ({"missing_value": 0}, "missing_value"),
+        ({"names": ["a", "b"]}, "names"),
+    ],
+)
+def test_reading_options_of_a_term_are_refused(options, name):
+    with pytest.raises(ValueError, match=f"'dice' has {name}, which a term does not use"):
+        Compound({"dice": Dice(**options)})
+
+
+def test_options_that_there_are_not():
+    with pytest.raises(ValueError, match="WeightedCrossEntropy.v1: there is no option class_wei"):
+        WeightedCrossEntropy(class_weights={"a": 2.0})
+    with pytest.raises(ValueError, match="no option weigth. Did you mean weight\\?"):
+        DiceCE(weigth=2.0)
+    with pytest.raises(ValueError, match="no loss 'DiceXE'. Did you mean DiceCE\\?"):
+        make_loss("DiceXE")
+
+
+class Narrow(Focal):
+    """A loss of a third party, with an option more."""
+
+    def __init__(self, *, extra=1.0, **rest):
+        super().__init__(**rest)
+        self.extra = extra
+
+
+def test_a_subclass_keeps_the_options_that_it_inherits():
+    loss = Narrow(gamma=0.5, extra=3.0)
+    spec = loss.to_dict()
+    assert spec == {"name": f"{__name__}:Narrow", "extra": 3.0, "gamma": 0.5}
+    again = make_loss(spec)
+    assert type(again) is Narrow and again.gamma == 0.5 and again.extra == 3.0
+
+
+def test_a_class_of_the_same_name_does_not_take_a_loss_s_place():
+    mine = type("Focal", (Focal,), {"__module__": "elsewhere"})
+    assert type(make_loss("Focal")) is Focal
+    assert loss_name(mine) == "elsewhere:Focal" and type(make_loss("elsewhere:Focal")) is mine
+
+
+def test_before_initialize():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tagger")
+    for loss in (DiceCE(), DiceCE(background=None), DiceCE(background="X")):
+        with pytest.raises(ValueError, match="'tagger': it has no labels yet.*Initialize it first"):
+            spacy_dice.use_loss(nlp, {"tagger": loss})
+
+
+def test_a_schedule_without_a_number():
+    with pytest.raises(ValueError, match="the weight of 'dice' is a schedule without a number"):
+        DiceCE(weight=iter([]))
+
+
+@pytest.mark.parametrize("factory", ["ner", "dice_ner", "textcat"])
+def test_rehearsing_is_no_step_of_a_schedule_and_needs_no_optimizer(factory):
+    nlp, data = pipeline(factory, DiceCE(weight=iter([0.1, 0.2, 0.3])))
+    pipe = nlp.get_pipe("pipe")
+    optimizer = nlp.resume_training()
+    for sgd in (optimizer, None):
+        pipe.rehearse(data, sgd=sgd, losses={})
+        assert pipe.loss.weights["dice"].current == 0.1
+    nlp.update(data, sgd=optimizer)
+    assert pipe.loss.weights["dice"].current == 0.2
+
+
+def test_one_loss_for_two_components_is_refused():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("ner"), nlp.add_pipe("ner", name="other")
+    nlp.initialize(lambda: ner_examples(nlp))
+    loss = DiceCE()
+    with pytest.raises(ValueError, match="'ner' and 'other' have the same loss object"):
+        spacy_dice.use_loss(nlp, {"ner": loss, "other": loss})
+    spacy_dice.use_loss(nlp, {"ner": loss})
+    with pytest.raises(ValueError, match="'other': component 'ner' has the same loss object"):
+        spacy_dice.use_loss(nlp, {"other": loss})
+    spacy_dice.restore(nlp)
+    spacy_dice.use_loss(nlp, {"other": loss})
+
+
+def test_what_a_text_classifier_reports_is_the_sum():
+    nlp, data = pipeline("textcat", CrossEntropy())
+    pipe = nlp.get_pipe("pipe")
+    scores = numpy.full((len(data), 2), 0.5, dtype="f")
+    assert pipe.get_loss(data, scores)[0] == pytest.approx(len(data) * numpy.log(2))
+
+
+def test_a_copy_of_a_component_goes_on_with_its_schedule():
+    nlp, data = pipeline("ner", DiceCE(weight=constant_then(0.0, 2, decaying(1.0, 1.0))))
+    loss = nlp.get_pipe("pipe").loss
+    copied = copy.deepcopy(loss)
+    seen = []
+    for each in (loss, copied):
+        each.step_schedules(), each.step_schedules()
+        seen.append(each.weights["dice"].current)
+    assert seen == [1.0, 1.0]
+
+
+def test_a_reference_from_before_says_that_it_was_replaced():
+    nlp, data = pipeline("ner")
+    before = nlp.get_pipe("pipe")
+    doc = nlp.make_doc("Ann met Bob")
+    spacy_dice.use_loss(nlp, {"pipe": DiceCE()})
+    with pytest.raises(ValueError, match="replaced when its loss was switched.*get_pipe"):
+        before.update(data)
+    before(doc)
+    now = nlp.get_pipe("pipe")
+    spacy_dice.restore(nlp)
+    with pytest.raises(ValueError, match="replaced"):
+        now.update(data)
+    nlp.update(data)
+    assert dict(before.cfg) == dict(nlp.get_pipe("pipe").cfg)
+
+
+def test_an_import_that_fails_breaks_no_other_pipeline():
+    code = """
+import sys
+sys.modules["spacy_dice.losses"] = None  # an import error, as another spaCy could give
+import spacy
+nlp = spacy.blank("en")
+nlp.add_pipe("ner")
+try:
+    nlp.add_pipe("dice_ner")
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "spacy_dice cannot make a DiceNER with spaCy 3" in done.stdout
+
+
+def test_a_loss_says_its_settings():
+    assert repr(DiceCE(weight=2.0, average="macro")).startswith(
+        "DiceCE(weight=2.0, level='batch', average='macro', smooth=1.0"
+    )
+    compound = Compound([Focal(gamma=1.0), Dice()], [1.0, 0.5])
+    assert repr(compound).startswith("Compound(1 * Focal(gamma=1.0) + 0.5 * Dice(level='element'")
+    assert [name for name, *_ in compound.terms()] == ["0", "1"]
