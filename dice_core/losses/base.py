@@ -199,7 +199,7 @@ def make_loss(spec: Any, base: Type[Loss], owner: str) -> Any:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise error(
             f"{owner}: there is no loss {name!r}.{hint} There are: {', '.join(sorted(known))}. "
-            f"If a later version of {package} or a package of its own has it, install or import that."
+            f"If a later version of {package} or another package has it, install or import that."
         )
     arguments = {key: value for key, value in options.items() if key != "name"}
     allowed = parameters(cls)

@@ -201,7 +201,7 @@ class _Overlap(Loss):
     def _background_columns(self, spec: LabelSpec) -> List[int]:
         if self.background == AUTO:
             return spec.columns(spec.background, "its background")
-        return spec.columns(self.background, "background")  # type: ignore[arg-type]
+        return spec.columns(self.background, "background")
 
 
 class Dice(_Overlap):
