@@ -17,6 +17,14 @@ _HOMES = {
         "DiceCE",
     ),
     "switch": ("use_loss", "restore", "to_stock"),
+    "tuning.run": (
+        "tune",
+        "calibrate",
+        "get_tuning",
+        "set_tuning",
+        "untune",
+        "score_entities",
+    ),
 }
 __all__ = [name for names in _HOMES.values() for name in names]
 

@@ -1,7 +1,7 @@
 """The pipeline factories `dice_tagger` and `dice_ner`. spaCy imports this module whenever a
 pipeline is made, so that it imports nothing heavy."""
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 from spacy.language import Language
 from spacy.pipeline.tagger import DEFAULT_TAGGER_MODEL
@@ -54,6 +54,7 @@ def make_dice_tagger(
         "model": DEFAULT_TAGGER_MODEL,
         "loss": DEFAULT_LOSS,
         "threshold": 0.5,
+        "thresholds": None,
         "spans_key": None,
         "scorer": {"@scorers": "spacy.ner_scorer.v1"},
     },
@@ -70,6 +71,7 @@ def make_dice_ner(
     model: Model,
     loss: Any,
     threshold: float,
+    thresholds: Optional[Dict[str, float]],
     spans_key: Optional[str],
     scorer: Optional[Callable],
 ) -> DiceNER:
@@ -79,6 +81,7 @@ def make_dice_ner(
         name,
         loss=loss,
         threshold=threshold,
+        thresholds=thresholds,
         spans_key=spans_key,
         scorer=scorer,
     )

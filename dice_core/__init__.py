@@ -1,0 +1,1 @@
+"""What both toolkits share, on NumPy arrays alone."""
