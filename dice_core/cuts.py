@@ -774,9 +774,7 @@ def _mixed(objective: Objective, counts: numpy.ndarray, mixture: float) -> Any:
     return mixture * macro + (1 - mixture) * micro
 
 
-def _in_order(
-    keys: Sequence[float], values: Sequence[Any]
-) -> Tuple[numpy.ndarray, numpy.ndarray]:
+def _in_order(keys: Sequence[float], values: Sequence[Any]) -> Tuple[numpy.ndarray, numpy.ndarray]:
     order = numpy.argsort(keys)
     return numpy.asarray(keys)[order], numpy.asarray(values, dtype="float64")[order]
 

@@ -300,7 +300,19 @@ def untouched(name: str, kind: str, objective: Any, reason: str) -> ComponentRep
     """The report on a component that was not looked at."""
     nothing = Scores.of(numpy.zeros((1, 3)))
     return ComponentReport(
-        name, kind, str(objective), 0, False, "as it is", reason, nothing, nothing, nothing, 0.0, 0.0, []
+        name,
+        kind,
+        str(objective),
+        0,
+        False,
+        "as it is",
+        reason,
+        nothing,
+        nothing,
+        nothing,
+        0.0,
+        0.0,
+        [],
     )
 
 

@@ -32,6 +32,7 @@ _HOMES: Dict[str, Tuple[str, ...]] = {
     ),
     "switch": ("use_loss", "restore"),
     "plugin": ("LossPlugin",),
+    "tuning": ("tune", "calibrate", "get_tuning", "set_tuning", "untune"),
 }
 __all__ = [name for names in _HOMES.values() for name in names]
 

@@ -495,9 +495,7 @@ def _gold_entities(eg: Example) -> Optional[GoldSpans]:
         lost[ent.label_] -= 1
     tags = eg.get_aligned_ner()
     missing = frozenset(i for i, tag in enumerate(tags) if tag in (None, "-", ""))
-    return GoldSpans(
-        frozenset((ent.start, ent.end, ent.label_) for ent in aligned), lost, missing
-    )
+    return GoldSpans(frozenset((ent.start, ent.end, ent.label_) for ent in aligned), lost, missing)
 
 
 class _OfEntities(Part):
@@ -645,9 +643,7 @@ class BiluoEntities(_OfEntities):
     def _decode(self, at: Sequence[int], shifts: numpy.ndarray, common: float) -> biluo.Spans:
         flat = numpy.concatenate([self._scores[i] for i in at])
         outside = log_odds(self.pipe.cfg["threshold"]) - common
-        return biluo.decode(
-            shift_scores(flat, outside, shifts), [len(self._scores[i]) for i in at]
-        )
+        return biluo.decode(shift_scores(flat, outside, shifts), [len(self._scores[i]) for i in at])
 
     def confidence(self, cuts: Any) -> Confidence:
         at = [i for i in range(len(self._docs)) if len(self._docs[i])]

@@ -346,7 +346,11 @@ def score_entities(
             for doc, spans in zip(docs, found):
                 group = SpanGroup(doc, name=spans_key)
                 for start, end, label in spans:
-                    group.append(doc.char_span(doc[start].idx, doc[end - 1].idx + len(doc[end - 1]), label=label))
+                    group.append(
+                        doc.char_span(
+                            doc[start].idx, doc[end - 1].idx + len(doc[end - 1]), label=label
+                        )
+                    )
                 group.attrs["scores"] = numpy.asarray([next(p) for _ in spans])
                 doc.spans[spans_key] = group
         yield from docs
@@ -544,8 +548,7 @@ def _copy_apart(nlp: Language, parts: Dict[str, Part]) -> Language:
     saved._disabled = set(nlp._disabled)
     saved._pipe_meta, saved._pipe_configs = dict(nlp._pipe_meta), dict(nlp._pipe_configs)
     saved._components = [
-        (name, parts[name].twin().pipe if name in parts else pipe)
-        for name, pipe in nlp._components
+        (name, parts[name].twin().pipe if name in parts else pipe) for name, pipe in nlp._components
     ]
     return saved
 

@@ -206,7 +206,9 @@ def predictions(nlp, egs):
             [t.tag_, t.pos_, str(t.morph), t.lemma_, t.dep_, t.head.i, bool(t.is_sent_start)]
             for t in doc
         ]
-        spans = {key: [[s.start, s.end, s.label_] for s in group] for key, group in doc.spans.items()}
+        spans = {
+            key: [[s.start, s.end, s.label_] for s in group] for key, group in doc.spans.items()
+        }
         cats = {key: round(value, 5) for key, value in doc.cats.items()}
         made.append([of_tokens, [[e.start, e.end, e.label_] for e in doc.ents], spans, cats])
     return json.loads(json.dumps(made))
@@ -328,7 +330,10 @@ def test_precision_or_recall_on_demand(trained):
     for name in ("spancat", "ner"):
         nlp, dev, _ = load(trained, name)
         recall = spacy_dice.tune(nlp, dev, objective="recall>=0.85")[name]
-        assert recall.estimate.micro.r > recall.before.micro.r + 0.1 and "recall >= 0.85" in recall.objective
+        assert (
+            recall.estimate.micro.r > recall.before.micro.r + 0.1
+            and "recall >= 0.85" in recall.objective
+        )
         precision = spacy_dice.tune(nlp, dev, objective="precision>=0.85")[name]
         assert precision.estimate.micro.p >= 0.82
         assert precision.estimate.micro.p > recall.estimate.micro.p
@@ -601,7 +606,10 @@ def test_the_callback_tunes_what_is_saved_and_not_what_is_trained(tmp_path):
             tmp_path / f"{split}.spacy"
         )
     logs = []
-    for callback in (None, {"@callbacks": "spacy_dice.tune.v1", "calibrate": True, "to_stock": True}):
+    for callback in (
+        None,
+        {"@callbacks": "spacy_dice.tune.v1", "calibrate": True, "to_stock": True},
+    ):
         nlp = spacy.blank("en")
         nlp.add_pipe("tok2vec", config={"model": TOK2VEC})
         nlp.add_pipe("dice_tagger", config=CONFIGS["tagger"])
@@ -628,7 +636,9 @@ def test_the_callback_tunes_what_is_saved_and_not_what_is_trained(tmp_path):
         assert not spacy_dice.get_tuning(made)
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         logs.append([(row["losses"], row["score"]) for row in rows])
-        dev = [copy_of(doc) for doc in DocBin().from_disk(tmp_path / "dev.spacy").get_docs(nlp.vocab)]
+        dev = [
+            copy_of(doc) for doc in DocBin().from_disk(tmp_path / "dev.spacy").get_docs(nlp.vocab)
+        ]
         saved = spacy.load(out / "model-last")
         if callback is not None:
             assert set(spacy_dice.get_tuning(saved)) <= {"dice_tagger", "ner"}
