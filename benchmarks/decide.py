@@ -123,7 +123,7 @@ def measure(path: Path, cell: Cell, data: Path) -> Dict[str, Any]:
         "f_change_by_calibrating": same,
     }
     if name == "ner":
-        line["risk_coverage_area"] = ranking(nlp, test[:400])
+        line["risk_coverage_area"] = ranking(nlp, test[:300])
     return line
 
 

@@ -2,8 +2,8 @@
 
 A model's scores become decisions in one of three ways, each with a class here:
 `IndependentLabels` (a label is predicted where its score is above 0), `CompetingLabels` (the
-label with the highest score is) and `DecodedLabels` (a decoder finds the best structure). Each knows
-what a shift of its scores would predict, and finds shifts that serve an `Objective`.
+label with the highest score is) and `DecodedLabels` (a decoder finds the best structure). Each
+knows what a shift of its scores would predict, and finds shifts that serve an `Objective`.
 
 `choose` does so without fooling itself. Documents are cut into folds. Every rule, from one shift
 that all labels share to a shift for each label, is fitted on all folds but one and applied to that
@@ -20,6 +20,8 @@ import numpy
 AVERAGES = ("micro", "macro")
 # Beyond these log-odds a label is predicted never, or always.
 LIMIT = 8.0
+# Scores that are closer are the same: models' are float32.
+CLOSE = 1e-5
 # How many examples of a label its own cut needs to weigh as much as the common one.
 SHRINKAGE = (10.0, 50.0)
 # How much macro F1 counts beside micro F1 where cuts of single labels are chosen.
@@ -37,7 +39,7 @@ LABEL_GRID = (-1.0, -0.5, 0.5, 1.0)
 TP, FP, FN = range(3)
 
 
-# -- objectives -----------------------------------------------------------------------------
+# -- objectives ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def as_objective(spec: Any, average: str = "micro") -> Objective:
     )
 
 
-# -- scores, and what shifts of them predict ---------------------------------------------------
+# -- scores, and what shifts of them predict -----------------------------------------------
 
 
 class Rule(NamedTuple):
@@ -246,7 +248,7 @@ class IndependentLabels(Labels):
         # A cut between two equal scores is none, and one below -inf is none either.
         self._is_cut = numpy.ones((shape[0] + 1, shape[1]), dtype=bool)
         if shape[0]:
-            self._is_cut[1:-1] = self._sorted[1:] < self._sorted[:-1]
+            self._is_cut[1:-1] = self._sorted[1:] < self._sorted[:-1] - CLOSE
             self._is_cut[1:] &= self._sorted > -1e30
 
     def counts(self, shift: numpy.ndarray, docs: numpy.ndarray) -> numpy.ndarray:
@@ -485,7 +487,7 @@ class CompetingLabels(Labels):
         with numpy.errstate(invalid="ignore"):
             margin = others[numpy.arange(len(other)), other] - scores[:, c]
         margin = numpy.where(numpy.isnan(margin), numpy.inf, margin)
-        edges = numpy.unique(margin[numpy.abs(margin) < LIMIT])
+        edges = numpy.unique(numpy.round(margin[numpy.abs(margin) < LIMIT], 5))
         if len(edges) > self.n_candidates - 1:
             at = numpy.linspace(0, len(edges) - 1, self.n_candidates - 1).round().astype(int)
             edges = edges[at]
@@ -645,7 +647,7 @@ class DecodedLabels(Labels):
         return self._common_shift
 
 
-# -- choosing ----------------------------------------------------------------------------------
+# -- choosing ------------------------------------------------------------------------------
 
 
 class Choice(NamedTuple):

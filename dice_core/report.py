@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy
 
@@ -97,8 +97,8 @@ class ComponentReport:
                 f"{_percent(scores.macro.r)}{_percent(scores.macro.f)}"
             )
         lines.append(
-            f"  The objective gains {100 * self.gain:+.1f} +- {100 * self.error:.1f} (cross-fitted: "
-            "expect it on new text; 'seen' is not to be expected)."
+            f"  The objective gains {100 * self.gain:+.1f} +- {100 * self.error:.1f}, "
+            "cross-fitted: expect that on new text, and not 'seen'."
         )
         if self.common is not None:
             lines.append(f"  {self.common_name}: {self.common:+.2f}")
@@ -296,38 +296,9 @@ def of_choice(
     )
 
 
-def untouched(name: str, kind: str, objective: Any, reason: str) -> ComponentReport:
-    """The report on a component that was not looked at."""
-    nothing = Scores.of(numpy.zeros((1, 3)))
-    return ComponentReport(
-        name,
-        kind,
-        str(objective),
-        0,
-        False,
-        "as it is",
-        reason,
-        nothing,
-        nothing,
-        nothing,
-        0.0,
-        0.0,
-        [],
-    )
-
-
 def _prf(counts: numpy.ndarray) -> Prf:
     return Prf(*(float(x) for x in precision_recall(counts)))
 
 
 def _percent(value: float, width: int = 7) -> str:
     return f"{100 * value:{width}.1f}"
-
-
-__all__: Sequence[str] = (
-    "CalibrateReport",
-    "CalibrationReport",
-    "ComponentReport",
-    "LabelReport",
-    "TuneReport",
-)

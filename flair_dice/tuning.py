@@ -94,7 +94,7 @@ def tune(
         )
     before = copy.deepcopy(_state(model))
     try:
-        part.set_state(None, before.get("temperature", 1.0))
+        part.clear()  # the shift is of scores before the temperature
         cuts = part.read(sentences, mini_batch_size)
         choice = choose(
             cuts, what, own, n_folds=n_folds, min_examples=min_examples, max_loss=max_loss
@@ -182,7 +182,7 @@ def untune(model: Any) -> Any:
     return model
 
 
-# -- what each kind of model decides ---------------------------------------------------------------
+# -- what each kind of model decides -------------------------------------------------------
 
 
 class _Confidence(NamedTuple):

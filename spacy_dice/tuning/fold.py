@@ -107,7 +107,7 @@ def _refusal(component: str, reason: str) -> Exception:
     )
 
 
-# -- the state of a component --------------------------------------------------------------------
+# -- the state of a component --------------------------------------------------------------
 
 
 def get_state(pipe: Any) -> Dict[str, Any]:
@@ -200,7 +200,7 @@ def _set(layer: Model, name: str, value: numpy.ndarray) -> None:
 
 
 class Shifted:
-    """A layer's bias with shifts, for a while: ``with Shifted(last) as shifted: shifted(shift)``."""
+    """A layer's bias with shifts, for a while: ``with Shifted(last) as shifted: ...``."""
 
     def __init__(self, last: LastLayer):
         self._layer = last.layer
@@ -219,7 +219,7 @@ class Shifted:
         self._layer.set_param("b", self._before)
 
 
-# -- copies --------------------------------------------------------------------------------------
+# -- copies --------------------------------------------------------------------------------
 
 
 def copy_apart(pipe: Any, last: Optional[LastLayer]) -> Any:

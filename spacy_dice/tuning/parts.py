@@ -71,7 +71,7 @@ class Part:
     def find_last(self) -> Any:
         return fold.find_last_layer(self.pipe.model, self.name)
 
-    # -- what a kind says ---------------------------------------------------------------
+    # -- what a kind says ----------------------------------------------------------------------
 
     def read(self, examples: Sequence[Example], progress: Progress = None) -> Cuts:
         """Scores and gold annotation of examples whose docs all earlier components have seen."""
@@ -79,7 +79,8 @@ class Part:
 
     def confidence(self, cuts: Any) -> Confidence:
         raise mistake(
-            f"Component '{self.name}' ({self.kind}) cannot be calibrated: it shows no probabilities."
+            f"Component '{self.name}' ({self.kind}) cannot be calibrated: it shows no "
+            "probabilities."
         )
 
     @property
@@ -96,7 +97,7 @@ class Part:
         """A shift of labels as one of columns."""
         return shift
 
-    # -- what is folded -----------------------------------------------------------------
+    # -- what is folded ------------------------------------------------------------------------
 
     def get_state(self) -> Dict[str, Any]:
         return fold.get_state(self.pipe)
@@ -144,7 +145,7 @@ class Part:
         return type(self)(twin, self.kind)
 
 
-# -- documents -----------------------------------------------------------------------------------
+# -- documents -----------------------------------------------------------------------------
 
 
 class _OfDocs(Part):
@@ -213,7 +214,7 @@ class ExclusiveText(_OfDocs):
         return _of_rows(cuts, "the predicted label")
 
 
-# -- tokens --------------------------------------------------------------------------------------
+# -- tokens --------------------------------------------------------------------------------
 
 
 class _OfTokens(Part):
@@ -306,7 +307,7 @@ class Lemmas(_OfTokens):
         ]
 
 
-# -- spans ---------------------------------------------------------------------------------------
+# -- spans ---------------------------------------------------------------------------------
 
 
 class SpanLabels(Part):
@@ -472,7 +473,7 @@ class SpanEnds(Part):
         return _of_cells(of_tokens, self.center, "whether a span starts, and ends, at each token")
 
 
-# -- entities ------------------------------------------------------------------------------------
+# -- entities ------------------------------------------------------------------------------
 
 
 class GoldSpans(NamedTuple):
@@ -700,12 +701,12 @@ class BiluoEntities(_OfEntities):
         super().clear()
 
 
-# -- the parser ----------------------------------------------------------------------------------
+# -- the parser ----------------------------------------------------------------------------
 
 
 class Attachments(Part):
     """parser: labels of dependencies. A label's shift is of its L- and R- actions, that of ROOT is
-    of B-ROOT, which begins a sentence. Scored as spaCy does: punctuation and spaces do not count."""
+    of B-ROOT, which begins a sentence. Punctuation and spaces do not count, as for spaCy."""
 
     ignored = ("p", "punct")
 
@@ -770,7 +771,7 @@ class Attachments(Part):
         return DecodedLabels(labels, decode, len(docs), n, progress, common=False)
 
 
-# -- what several share --------------------------------------------------------------------------
+# -- what several share --------------------------------------------------------------------
 
 # Looked up by the exact type, or the nearest of its bases.
 PARTS: Dict[type, Type[Part]] = {
@@ -799,8 +800,8 @@ def part_type(pipe: Any) -> Optional[Type[Part]]:
 def _center(part: Part, threshold: Any) -> float:
     if threshold is None or not 0 < threshold < 1:
         raise mistake(
-            f"Component '{part.name}' cannot be tuned: its threshold is {threshold}, which no shift "
-            "of scores can reach. Set one between 0 and 1, such as 0.5."
+            f"Component '{part.name}' cannot be tuned: its threshold is {threshold}, which no "
+            "shift of scores can reach. Set one between 0 and 1, such as 0.5."
         )
     if part.last.activation == "none":
         return float(threshold)

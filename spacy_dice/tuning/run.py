@@ -32,7 +32,6 @@ from dice_core.report import (
     ComponentReport,
     TuneReport,
     of_choice,
-    untouched,
 )
 
 from ..errors import mistake
@@ -58,7 +57,7 @@ def tune(
 
     Cuts are chosen by cross-fitting, so that what the report calls "estimate" is what to expect on
     new text. A component is left as it is where nothing better is found. What was tuned before is
-    undone first: tuning twice is tuning once. What is saved loads and predicts without this package.
+    undone first: tuning twice is tuning once. What is saved needs this package no more than before.
 
     Args:
         nlp: A trained pipeline.
@@ -413,7 +412,7 @@ def _brief(part: ComponentReport) -> Dict[str, Any]:
     return {"tuned": True, "objective": part.objective, "before_and_estimate": f}
 
 
-# -- the pipeline --------------------------------------------------------------------------------
+# -- the pipeline --------------------------------------------------------------------------
 
 
 def _parts(nlp: Language, components: Optional[Sequence[str]], what: str) -> Dict[str, Part]:
@@ -477,8 +476,8 @@ def _check_options(
 def _check_per_label(part: Part) -> None:
     if part.last.layer.name == "sparse_linear":
         raise mistake(
-            f"calibrate: component '{part.name}' ends in a sparse_linear layer, whose weights labels "
-            "share: it can have one temperature only. Leave per_label out."
+            f"calibrate: component '{part.name}' ends in a sparse_linear layer, whose weights "
+            "labels share: it can have one temperature only. Leave per_label out."
         )
 
 

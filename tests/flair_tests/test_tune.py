@@ -179,7 +179,8 @@ made = []
 for words in {texts!r}:
     sentence = Sentence(words)
     model.predict(sentence, label_name="predicted")
-    made.append([(x.data_point.unlabeled_identifier, x.value) for x in sentence.get_labels("predicted")])
+    labels = sentence.get_labels("predicted")
+    made.append([(label.data_point.unlabeled_identifier, label.value) for label in labels])
 print(json.dumps(made))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -219,7 +219,7 @@ def params_of(nlp, name):
     return {key: numpy.array(layer.get_param(key)) for key in layer.param_names}
 
 
-# -- every component -----------------------------------------------------------------------------
+# -- every component -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
@@ -323,7 +323,7 @@ def test_find_threshold_works_on_what_was_tuned(trained, tmp_path):
         assert score == max(scores.values()) and len(set(scores.values())) > 1
 
 
-# -- objectives ----------------------------------------------------------------------------------
+# -- objectives ----------------------------------------------------------------------------
 
 
 def test_precision_or_recall_on_demand(trained):
@@ -359,7 +359,7 @@ def test_the_other_average_is_not_sold(trained):
         assert getattr(part.estimate, other).f > getattr(part.before, other).f - 0.01
 
 
-# -- edges ---------------------------------------------------------------------------------------
+# -- edges ---------------------------------------------------------------------------------
 
 
 def test_labels_without_examples_are_left_alone_and_unknown_ones_ignored(trained):
@@ -484,9 +484,9 @@ def test_other_thresholds_and_heads(trained):
     expected = nlp.evaluate(dev)["cats_macro_f"]
     assert part.seen.macro.f == pytest.approx(expected, abs=1e-6)
     raw = {"@architectures": "spacy.TextCatBOW.v3", "exclusive_classes": False, "ngram_size": 1}
-    config = {"model": {**raw, "no_output_layer": True, "length": 512}}
+    no_activation = {"model": {**raw, "no_output_layer": True, "length": 512}}
     no_upper = {"model": {"tok2vec": TOK2VEC, "hidden_width": 16, "use_upper": False}}
-    for name, config in (("textcat_multilabel", config), ("ner", no_upper)):
+    for name, config in (("textcat_multilabel", no_activation), ("ner", no_upper)):
         fix_random_seed(0)
         nlp = spacy.blank("en")
         nlp.add_pipe(name, config=config)
@@ -511,7 +511,7 @@ def test_components_whose_loss_we_switched(trained):
     assert predictions(nlp, test) == tuned and spacy_dice.get_tuning(nlp)
 
 
-# -- calibration -----------------------------------------------------------------------------------
+# -- calibration ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name in COMPONENTS if name != "parser"])
@@ -595,7 +595,7 @@ def test_entities_of_stock_ner_with_probabilities(trained):
         list(spacy_dice.score_entities(spacy.blank("en"), texts))
 
 
-# -- in spacy train ----------------------------------------------------------------------------------
+# -- in spacy train ------------------------------------------------------------------------
 
 
 def test_the_callback_tunes_what_is_saved_and_not_what_is_trained(tmp_path):
