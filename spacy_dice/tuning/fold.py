@@ -128,8 +128,8 @@ def fold(
     ``temperature``: floats ``(C,)`` each. Undo first what was folded before."""
     unfold(last, pipe)
     layer = last.layer
-    shape = (-1,) + (1,) * (numpy.ndim(layer.get_param("b")) - 1)
     bias = _host(layer, "b")
+    shape = (-1,) + (1,) * (bias.ndim - 1)
     folded = (bias + (shift - center).reshape(shape)) / temperature.reshape(shape) + center
     state = {
         **readable,
@@ -176,7 +176,8 @@ def unfold(last: LastLayer, pipe: Any) -> None:
 
 def _scale(layer: Model, factor: numpy.ndarray) -> None:
     """Multiply what leads to each column, but for its bias."""
-    xp_factor: Any = layer.ops.asarray(factor.astype("float32"))
+    on_host: Any = factor.astype("float32")
+    xp_factor: Any = layer.ops.asarray(on_host)
     W: Any = layer.get_param("W")
     if layer.name == "precomputable_affine":  # W (nF, nO, nP, nI), pad (1, nF, nO, nP)
         layer.set_param("W", W * xp_factor[None, :, None, None])
@@ -195,7 +196,8 @@ def _host(layer: Model, name: str) -> numpy.ndarray:
 
 
 def _set(layer: Model, name: str, value: numpy.ndarray) -> None:
-    array: Any = layer.ops.asarray(numpy.ascontiguousarray(value, dtype="float32"))
+    on_host: Any = numpy.ascontiguousarray(value, dtype="float32")
+    array: Any = layer.ops.asarray(on_host)
     layer.set_param(name, array)
 
 

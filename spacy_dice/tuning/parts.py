@@ -388,7 +388,7 @@ class SpanLabels(Part):
             return _logs(self.last, p)
         return _log_odds(self.last, p) - self.center
 
-    def _is_near(self, z: numpy.ndarray) -> numpy.ndarray:
+    def _is_near(self, z: numpy.ndarray) -> Any:
         if not self.exclusive:
             return (z > -LIMIT).any(axis=1)
         if not self.pipe.add_negative_label:
@@ -597,7 +597,8 @@ class TransitionEntities(_OfEntities):
         return found
 
     def confidence(self, cuts: Any) -> Confidence:
-        scores, gold = [], []
+        scores: List[numpy.ndarray] = []
+        gold: List[bool] = []
         for places in minibatch(range(len(self._docs)), BATCH):
             batch = [self._docs[i] for i in places]
             with _known_vectors(self.pipe, self._vectors):

@@ -19,7 +19,7 @@ from typing import (
 
 import numpy
 from spacy.language import Language
-from spacy.tokens import Doc, SpanGroup
+from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 from spacy.util import minibatch, resolve_dot_names
 from thinc.api import ConfigValidationError
@@ -120,7 +120,7 @@ def tune(
         reports.append(report)
 
     try:
-        _visit(nlp, parts, examples, tune_part, annotate=True)
+        _visit(nlp, parts, examples, tune_part)
     except BaseException:
         for name, part in parts.items():
             _restore(part, before[name])
@@ -203,7 +203,7 @@ def calibrate(
         )
 
     try:
-        _visit(nlp, parts, examples, calibrate_part, annotate=True)
+        _visit(nlp, parts, examples, calibrate_part)
     except BaseException:
         for name, part in parts.items():
             _restore(part, before[name])
@@ -345,11 +345,7 @@ def score_entities(
             for doc, spans in zip(docs, found):
                 group = SpanGroup(doc, name=spans_key)
                 for start, end, label in spans:
-                    group.append(
-                        doc.char_span(
-                            doc[start].idx, doc[end - 1].idx + len(doc[end - 1]), label=label
-                        )
-                    )
+                    group.append(Span(doc, start, end, label=label))
                 group.attrs["scores"] = numpy.asarray([next(p) for _ in spans])
                 doc.spans[spans_key] = group
         yield from docs
@@ -512,7 +508,6 @@ def _visit(
     parts: Dict[str, Part],
     examples: Iterable[Example],
     do: Callable[[str, Part, List[Example]], None],
-    annotate: bool,
 ) -> None:
     """Run the pipeline over examples, and ``do`` something at each of the parts."""
     read = list(examples)
