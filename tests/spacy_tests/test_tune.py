@@ -174,7 +174,7 @@ def load(trained, name, spoil=True):
     """The pipeline, and dev and test examples; with a bias that costs F1, unless spoil is False."""
     data, config = trained(name)
     nlp = spacy.blank("en").from_config(config).from_bytes(data)
-    dev, test = examples(nlp, 80, 2), examples(nlp, 80, 3)
+    dev, test = examples(nlp, 60, 2), examples(nlp, 50, 3)
     if name == "textcat":
         dev, test = exclusive(dev), exclusive(test)
     if spoil:
@@ -318,7 +318,7 @@ def test_find_threshold_works_on_what_was_tuned(trained, tmp_path):
         nlp.to_disk(tmp_path / name)
         DocBin(docs=[eg.reference for eg in dev]).to_disk(tmp_path / "dev.spacy")
         best, score, scores = find_threshold(
-            tmp_path / name, tmp_path / "dev.spacy", name, "threshold", key, n_trials=5
+            tmp_path / name, tmp_path / "dev.spacy", name, "threshold", key, n_trials=3
         )
         assert score == max(scores.values()) and len(set(scores.values())) > 1
 
