@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     )
     from .plugin import LossPlugin
     from .switch import restore, use_loss
+    from .tuning import calibrate, get_tuning, set_tuning, tune, untune
 
 __all__ = [
     "Compound",
@@ -57,8 +58,13 @@ __all__ = [
     "TokenClassifier",
     "Tversky",
     "WeightedCrossEntropy",
+    "calibrate",
+    "get_tuning",
     "make_loss",
     "restore",
+    "set_tuning",
+    "tune",
+    "untune",
     "use_loss",
 ]
 # What needs Flair. The losses, which are at home in `losses`, do not.
@@ -68,6 +74,7 @@ _HOMES: Dict[str, Tuple[str, ...]] = {
     ),
     "switch": ("use_loss", "restore"),
     "plugin": ("LossPlugin",),
+    "tuning": ("tune", "calibrate", "get_tuning", "set_tuning", "untune"),
 }
 
 

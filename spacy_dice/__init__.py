@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # What editors and type checkers see. `typing` itself takes t
         make_loss,
     )
     from .switch import restore, to_stock, use_loss
+    from .tuning.run import calibrate, get_tuning, score_entities, set_tuning, tune, untune
 
 __all__ = [
     "Compound",
@@ -31,11 +32,21 @@ __all__ = [
     "SelfAdjustingDice",
     "Tversky",
     "WeightedCrossEntropy",
+    "calibrate",
+    "get_tuning",
     "make_loss",
     "restore",
+    "score_entities",
+    "set_tuning",
     "to_stock",
+    "tune",
+    "untune",
     "use_loss",
 ]
+_HOMES = {
+    "switch": ("restore", "to_stock", "use_loss"),
+    "tuning.run": ("calibrate", "get_tuning", "score_entities", "set_tuning", "tune", "untune"),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -44,7 +55,7 @@ def __getattr__(name: str) -> object:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "switch" if name in ("restore", "to_stock", "use_loss") else "losses"
+    home = next((home for home, names in _HOMES.items() if name in names), "losses")
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 

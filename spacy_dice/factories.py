@@ -5,7 +5,7 @@ a component needs is imported when one is made.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 import spacy
 from spacy.language import Language
@@ -61,6 +61,7 @@ def make_dice_tagger(
         "model": DEFAULT_TAGGER_MODEL,
         "loss": DEFAULT_LOSS,
         "threshold": 0.5,
+        "thresholds": None,
         "spans_key": None,
         "scorer": {"@scorers": "spacy.ner_scorer.v1"},
     },
@@ -77,6 +78,7 @@ def make_dice_ner(
     model: Model,
     loss: Any,
     threshold: float,
+    thresholds: Optional[Dict[str, float]],
     spans_key: Optional[str],
     scorer: Optional[Callable],
 ) -> "DiceNER":
@@ -87,6 +89,7 @@ def make_dice_ner(
         name,
         loss=loss,
         threshold=threshold,
+        thresholds=thresholds,
         spans_key=spans_key,
         scorer=scorer,
     )

@@ -56,13 +56,16 @@ class DiceNER(PerToken, TrainablePipe):
         *,
         loss: Loss,
         threshold: float = 0.5,
+        thresholds: Optional[Dict[str, float]] = None,
         spans_key: Optional[str] = None,
         scorer: Optional[Callable] = None,
     ):
         """model: docs to floats ``(tokens, tags)`` for each, ending in a softmax, such as
         spacy.Tagger.v2. loss: any loss of spacy_dice. threshold: from 0 to 1, how much an
         entity needs to be predicted; 0.5 takes the model as it is, more is for precision and
-        less for recall. `spacy find-threshold` finds the best value. spans_key: None, or where
+        less for recall. `spacy find-threshold` finds the best value. thresholds: of single labels,
+        on top of that: 0.5 leaves a label where ``threshold`` puts it, and log-odds add up.
+        spans_key: None, or where
         in doc.spans to put the entities that it predicts, with the probability of each in
         attrs["scores"], as spancat does. It is the share of the valid tag sequences that have the
         entity, by the model, whatever the threshold is. Raises a ConfigValidationError for
@@ -72,7 +75,12 @@ class DiceNER(PerToken, TrainablePipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: Dict[str, Any] = {"labels": [], "threshold": threshold, "spans_key": spans_key}
+        self.cfg: Dict[str, Any] = {
+            "labels": [],
+            "threshold": threshold,
+            "thresholds": None if thresholds is None else dict(thresholds),
+            "spans_key": spans_key,
+        }
         self._rehearsal_model = None
         self.set_loss(loss)
         if find_head(model, name) != Head("softmax", "logits"):
@@ -82,6 +90,11 @@ class DiceNER(PerToken, TrainablePipe):
             )
         if not 0 <= threshold <= 1:
             raise config_error(f"{own(self)}: threshold must be from 0 to 1, got {threshold!r}.")
+        for label, value in (thresholds or {}).items():
+            if not 0 <= value <= 1:
+                raise config_error(
+                    f"{own(self)}: thresholds of {label!r} must be from 0 to 1, got {value!r}."
+                )
         if not (spans_key is None or isinstance(spans_key, str)):
             raise config_error(f"{own(self)}: spans_key must be a name or null, got {spans_key!r}.")
 
@@ -130,12 +143,11 @@ class DiceNER(PerToken, TrainablePipe):
         found: List[List[Entity]] = [[] for _ in docs]
         if not self.labels or not any(len(doc) for doc in docs):
             return found
-        scores = self.model.ops.to_numpy(self.model.ops.xp.concatenate(self.model.predict(docs)))
-        if not emits_logits(self.model, self.name):
-            scores = numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny))
-        scores = _constrain(scores, docs)
+        scores = constrained_scores(self, docs)
         lengths = [len(doc) for doc in docs]
-        spans = biluo.decode(_shift_outside(scores, self.cfg["threshold"]), lengths)
+        shifts = label_shifts(self.cfg, self.labels)
+        shifted = shift_scores(scores, log_odds(self.cfg["threshold"]), shifts)
+        spans = biluo.decode(shifted, lengths)
         if self.cfg.get("spans_key") is None:
             probabilities = numpy.full(len(spans.doc), numpy.nan)
         else:
@@ -245,14 +257,36 @@ def _constrain(scores: numpy.ndarray, docs: Sequence[Doc]) -> numpy.ndarray:
     return biluo.constrain(scores, is_space, crosses, (iob != 3) & (iob != 1))
 
 
-def _shift_outside(scores: numpy.ndarray, threshold: float) -> numpy.ndarray:
-    """Scores with the log-odds of the threshold added to O's."""
-    if threshold == 0.5:
-        return scores
+def constrained_scores(pipe: DiceNER, docs: Sequence[Doc]) -> numpy.ndarray:
+    """``(tokens, tags)``: logits or log-probabilities, -inf where a tag would break what the docs
+    say already."""
+    scores = pipe.model.ops.to_numpy(pipe.model.ops.xp.concatenate(pipe.model.predict(docs)))
+    if not emits_logits(pipe.model, pipe.name):
+        scores = numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny))
+    return _constrain(scores, docs)
+
+
+def log_odds(threshold: float) -> float:
+    """Of a threshold; 0 and 1 are beyond any model's logits."""
     with numpy.errstate(divide="ignore"):
-        log_odds = numpy.log(threshold) - numpy.log1p(-threshold)
+        value = numpy.log(threshold) - numpy.log1p(-threshold)
+    return float(numpy.clip(value, -100, 100))
+
+
+def label_shifts(cfg: Dict[str, Any], labels: Sequence[str]) -> numpy.ndarray:
+    """``(labels,)``: what the thresholds of single labels add to their scores."""
+    thresholds = cfg.get("thresholds") or {}  # pipelines of earlier versions have none
+    return numpy.asarray([-log_odds(thresholds.get(label, 0.5)) for label in labels])
+
+
+def shift_scores(scores: numpy.ndarray, outside: float, labels: numpy.ndarray) -> numpy.ndarray:
+    """Scores ``(N, 1 + 4 L)`` with ``outside`` added to O's, and ``(L,)`` to the tags of labels."""
+    if outside == 0.0 and not labels.any():
+        return scores
     shifted = scores.copy()
-    shifted[:, 0] += numpy.clip(log_odds, -100, 100)  # 0 and 1: beyond any model's logits
+    shifted[:, 0] += outside
+    if labels.any():
+        shifted[:, 1:] += numpy.repeat(labels, 4)
     return shifted
 
 

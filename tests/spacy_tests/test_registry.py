@@ -19,7 +19,7 @@ LOSSES = [name for name in dice_core.losses.__all__ if name not in ("Loss", "mak
 def test_names_are_the_documented_ones():
     names = {e.name for e in ENTRY_POINTS}
     losses = {f"spacy_dice.{name}.v1" for name in LOSSES}
-    callbacks = {"spacy_dice.use_loss.v1", "spacy_dice.to_stock.v1"}
+    callbacks = {f"spacy_dice.{name}.v1" for name in ("use_loss", "to_stock", "tune")}
     assert names == losses | callbacks | {"dice_ner", "dice_tagger"}
 
 

@@ -1,0 +1,280 @@
+"""Deciding for F1 with Flair's models: `tune`, `calibrate`, what is saved."""
+
+import json
+import random
+import subprocess
+import sys
+from itertools import product
+
+import flair.models as stock
+import numpy
+import pytest
+import torch
+from flair.data import Corpus, Dictionary, Sentence
+from flair.datasets import FlairDatapointDataset
+from flair.nn import Classifier
+
+import flair_dice
+from flair_dice.tuning import viterbi
+from flair_tests import helpers
+
+SIZES = {"hidden_size": 16, "rnn_layers": 1, "reproject_embeddings": False}
+KINDS = {"PER": ["Ann", "Bob", "Cid"], "LOC": ["Rome", "Oslo", "Bern"]}
+OTHER = ["sees", "two", "dogs", "in", "the", "park"]
+
+
+def sentences(n, seed, label_type="ner"):
+    """Names are entities three times out of four, so that nobody can be sure."""
+    rng, made = random.Random(seed), []
+    for _ in range(n):
+        words, labels, spans = [], [], []
+        for _ in range(rng.randint(3, 7)):
+            kind = rng.choices([None, "PER", "LOC"], [4, 1, 1])[0]
+            word = rng.choice(KINDS[kind] if kind else OTHER)
+            if kind and rng.random() < 0.75:
+                spans.append((len(words), kind))
+            words.append(word)
+            labels.append(kind or "X")
+        sentence = Sentence(words)
+        if label_type == "ner":
+            for at, kind in spans:
+                sentence[at : at + 1].add_label("ner", kind)
+        elif label_type == "tag":
+            for token, label in zip(sentence, labels):
+                token.add_label("tag", label)
+        else:
+            classes = {kind for _, kind in spans} or {"none"}
+            for value in sorted(classes) if label_type == "classes" else [sorted(classes)[0]]:
+                sentence.add_label(label_type, value)
+        made.append(sentence)
+    return made
+
+
+def corpus_of(label_type):
+    parts = [FlairDatapointDataset(sentences(n, n, label_type)) for n in (80, 70, 71)]
+    return Corpus(*parts, name="made", sample_missing_splits=False)
+
+
+def make(kind):
+    """A model whose bias costs F1, and its corpus."""
+    helpers.seed()
+    label_type = {"tags": "tag", "crf_tags": "tag", "text": "class", "texts": "classes"}
+    corpus = corpus_of(label_type.get(kind, "ner"))
+    words = helpers.words(corpus, 12)
+    name = label_type.get(kind, "ner")
+    if kind in ("text", "texts"):
+        labels = Dictionary(add_unk=False)
+        for value in ("LOC", "PER", "none"):
+            labels.add_item(value)
+        model = stock.TextClassifier(
+            helpers.texts(corpus, 12),
+            label_type=name,
+            label_dictionary=labels,
+            multi_label=kind == "texts",
+        )
+        layer = model.decoder
+    elif kind == "token":
+        labels = corpus.make_label_dictionary("ner", add_unk=False)
+        model = stock.TokenClassifier(words, label_dictionary=labels, label_type="ner")
+        layer = model.decoder
+    else:
+        labels = corpus.make_label_dictionary(name, add_unk=False)
+        crf = kind in ("crf", "crf_tags")
+        model = stock.SequenceTagger(words, labels, name, use_crf=crf, **SIZES)
+        layer = model.linear
+    with torch.no_grad():
+        fit(model, corpus)
+        items = model.label_dictionary.get_items()
+        away = [tag in ("O", "X", "none") for tag in items]
+        if kind == "texts":
+            layer.bias -= 2.0
+        layer.bias += 2.5 * torch.tensor(away, dtype=torch.float32)
+    return model, corpus
+
+
+def fit(model, corpus, steps=25):
+    """Plain updates: no files."""
+    model.train()
+    with torch.enable_grad():
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss, count = model.forward_loss(list(corpus.train))
+            (loss / count).backward()
+            optimizer.step()
+            for sentence in corpus.train:
+                sentence.clear_embeddings()
+    model.eval()
+
+
+def f1(model, data, average="micro avg"):
+    result = model.evaluate([s for s in data], gold_label_type=model.label_type, mini_batch_size=32)
+    return result.classification_report[average]["f1-score"]
+
+
+def predictions(model, data):
+    made = []
+    for sentence in data:
+        copy = Sentence([token.text for token in sentence])
+        model.predict(copy, label_name="predicted")
+        made.append(
+            [(x.data_point.unlabeled_identifier, x.value) for x in copy.get_labels("predicted")]
+        )
+    return made
+
+
+KINDS_OF_MODEL = ("ner", "crf", "tags", "crf_tags", "token", "text", "texts")
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_MODEL)
+def test_every_model_is_tuned_saved_undone_and_redone(kind, tmp_path):
+    model, corpus = make(kind)
+    dev, test = list(corpus.dev), list(corpus.test)
+    parameters = helpers.parameters(model)
+    before = predictions(model, test)
+    report = flair_dice.tune(model, dev)
+    part = report[model.label_type]
+    assert part.tuned and part.gain > 0, str(part)
+    after = predictions(model, test)
+    assert after != before and "->" in str(report)
+    if kind in ("ner", "crf", "token"):
+        # Flair's own evaluation agrees on what was predicted for dev.
+        assert part.seen.micro.f == pytest.approx(f1(model, dev), abs=1e-6)
+    if kind == "texts":
+        assert part.seen.macro.f == pytest.approx(f1(model, dev, "macro avg"), abs=1e-6)
+    # Twice is once.
+    once = helpers.parameters(model)
+    tuning = flair_dice.get_tuning(model)
+    assert flair_dice.tune(model, dev)[model.label_type].gain == part.gain
+    assert flair_dice.get_tuning(model) == tuning
+    assert all((value == once[name]).all() for name, value in helpers.parameters(model).items())
+    # A file.
+    model.save(tmp_path / "model.pt")
+    again = type(model).load(tmp_path / "model.pt")
+    assert predictions(again, test) == after and flair_dice.get_tuning(again) == tuning
+    # Undone, bit for bit, and redone.
+    assert flair_dice.untune(again) is again and not flair_dice.get_tuning(again)
+    for name, value in helpers.parameters(again).items():
+        assert (value == parameters[name]).all(), name
+    assert predictions(again, test) == before
+    flair_dice.set_tuning(again, tuning)
+    assert predictions(again, test) == after
+
+
+def test_it_predicts_the_same_where_we_are_not_installed(tmp_path):
+    model, corpus = make("crf")
+    flair_dice.tune(model, list(corpus.dev))
+    model.save(tmp_path / "model.pt")
+    texts = [[token.text for token in s] for s in list(corpus.test)[:10]]
+    code = f"""
+import sys
+for name in ("flair_dice", "dice_core", "spacy_dice"):
+    sys.modules[name] = None
+import json, flair
+from flair.data import Sentence
+from flair.models import SequenceTagger
+model = SequenceTagger.load({str(tmp_path / "model.pt")!r})
+model.print_model_card()
+made = []
+for words in {texts!r}:
+    sentence = Sentence(words)
+    model.predict(sentence, label_name="predicted")
+    labels = sentence.get_labels("predicted")
+    made.append([(label.data_point.unlabeled_identifier, label.value) for label in labels])
+print(json.dumps(made))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = predictions(model, list(corpus.test)[:10])
+    assert json.loads(done.stdout.splitlines()[-1]) == json.loads(json.dumps(expected))
+
+
+def test_our_own_class_keeps_its_loss(tmp_path):
+    model, corpus = make("ner")
+    flair_dice.use_loss(model, "DiceCE")
+    assert flair_dice.tune(model, list(corpus.dev))["ner"].tuned
+    model.save(tmp_path / "model.pt")
+    again = Classifier.load(tmp_path / "model.pt")
+    assert isinstance(again, flair_dice.SequenceTagger) and again.loss is not None
+    assert flair_dice.get_tuning(again) == flair_dice.get_tuning(model)
+
+
+def test_precision_on_demand_and_of_single_labels():
+    model, corpus = make("ner")
+    dev = list(corpus.dev)
+    high = flair_dice.tune(model, dev, objective="recall>=0.9")["ner"]
+    assert high.estimate.micro.r > high.before.micro.r
+    own = flair_dice.tune(model, dev, labels={"PER": "recall>=0.95"})["ner"]
+    assert {row.label: row for row in own.labels}["PER"].estimate.r > 0.9
+
+
+@pytest.mark.parametrize("kind", ["ner", "tags", "token", "text", "texts"])
+def test_calibrating_changes_no_decision(kind):
+    model, corpus = make(kind)
+    dev, test = list(corpus.dev), list(corpus.test)
+    flair_dice.tune(model, dev)
+    layer = model.linear if isinstance(model, stock.SequenceTagger) else model.decoder
+    before, weight = predictions(model, test), layer.weight.detach().clone()
+    report = flair_dice.calibrate(model, dev, per_label=kind == "texts")[model.label_type]
+    assert report.after.nll <= report.before.nll and report.temperature != 1.0
+    assert predictions(model, test) == before
+    again = flair_dice.calibrate(model, dev, fit=False)[model.label_type]
+    assert again.before.nll == pytest.approx(report.after.nll, abs=1e-4)
+    # Tuning keeps the temperature, and decides as before.
+    flair_dice.tune(model, dev)
+    assert flair_dice.get_tuning(model)["temperature"] == report.temperature
+    assert predictions(model, test) == before
+    flair_dice.untune(model)
+    torch.testing.assert_close(layer.weight.detach(), weight, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_to_learn_from_and_mistakes():
+    model, corpus = make("ner")
+    dev = list(corpus.dev)
+    parameters = helpers.parameters(model)
+    for data in ([], [Sentence("no gold here")] * 3, dev[:1], [Sentence([])]):
+        part = flair_dice.tune(model, data)["ner"]
+        assert not part.tuned and part.reason
+    for kwargs, message in (
+        ({"labels": {"NOBODY": "f1"}}, "no label 'NOBODY'.*PER"),
+        ({"objective": "accuracy"}, "accuracy"),
+        ({"n_folds": 1}, "n_folds"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            flair_dice.tune(model, dev, **kwargs)
+    with pytest.raises(ValueError, match="no label 'x'"):
+        flair_dice.set_tuning(model, {"shift": {"x": 1.0}})
+    assert all((v == parameters[name]).all() for name, v in helpers.parameters(model).items())
+
+
+def test_models_with_nothing_to_shift_are_refused_with_the_reason():
+    crf, corpus = make("crf")
+    with pytest.raises(ValueError, match="CRF.*no probabilities"):
+        flair_dice.calibrate(crf, list(corpus.dev))
+    multitask = stock.MultitaskModel([crf], use_all_tasks=True)
+    with pytest.raises(ValueError, match="several tasks"):
+        flair_dice.tune(multitask, list(corpus.dev))
+    text, corpus = make("text")
+    text.decoder = torch.nn.Sequential(text.decoder)
+    with pytest.raises(ValueError, match="decoder is a Sequential"):
+        flair_dice.tune(text, list(corpus.dev))
+    with pytest.raises(ValueError, match="RegexpTagger"):
+        flair_dice.tune(stock.RegexpTagger(mapping=(r"\d+", "N")), [])
+
+
+def test_viterbi_is_the_best_of_all_sequences():
+    rng = numpy.random.default_rng(0)
+    transitions = rng.normal(size=(4, 4))
+    scores = [rng.normal(size=(n, 4)) for n in (3, 1, 0, 4)]
+    found = viterbi(scores, transitions, 2, 3)
+    for of, tags in zip(scores, found):
+        assert len(tags) == len(of)
+        if not len(of):
+            continue
+
+        def total(path, of=of):
+            steps = [transitions[b, a] for a, b in zip((2, *path), (*path, 3))]
+            return sum(steps) + sum(row[t] for row, t in zip(of, path))
+
+        best = max(product(range(4), repeat=len(of)), key=total)
+        assert tuple(tags) == best

@@ -1,0 +1,653 @@
+"""Deciding for F1: `tune`, `calibrate`, what is folded, what is saved."""
+
+import json
+import random
+import warnings
+
+import numpy
+import pytest
+import spacy
+from spacy.cli.find_threshold import find_threshold
+from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train as train_loop
+from thinc.api import Config, fix_random_seed
+
+import spacy_dice
+from spacy_dice.tuning import fold, parts
+from spacy_tests.helpers import TOK2VEC
+from spacy_tests.test_command_line import without_us
+
+KINDS = {
+    "NAME": ["Ann", "Bob", "Cid", "Dan", "Eve", "Flo"],
+    "PLACE": ["Rome", "Oslo", "Bern", "Kyiv", "Bonn"],
+    "VERB": ["sees", "likes", "visits", "leaves"],
+    "NOUN": ["dogs", "cars", "trees", "songs", "books"],
+    "NUM": ["two", "three", "ten"],
+}
+ENTITY = {"NAME": "PER", "PLACE": "LOC"}
+COMPONENTS = (
+    "tagger morphologizer senter trainable_lemmatizer parser ner dice_ner textcat "
+    "textcat_multilabel spancat spancat_singlelabel span_finder"
+).split()
+LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": 32}
+# What spaCy's own evaluation calls what the reports call micro (or macro) F1.
+SCORES = {
+    "tagger": ("micro", "tag_acc"),
+    "parser": ("micro", "dep_las"),
+    "ner": ("micro", "ents_f"),
+    "dice_ner": ("micro", "ents_f"),
+    "textcat": ("macro", "cats_macro_f"),
+    "textcat_multilabel": ("macro", "cats_macro_f"),
+    "spancat": ("micro", "spans_sc_f"),
+    "spancat_singlelabel": ("micro", "spans_single_f"),
+    "span_finder": ("micro", "spans_found_f"),
+}
+
+
+def make_doc(vocab, rng):
+    """Two sentences; a fifth of the words are wrongly annotated, so that nobody can be sure."""
+    words, tags, deps, heads, lemmas, ents, starts = [], [], [], [], [], [], []
+    for _ in range(2):
+        first = len(words)
+        n = rng.randint(3, 6)
+        for i in range(n):
+            kind = rng.choices(list(KINDS), [3, 1, 3, 3, 1])[0]
+            words.append(rng.choice(KINDS[kind]))
+            kind = rng.choice(list(KINDS)) if rng.random() < 0.2 else kind
+            tags.append(kind)
+            deps.append("ROOT" if i == 0 else kind.lower())
+            heads.append(first)
+            lemmas.append(words[-1].rstrip("s") if kind == "NOUN" else words[-1])
+            ents.append(f"B-{ENTITY[kind]}" if kind in ENTITY else "O")
+            starts.append(i == 0)
+    pos = {"NAME": "PROPN", "PLACE": "PROPN", "VERB": "VERB", "NOUN": "NOUN", "NUM": "NUM"}
+    doc = Doc(
+        vocab,
+        words=words,
+        tags=tags,
+        pos=[pos[tag] for tag in tags],
+        morphs=["Number=Plur" if tag == "NOUN" else "" for tag in tags],
+        lemmas=lemmas,
+        heads=heads,
+        deps=deps,
+        ents=ents,
+    )
+    spans = [Span(doc, ent.start, ent.end, ent.label_) for ent in doc.ents]
+    for key in ("sc", "single", "found"):
+        doc.spans[key] = spans
+    kinds = set(tags)
+    doc.cats = {
+        "names": float("NAME" in kinds),
+        "places": float("PLACE" in kinds),
+        "numbers": float(tags.count("NUM") > 1),
+        "one": float(tags.count("NAME") > tags.count("NOUN")),
+    }
+    doc.cats["other"] = 1.0 - doc.cats["one"]
+    return doc
+
+
+def copy_of(gold):
+    return Example(Doc(gold.vocab, words=[t.text for t in gold]), gold)
+
+
+def examples(nlp, n, seed):
+    rng = random.Random(seed)
+    return [copy_of(make_doc(nlp.vocab, rng)) for _ in range(n)]
+
+
+def exclusive(egs):
+    """The same with the categories of textcat."""
+    made = []
+    for eg in egs:
+        eg = Example(eg.x.copy(), eg.y.copy())
+        eg.y.cats = {key: eg.y.cats[key] for key in ("one", "other")}
+        made.append(eg)
+    return made
+
+
+CONFIGS = {
+    "tagger": {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": LISTENER}},
+    "ner": {"model": {"tok2vec": LISTENER, "hidden_width": 16}},
+    "parser": {"model": {"tok2vec": LISTENER, "hidden_width": 16}, "min_action_freq": 1},
+    "spancat": {
+        "suggester": {"@misc": "spacy.ngram_suggester.v1", "sizes": [1, 2]},
+        "model": {"tok2vec": LISTENER},
+    },
+    "spancat_singlelabel": {
+        "spans_key": "single",
+        "suggester": {"@misc": "spacy.ngram_suggester.v1", "sizes": [1, 2]},
+        "model": {"tok2vec": LISTENER},
+    },
+    "span_finder": {"spans_key": "found", "max_length": 2, "model": {"tok2vec": LISTENER}},
+}
+for _name in ("morphologizer", "senter", "trainable_lemmatizer", "dice_ner"):
+    CONFIGS[_name] = CONFIGS["tagger"]
+for _name in ("textcat", "textcat_multilabel"):
+    _linear = {
+        "@architectures": "spacy.TextCatBOW.v3",
+        "exclusive_classes": _name == "textcat",
+        "ngram_size": 1,
+        "no_output_layer": False,
+        "length": 4096,
+    }
+    CONFIGS[_name] = {
+        "model": {
+            "@architectures": "spacy.TextCatEnsemble.v2",
+            "tok2vec": LISTENER,
+            "linear_model": _linear,
+        }
+    }
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """A short-trained pipeline of one component each, by name; tuned by nobody."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = train(name)
+        return made[name]
+
+    return get
+
+
+def train(*names, steps=20):
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec", config={"model": TOK2VEC})
+    for name in names:
+        nlp.add_pipe(name, config=CONFIGS[name])
+    egs = examples(nlp, 60, 1)
+    egs = exclusive(egs) if "textcat" in names else egs
+    nlp.initialize(lambda: egs)
+    optimizer = nlp.create_optimizer()
+    optimizer.learn_rate = 0.01
+    for _ in range(steps):
+        nlp.update(egs, sgd=optimizer)
+    return nlp.to_bytes(), nlp.config
+
+
+def load(trained, name, spoil=True):
+    """The pipeline, and dev and test examples; with a bias that costs F1, unless spoil is False."""
+    data, config = trained(name)
+    nlp = spacy.blank("en").from_config(config).from_bytes(data)
+    dev, test = examples(nlp, 60, 2), examples(nlp, 50, 3)
+    if name == "textcat":
+        dev, test = exclusive(dev), exclusive(test)
+    if spoil:
+        add_bias(nlp, name)
+    return nlp, dev, test
+
+
+def add_bias(nlp, name):
+    """A bias that costs F1, as a loss that has never seen rare labels would."""
+    part = part_of(nlp, name)
+    away = {"O", "I", "(none)", "other", "NAME", part.columns[0] if name == "tagger" else ""}
+    shift = numpy.asarray([2.5 * (column in away) for column in part.columns])
+    if name in ("textcat_multilabel", "spancat", "span_finder"):
+        shift = numpy.full(len(part.columns), -1.5 if name != "span_finder" else -3.0)
+    b = part.last.layer.get_param("b")
+    fold._set(part.last.layer, "b", b + shift.reshape((-1,) + (1,) * (b.ndim - 1)))
+
+
+def part_of(nlp, name):
+    pipe = nlp.get_pipe(name)
+    return parts.part_type(pipe)(pipe, name)
+
+
+def predictions(nlp, egs):
+    """All that components set, as JSON can hold it."""
+    made = []
+    for doc in nlp.pipe([Doc(nlp.vocab, words=[t.text for t in eg.reference]) for eg in egs]):
+        of_tokens = [
+            [t.tag_, t.pos_, str(t.morph), t.lemma_, t.dep_, t.head.i, bool(t.is_sent_start)]
+            for t in doc
+        ]
+        spans = {
+            key: [[s.start, s.end, s.label_] for s in group] for key, group in doc.spans.items()
+        }
+        cats = {key: round(value, 5) for key, value in doc.cats.items()}
+        made.append([of_tokens, [[e.start, e.end, e.label_] for e in doc.ents], spans, cats])
+    return json.loads(json.dumps(made))
+
+
+def params_of(nlp, name):
+    layer = part_of(nlp, name).last.layer
+    return {key: numpy.array(layer.get_param(key)) for key in layer.param_names}
+
+
+# -- every component -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_every_component_is_tuned_reported_undone_and_redone(trained, name, tmp_path):
+    nlp, dev, test = load(trained, name)
+    before, bias = predictions(nlp, test), params_of(nlp, name)
+    report = spacy_dice.tune(nlp, dev, [name])
+    part = report[name]
+    scores = nlp.evaluate(dev)
+    if name in SCORES:
+        average, key = SCORES[name]
+        expected = scores[key]
+        if name == "textcat_multilabel":  # spaCy averages over labels without examples, too
+            expected *= len(part.labels) / sum(row.n > 0 for row in part.labels)
+        assert getattr(part.seen, average).f == pytest.approx(expected, abs=1e-6)
+    if name in ("parser", "trainable_lemmatizer", "morphologizer"):
+        # Accuracy leaves little to trade: it may be left as it is.
+        assert part.tuned or "no cut is better" in part.reason
+        if not part.tuned:
+            assert predictions(nlp, test) == before
+            return
+    assert part.tuned, str(part)
+    assert part.gain > 0 and getattr(part.estimate, part.objective.split()[0]).f > 0
+    after = predictions(nlp, test)
+    assert after != before
+    assert name in str(report) and json.loads(report.to_json())["components"][0]["name"] == name
+    # Twice is once.
+    once = nlp.get_pipe(name).to_bytes()
+    assert spacy_dice.tune(nlp, dev, [name])[name].gain == part.gain
+    assert nlp.get_pipe(name).to_bytes() == once
+    # Round trips.
+    again = spacy.blank("en").from_config(nlp.config).from_bytes(nlp.to_bytes())
+    assert predictions(again, test) == after
+    nlp.to_disk(tmp_path)
+    again = spacy.load(tmp_path)
+    assert predictions(again, test) == after
+    tuning = spacy_dice.get_tuning(again)
+    assert tuning == spacy_dice.get_tuning(nlp) and set(tuning) == {name}
+    # Undone, and redone.
+    assert spacy_dice.untune(again) is again
+    assert predictions(again, test) == before and not spacy_dice.get_tuning(again)
+    for key, value in params_of(again, name).items():
+        assert (value == bias[key]).all()
+    spacy_dice.set_tuning(again, tuning)
+    assert predictions(again, test) == after
+
+
+@pytest.mark.parametrize("name", ["textcat_multilabel", "ner", "dice_ner", "spancat"])
+def test_tuning_pays_on_text_that_it_has_not_seen(trained, name):
+    nlp, dev, test = load(trained, name)
+    average, key = SCORES[name]
+    before = nlp.evaluate(test)[key]
+    report = spacy_dice.tune(nlp, dev)
+    assert nlp.evaluate(test)[key] > before + 0.02
+    part = report[name]
+    estimate, seen = (getattr(of, average).f for of in (part.estimate, part.seen))
+    assert estimate <= seen + 0.02
+
+
+def test_a_whole_pipeline_predicts_the_same_without_us(tmp_path):
+    """Stock components with a shared tok2vec, saved, and loaded where the package is hidden."""
+    names = [name for name in COMPONENTS if name not in ("dice_ner", "textcat")]
+    data, config = train(*names, steps=12)
+    nlp = spacy.blank("en").from_config(config).from_bytes(data)
+    dev, shared = examples(nlp, 60, 2), examples(nlp, 60, 3)
+    for name in names:
+        add_bias(nlp, name)
+    report = spacy_dice.tune(nlp, dev)
+    assert [part.name for part in report] == [name for name in names if name != "parser"]
+    assert len(spacy_dice.get_tuning(nlp)) >= 6
+    spacy_dice.calibrate(nlp, dev)
+    nlp.to_disk(tmp_path / "model")
+    words = [[t.text for t in eg.reference] for eg in shared[:20]]
+    code = f"""
+import json
+from spacy.tokens import Doc
+nlp = spacy.load({str(tmp_path / "model")!r})
+made = []
+for doc in nlp.pipe([Doc(nlp.vocab, words=words) for words in {words!r}]):
+    of_tokens = [
+        [t.tag_, t.pos_, str(t.morph), t.lemma_, t.dep_, t.head.i, bool(t.is_sent_start)]
+        for t in doc
+    ]
+    spans = {{k: [[s.start, s.end, s.label_] for s in group] for k, group in doc.spans.items()}}
+    cats = {{key: round(value, 5) for key, value in doc.cats.items()}}
+    made.append([of_tokens, [[e.start, e.end, e.label_] for e in doc.ents], spans, cats])
+print(json.dumps(made))
+"""
+    assert json.loads(without_us(code, tmp_path)) == predictions(nlp, shared[:20])
+
+
+def test_find_threshold_works_on_what_was_tuned(trained, tmp_path):
+    for name, key in (("textcat_multilabel", "cats_macro_f"), ("dice_ner", "ents_f")):
+        nlp, dev, _ = load(trained, name)
+        spacy_dice.tune(nlp, dev)
+        nlp.to_disk(tmp_path / name)
+        DocBin(docs=[eg.reference for eg in dev]).to_disk(tmp_path / "dev.spacy")
+        best, score, scores = find_threshold(
+            tmp_path / name, tmp_path / "dev.spacy", name, "threshold", key, n_trials=3
+        )
+        assert score == max(scores.values()) and len(set(scores.values())) > 1
+
+
+# -- objectives ----------------------------------------------------------------------------
+
+
+def test_precision_or_recall_on_demand(trained):
+    for name in ("spancat", "ner"):
+        nlp, dev, _ = load(trained, name)
+        recall = spacy_dice.tune(nlp, dev, objective="recall>=0.85")[name]
+        assert (
+            recall.estimate.micro.r > recall.before.micro.r + 0.1
+            and "recall >= 0.85" in recall.objective
+        )
+        precision = spacy_dice.tune(nlp, dev, objective="precision>=0.85")[name]
+        assert precision.estimate.micro.p >= 0.82
+        assert precision.estimate.micro.p > recall.estimate.micro.p
+        assert precision.estimate.micro.r < recall.estimate.micro.r
+
+
+def test_a_single_label_can_have_its_own_objective(trained):
+    nlp, dev, _ = load(trained, "spancat")
+    rows = {}
+    for floor in ("recall>=0.9", "precision>=0.85"):
+        report = spacy_dice.tune(nlp, dev, labels={"PER": floor})
+        rows[floor] = {row.label: row for row in report["spancat"].labels}
+    low, high = rows["recall>=0.9"]["PER"], rows["precision>=0.85"]["PER"]
+    assert low.shift > high.shift and low.estimate.r > high.estimate.r
+    assert low.estimate.r > 0.85 and "recall" in low.note
+
+
+def test_the_other_average_is_not_sold(trained):
+    nlp, dev, _ = load(trained, "textcat_multilabel", spoil=False)
+    for objective in ("micro", "macro"):
+        part = spacy_dice.tune(nlp, dev, objective=objective)["textcat_multilabel"]
+        other = {"micro": "macro", "macro": "micro"}[objective]
+        assert getattr(part.estimate, other).f > getattr(part.before, other).f - 0.01
+
+
+# -- edges ---------------------------------------------------------------------------------
+
+
+def test_labels_without_examples_are_left_alone_and_unknown_ones_ignored(trained):
+    nlp, dev, _ = load(trained, "spancat")
+    for eg in dev:
+        kept = [span for span in eg.reference.spans["sc"] if span.label_ != "LOC"]
+        kept += [Span(eg.reference, s.start, s.end, "NEW") for s in kept[:1]]
+        eg.reference.spans["sc"] = kept
+    report = spacy_dice.tune(nlp, dev)
+    rows = {row.label: row for row in report["spancat"].labels}
+    assert set(rows) == {"PER", "LOC"} and rows["PER"].shift != 0
+    assert rows["LOC"].n == 0 and rows["LOC"].shift == 0 and rows["LOC"].note == "no examples"
+    few = spacy_dice.tune(nlp, dev, min_examples=10_000)["spancat"]
+    assert not few.tuned and "10000 examples" in few.reason
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_nothing_to_learn_from_changes_nothing(trained, name):
+    nlp, dev, test = load(trained, name)
+    before = nlp.get_pipe(name).to_bytes()
+    bare = [Example(eg.x.copy(), Doc(nlp.vocab, words=[t.text for t in eg.x])) for eg in dev[:20]]
+    no_words = [Example(Doc(nlp.vocab), Doc(nlp.vocab))]
+    for egs in ([], bare, no_words, dev[:1]):
+        part = spacy_dice.tune(nlp, egs, [name])[name]
+        assert not part.tuned and part.reason and part.reason in str(part)
+        assert nlp.get_pipe(name).to_bytes() == before
+        if name != "parser":
+            spacy_dice.calibrate(nlp, [] if egs is dev[:1] else bare, [name], fit=False)
+    assert nlp.get_pipe(name).to_bytes() == before
+
+
+def test_components_of_one_label():
+    for name in ("textcat", "textcat_multilabel", "spancat", "tagger"):
+        fix_random_seed(0)
+        nlp = spacy.blank("en")
+        nlp.add_pipe("tok2vec", config={"model": TOK2VEC})
+        nlp.add_pipe(name, config=CONFIGS[name])
+        egs = examples(nlp, 30, 1)
+        for eg in egs:
+            eg.reference.cats = {"names": eg.reference.cats["names"]}
+            per = [s for s in eg.reference.spans["sc"] if s.label_ == "PER"]
+            eg.reference.spans["sc"] = per
+            for token in eg.reference:
+                token.tag_ = "X"
+        if name == "textcat":
+            # spaCy itself refuses a textcat of one label.
+            with pytest.raises(ValueError):
+                nlp.initialize(lambda: egs)
+            continue
+        nlp.initialize(lambda: egs)
+        part = spacy_dice.tune(nlp, egs)[name]
+        assert len(part.labels) == 1
+        if name == "tagger":
+            assert not part.tuned and "one label" in part.reason
+
+
+def test_scores_that_have_diverged_are_an_error(trained):
+    nlp, dev, _ = load(trained, "tagger")
+    layer = part_of(nlp, "tagger").last.layer
+    layer.set_param("b", layer.get_param("b") * numpy.nan)
+    before = nlp.get_pipe("tagger").to_bytes()
+    with pytest.raises(ValueError, match="tagger.*diverged"):
+        spacy_dice.tune(nlp, dev)
+    assert nlp.get_pipe("tagger").to_bytes() == before
+
+
+def test_mistakes_are_named_before_anything_changes(trained):
+    nlp, dev, _ = load(trained, "textcat_multilabel")
+    nlp.add_pipe("sentencizer")
+    before = nlp.get_pipe("textcat_multilabel").to_bytes()
+    for kwargs, message in (
+        ({"components": ["nobody"]}, "no component 'nobody'.*textcat_multilabel"),
+        ({"components": "textcat"}, "must be a list"),
+        ({"components": ["sentencizer"]}, "sentencizer.*no scores"),
+        ({"components": ["tok2vec"]}, "tok2vec.*no scores"),
+        ({"labels": {"NOBODY": "f1"}}, "label 'NOBODY'.*names"),
+        ({"objective": "accuracy"}, "'accuracy'"),
+        ({"objective": "precision>=1.5"}, "between 0 and 1"),
+        ({"n_folds": 1}, "n_folds"),
+        ({"min_examples": 0}, "min_examples"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            spacy_dice.tune(nlp, dev, **kwargs)
+    with pytest.raises(ValueError, match="Example"):
+        spacy_dice.tune(nlp, [eg.reference for eg in dev])
+    with pytest.raises(ValueError, match="no label 'x'"):
+        spacy_dice.set_tuning(nlp, {"textcat_multilabel": {"shift": {"x": 1.0}}})
+    nlp.disable_pipe("textcat_multilabel")
+    with pytest.raises(ValueError, match="disabled"):
+        spacy_dice.tune(nlp, dev, ["textcat_multilabel"])
+    nlp.enable_pipe("textcat_multilabel")
+    nlp.get_pipe("textcat_multilabel").cfg["threshold"] = 0.0
+    with pytest.raises(ValueError, match="textcat_multilabel.*threshold"):
+        spacy_dice.tune(nlp, dev, ["textcat_multilabel"])
+    nlp.get_pipe("textcat_multilabel").cfg["threshold"] = 0.5
+    assert nlp.get_pipe("textcat_multilabel").to_bytes() == before
+
+
+def test_training_goes_on_and_labels_may_be_added_after_tuning(trained):
+    nlp, dev, _ = load(trained, "ner")
+    shift = None
+    spacy_dice.tune(nlp, dev)
+    shift = spacy_dice.get_tuning(nlp)["ner"]["shift"]["(all)"]
+    assert shift != 0
+    ner = nlp.get_pipe("ner")
+    ner.add_label("NEW")
+    ner.model.attrs["unseen_classes"] = set()
+    tuned = params_of(nlp, "ner")["b"]
+    spacy_dice.untune(nlp)
+    change = params_of(nlp, "ner")["b"] - tuned
+    o = part_of(nlp, "ner").columns.index("O")
+    assert change[o] == pytest.approx(shift, abs=1e-5)
+    new = [i for i, name in enumerate(part_of(nlp, "ner").columns) if name.endswith("-NEW")]
+    assert len(new) == 4 and not change[new].any()
+
+
+def test_other_thresholds_and_heads(trained):
+    """A threshold other than 0.5; raw scores; a transition system without its upper layer."""
+    nlp, dev, _ = load(trained, "textcat_multilabel")
+    nlp.get_pipe("textcat_multilabel").cfg["threshold"] = 0.2
+    part = spacy_dice.tune(nlp, dev)["textcat_multilabel"]
+    expected = nlp.evaluate(dev)["cats_macro_f"]
+    assert part.seen.macro.f == pytest.approx(expected, abs=1e-6)
+    raw = {"@architectures": "spacy.TextCatBOW.v3", "exclusive_classes": False, "ngram_size": 1}
+    no_activation = {"model": {**raw, "no_output_layer": True, "length": 512}}
+    no_upper = {"model": {"tok2vec": TOK2VEC, "hidden_width": 16, "use_upper": False}}
+    for name, config in (("textcat_multilabel", no_activation), ("ner", no_upper)):
+        fix_random_seed(0)
+        nlp = spacy.blank("en")
+        nlp.add_pipe(name, config=config)
+        egs = examples(nlp, 60, 1)
+        nlp.initialize(lambda: egs)
+        for _ in range(10):
+            nlp.update(egs)
+        if name == "ner":
+            add_bias(nlp, name)
+        part = spacy_dice.tune(nlp, egs)[name]
+        average, key = SCORES[name]
+        assert part.tuned, str(part)
+        assert getattr(part.seen, average).f == pytest.approx(nlp.evaluate(egs)[key], abs=1e-6)
+
+
+def test_components_whose_loss_we_switched(trained):
+    nlp, dev, test = load(trained, "ner")
+    spacy_dice.use_loss(nlp, {"ner": spacy_dice.DiceCE()})
+    assert spacy_dice.tune(nlp, dev)["ner"].tuned
+    tuned = predictions(nlp, test)
+    spacy_dice.restore(nlp)
+    assert predictions(nlp, test) == tuned and spacy_dice.get_tuning(nlp)
+
+
+# -- calibration ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in COMPONENTS if name != "parser"])
+def test_calibrating_changes_no_decision_and_can_be_undone(trained, name):
+    nlp, dev, test = load(trained, name, spoil=False)
+
+    def decisions(egs):
+        made = predictions(nlp, egs)
+        cut = nlp.get_pipe(name).cfg.get("threshold") or 0.5
+        return [
+            [*rest, {k: v >= cut for k, v in cats.items()} if name != "textcat" else max(cats)]
+            for *rest, cats in made
+        ]
+
+    part = part_of(nlp, name)
+    part.last.layer.set_param("W", part.last.layer.get_param("W") * 4)  # far too sure
+    part.last.layer.set_param("b", part.last.layer.get_param("b") * 4)
+    before, bias = decisions(test), params_of(nlp, name)
+    report = spacy_dice.calibrate(nlp, dev, [name])[name]
+    assert report.temperature > 1.2 and report.after.nll < report.before.nll
+    assert report.after.ece < report.before.ece
+    assert decisions(test) == before
+    again = spacy_dice.calibrate(nlp, dev, [name], fit=False)[name]
+    assert again.before.nll == pytest.approx(report.after.nll, abs=1e-3)
+    spacy_dice.untune(nlp)
+    for key, value in params_of(nlp, name).items():
+        numpy.testing.assert_allclose(value, bias[key], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["textcat_multilabel", "dice_ner", "ner"])
+def test_tuning_and_calibrating_go_in_either_order(trained, name):
+    made = []
+    for order in ("t", "tc", "ct"):
+        nlp, dev, test = load(trained, name)
+        for step in order:
+            {"t": spacy_dice.tune, "c": spacy_dice.calibrate}[step](nlp, dev)
+        docs = predictions(nlp, test)
+        made.append([[ents, {k: v >= 0.5 for k, v in cats.items()}] for _, ents, _, cats in docs])
+        assert (spacy_dice.get_tuning(nlp)[name]["temperature"] != 1.0) == (order != "t")
+    assert made[0] == made[1] == made[2]
+
+
+def test_a_temperature_for_each_label(trained):
+    nlp, dev, _ = load(trained, "textcat_multilabel")
+    report = spacy_dice.calibrate(nlp, dev, per_label=True)["textcat_multilabel"]
+    assert set(report.temperature) == {"names", "places", "numbers", "one", "other"}
+    assert len(set(report.temperature.values())) > 1 and "temperatures of labels" in str(report)
+    assert report.after.nll <= report.before.nll
+    with pytest.raises(ValueError, match="parser.*probabilities"):
+        parser, dev, _ = load(trained, "parser")
+        spacy_dice.calibrate(parser, dev, ["parser"])
+
+
+def test_entities_of_stock_ner_with_probabilities(trained):
+    nlp, dev, test = load(trained, "ner", spoil=False)
+    texts = [eg.reference.text for eg in test]
+    plain = list(nlp.pipe(texts))
+    scored = list(spacy_dice.score_entities(nlp, texts))
+    assert all("scored" not in doc.spans for doc in plain)
+    n = 0
+    for doc, expected in zip(scored, plain):
+        ents = [(e.start, e.end, e.label_) for e in doc.ents]
+        assert ents == [(e.start, e.end, e.label_) for e in expected.ents]
+        assert ents == [(s.start, s.end, s.label_) for s in doc.spans["scored"]]
+        p = doc.spans["scored"].attrs["scores"]
+        assert len(p) == len(ents) and ((p > 0) & (p <= 1)).all()
+        n += len(p)
+    assert n > 20
+    # By hand, for an entity of one token at the beginning: the softmax of the first state.
+    doc = next(doc for doc in scored if doc.ents and doc.ents[0].end == 1)
+    ner = nlp.get_pipe("ner")
+    fresh = nlp.get_pipe("tok2vec")(nlp.make_doc(doc.text))
+    row = ner.model.predict([fresh]).predict(ner.moves.init_batch([fresh]))[0].astype("float64")
+    p = numpy.exp(row) / numpy.exp(row).sum()
+    column = part_of(nlp, "ner").columns.index(f"U-{doc.ents[0].label_}")
+    assert doc.spans["scored"].attrs["scores"][0] == pytest.approx(p[column], rel=1e-5)
+    with pytest.raises(ValueError, match="beam"):
+        ner.cfg["beam_width"] = 4
+        list(spacy_dice.score_entities(nlp, texts))
+    with pytest.raises(ValueError, match="there are 0"):
+        list(spacy_dice.score_entities(spacy.blank("en"), texts))
+
+
+# -- in spacy train ------------------------------------------------------------------------
+
+
+def test_the_callback_tunes_what_is_saved_and_not_what_is_trained(tmp_path):
+    vocab = spacy.blank("en").vocab
+    for split, seed in (("train", 1), ("dev", 2)):
+        rng = random.Random(seed)
+        DocBin(docs=[make_doc(vocab, rng) for _ in range(60)], store_user_data=True).to_disk(
+            tmp_path / f"{split}.spacy"
+        )
+    logs = []
+    for callback in (
+        None,
+        {"@callbacks": "spacy_dice.tune.v1", "calibrate": True, "to_stock": True},
+    ):
+        nlp = spacy.blank("en")
+        nlp.add_pipe("tok2vec", config={"model": TOK2VEC})
+        nlp.add_pipe("dice_tagger", config=CONFIGS["tagger"])
+        nlp.add_pipe("ner", config=CONFIGS["ner"])
+        config = nlp.config.copy()
+        config["paths"] = {split: str(tmp_path / f"{split}.spacy") for split in ("train", "dev")}
+        config["paths"].update({"vectors": None, "init_tok2vec": None})
+        config["training"].update(
+            {"max_steps": 40, "eval_frequency": 20, "before_to_disk": callback, "seed": 0}
+        )
+        log = tmp_path / "log.jsonl"
+        config["training"]["logger"] = {
+            "@loggers": "spacy.ConsoleLogger.v3",
+            "console_output": False,
+            "output_file": str(log),
+        }
+        log.unlink(missing_ok=True)
+        out = tmp_path / ("stock" if callback is None else "tuned")
+        out.mkdir()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = init_nlp(Config().from_str(config.to_str()))
+            train_loop(made, out, stdout=open(tmp_path / "out.txt", "w"))
+        assert not spacy_dice.get_tuning(made)
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        logs.append([(row["losses"], row["score"]) for row in rows])
+        dev = [
+            copy_of(doc) for doc in DocBin().from_disk(tmp_path / "dev.spacy").get_docs(nlp.vocab)
+        ]
+        saved = spacy.load(out / "model-last")
+        if callback is not None:
+            assert set(spacy_dice.get_tuning(saved)) <= {"dice_tagger", "ner"}
+            assert "ner" in spacy_dice.get_tuning(saved)
+            assert saved.pipe_factories["dice_tagger"] == "tagger"
+            assert saved.meta["spacy_dice"]["ner"]["tuned"] in (True, False)
+            spacy_dice.untune(saved)
+        made_ents = predictions(saved, dev)
+        if callback is None:
+            expected = made_ents
+    assert logs[0] == logs[1]
+    assert made_ents == expected
