@@ -5,7 +5,8 @@
 FOLDER holds a folder for each corpus. Each cell is a corpus, a size and a component, trained on
 the CPU with each loss and seed by plain `nlp.update` loops, best evaluation on dev kept; the
 pipelines are kept in --cache. `tune` sees dev alone, with no option set. Lines go to
-benchmarks/results/decide/spacy.jsonl: micro and macro F1 on test before and after, what `tune` estimated,
+benchmarks/results/decide/spacy.jsonl: micro and macro F1 on test before and after, what `tune`
+estimated,
 seconds, the expected calibration error and Brier score on test before and after `calibrate`, and
 how well the probabilities of a stock ner's entities rank them.
 """
