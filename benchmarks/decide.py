@@ -5,7 +5,8 @@
 FOLDER holds a folder for each corpus. Each cell is a corpus, a size and a component, trained on
 the CPU with each loss and seed by plain `nlp.update` loops, best evaluation on dev kept; the
 pipelines are kept in --cache. `tune` sees dev alone, with no option set. Lines go to
-benchmarks/results/decide.jsonl: micro and macro F1 on test before and after, what `tune` estimated,
+benchmarks/results/decide/spacy.jsonl: micro and macro F1 on test before and after, what `tune`
+estimated,
 seconds, the expected calibration error and Brier score on test before and after `calibrate`, and
 how well the probabilities of a stock ner's entities rank them.
 """
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--cell", nargs="*", default=list(CELLS), choices=CELLS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=Path(".data/decide"))
-    parser.add_argument("--results", type=Path, default=RESULTS / "decide.jsonl")
+    parser.add_argument("--results", type=Path, default=RESULTS / "decide/spacy.jsonl")
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--cached-only", action="store_true", help="measure what is trained")
     args = parser.parse_args()
