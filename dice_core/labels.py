@@ -58,3 +58,17 @@ class LabelSpec(NamedTuple):
             else:
                 columns.append(self.names.index(label))
         return columns
+
+    def columns_of(self, label: Union[str, int], option: str) -> List[int]:
+        """The columns of a label or, where they are tags or actions of entities, of a type of
+        entities: B-person, I-person and so on for "person".
+
+        Raises:
+            ValueError: For a label that there is not.
+        """
+        names = self.names or ()
+        if label not in names:
+            of_type = [c for c, name in enumerate(names) if name[1:] == f"-{label}"]
+            if of_type:
+                return of_type
+        return self.columns([label], option)

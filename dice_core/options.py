@@ -4,16 +4,18 @@ import math
 from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple, TypedDict, Union
 
 Level = Literal["element", "batch"]
-Average = Literal["micro", "macro"]
+Average = Literal["auto", "micro", "macro"]
 Activation = Literal["softmax", "sigmoid"]
 Wrt = Literal["logits", "probabilities"]
 Background = Union[str, int, Sequence[Union[str, int]], None]
 PerLabel = Union[Dict[str, float], Sequence[float]]
+ClassWeights = Union[PerLabel, Literal["balanced"], None]
 LEVELS = ("element", "batch")
-AVERAGES = ("micro", "macro")
+AVERAGES = ("auto", "micro", "macro")
 ACTIVATIONS = ("softmax", "sigmoid")
 WRTS = ("logits", "probabilities")
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
+BALANCED = "balanced"
 
 
 class Reading(TypedDict, total=False):
@@ -59,9 +61,10 @@ class Options:
             raise self.config_error(f"{name} must be true or false, got {value!r}.")
         return value
 
-    def read_one_of(self, name: str, value: Any, options: Sequence[str]) -> Any:
+    def read_one_of(self, name: str, value: Any, options: Sequence[Any]) -> Any:
         if value not in options:
-            raise self.config_error(f"{name} must be one of {', '.join(options)}, got {value!r}.")
+            known = ", ".join(map(str, options))
+            raise self.config_error(f"{name} must be one of {known}, got {value!r}.")
         return value
 
     def read_per_label(self, name: str, values: Any) -> Any:

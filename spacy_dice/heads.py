@@ -5,7 +5,7 @@ and the `..._activation` layers multiply by their own derivative and so want it 
 Which one a component has is read from its model, never from the component's type.
 """
 
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Optional, Sequence
 
 from thinc.api import Model
 
@@ -15,11 +15,12 @@ from .errors import config_error
 
 
 class Head(NamedTuple):
-    """activation: "softmax" or "sigmoid", what made the guesses. wrt: "logits" or
-    "probabilities", by what the gradient is wanted."""
+    """activation: "softmax" or "sigmoid", what makes probabilities. wrt: "logits" or
+    "probabilities", by what the gradient is wanted. raw: whether the guesses are logits."""
 
     activation: Activation
     wrt: Wrt
+    raw: bool = False
 
 
 # Last layers, by the name that thinc gives them.
@@ -30,18 +31,30 @@ LAST_LAYERS: Dict[str, Head] = {
     "sigmoid_activation": Head("sigmoid", "probabilities"),
     "sigmoid": Head("sigmoid", "probabilities"),
 }
+# Layers that end text classifiers with no_output_layer = true, whose scores are logits.
+RAW_LAYERS = ("sparse_linear", "linear")
 # What wraps a last layer, and what follows one without changing its values.
 WRAPPERS = ("with_", "resizable(")
 PASS_ON = ("Flattener", "dropout")
 
 
-def find_head(model: Model, component: str) -> Head:
+def find_head(model: Model, component: str, of_raw: Optional[Activation] = None) -> Head:
     """The head of a component's model.
 
-    Raises a ConfigValidationError, which names the component, if the last layer is none
-    that a loss on probabilities can train.
+    Args:
+        model: The component's.
+        component: Its name.
+        of_raw: What the raw scores of a last layer without activation are logits of; None if
+            they cannot be read.
+
+    Raises:
+        ConfigValidationError: If the last layer is none that these losses can train; it names
+            the component.
     """
-    return LAST_LAYERS[last_layer(model, component).name]
+    layer = last_layer(model, component, RAW_LAYERS if of_raw else ())
+    if of_raw and layer.name in RAW_LAYERS:
+        return Head(of_raw, "logits", raw=True)
+    return LAST_LAYERS[layer.name]
 
 
 def emits_logits(model: Model, component: str) -> bool:
@@ -49,10 +62,11 @@ def emits_logits(model: Model, component: str) -> bool:
     return not last_layer(model, component).attrs.get("softmax_normalize", True)
 
 
-def last_layer(model: Model, component: str) -> Model:
-    """The layer that makes a model's probabilities. Raises a ValueError for others."""
+def last_layer(model: Model, component: str, others: Sequence[str] = ()) -> Model:
+    """The layer that makes a model's probabilities, or one of ``others``. Raises a ValueError if
+    there is none."""
     layer = model
-    while layer.name not in LAST_LAYERS:
+    while layer.name not in LAST_LAYERS and layer.name not in others:
         # A chain ends in its last layer; a wrapper hands its input on to the one it wraps.
         inner = [part for part in layer.layers if part.name not in PASS_ON]
         if inner and (layer.name.startswith(WRAPPERS) or ">>" in layer.name):
@@ -61,7 +75,6 @@ def last_layer(model: Model, component: str) -> Model:
             raise config_error(
                 f"Component '{component}': the model's last layer is '{layer.name}', and "
                 f"these losses need probabilities from one of {sorted(LAST_LAYERS)}. Use an "
-                "architecture that ends in such a layer, e.g. spacy.Tagger.v2 (a text classifier "
-                "needs no_output_layer = false)."
+                "architecture that ends in such a layer, e.g. spacy.Tagger.v2."
             )
     return layer

@@ -16,7 +16,7 @@ Example:
     >>> loss = DiceCE(names=["O", "PER"])
     >>> gradient, value = loss(numpy.asarray([[0.9, 0.1], [0.4, 0.6]]), ["O", "PER"])
     >>> round(value, 3)
-    1.076
+    0.953
 """
 
 import re
@@ -31,7 +31,7 @@ from dice_core import losses as core
 from dice_core.losses import __all__
 from dice_core.options import WRTS, Activation, Wrt
 from dice_core.targets import Targets, read_targets
-from dice_core.views import View
+from dice_core.views import View, view_of_logits
 
 from .errors import config_error, diverged_error, label_spec
 from .heads import Head
@@ -138,6 +138,22 @@ class Loss(core.Loss, ThincLoss):
         if stacked is None:
             stacked = stack(guesses) if isinstance(guesses, (list, tuple)) else guesses
         p = at_least_float32(stacked)
+        if head.raw:
+            if get_array_module(p).isnan(p).any():
+                raise diverged_error(targets.spec.owner)
+            view = view_of_logits(p, head.activation)
+        else:
+            view = self._view(p, head, targets)
+        value, gradient = self.value_and_gradient(view, targets, head.wrt)
+        gradient = gradient.astype(stacked.dtype, copy=False)
+        if isinstance(guesses, (list, tuple)):
+            ends = numpy.cumsum([len(part) for part in guesses]).tolist()
+            return [gradient[i:j] for i, j in zip([0, *ends], ends)], float(value)
+        return gradient, float(value)
+
+    @staticmethod
+    def _view(p: Any, head: Head, targets: Targets) -> View:
+        """Of probabilities, which are checked."""
         if p.size and not (p.min() >= 0 and p.max() <= 1 + 1e-4):
             if get_array_module(p).isnan(p).any():
                 raise diverged_error(targets.spec.owner)
@@ -145,12 +161,7 @@ class Loss(core.Loss, ThincLoss):
                 "guesses must be probabilities, from 0 to 1, but range from "
                 f"{float(p.min())} to {float(p.max())}."
             )
-        value, gradient = self.value_and_gradient(View(head.activation, p), targets, head.wrt)
-        gradient = gradient.astype(stacked.dtype, copy=False)
-        if isinstance(guesses, (list, tuple)):
-            ends = numpy.cumsum([len(part) for part in guesses]).tolist()
-            return [gradient[i:j] for i, j in zip([0, *ends], ends)], float(value)
-        return gradient, float(value)
+        return View(head.activation, p)
 
 
 def stack(guesses: Sequence[Any]) -> Any:

@@ -8,14 +8,15 @@ from typing import Any, Dict, List, Union
 
 from . import losses
 
+ClassWeights = Union[str, Dict[str, float], List[float], None]
 PerLabel = Union[Dict[str, float], List[float], None]
 Background = Union[str, int, List[Union[str, int]], None]
 
 
 def configure_CrossEntropy_v1(
-    *, label_smoothing: float = 0.0, class_weights: PerLabel = None
+    *, label_smoothing: float = 0.0, class_weights: ClassWeights = None
 ) -> losses.CrossEntropy:
-    return losses.CrossEntropy(label_smoothing=label_smoothing, class_weights=class_weights)
+    return losses.CrossEntropy(**_typed(locals()))
 
 
 def configure_WeightedCrossEntropy_v1(
@@ -79,8 +80,9 @@ def configure_Compound_v1(losses: Any, weights: Any = None) -> Any:
 def configure_DiceCE_v1(
     *,
     weight: Any = 1.0,
+    class_weights: ClassWeights = None,
     level: str = "batch",
-    average: str = "micro",
+    average: str = "auto",
     smooth: float = 1.0,
     squared: bool = False,
     log: bool = False,

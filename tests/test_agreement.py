@@ -41,6 +41,7 @@ LOSSES = [
     ("Focal", {"gamma": 0.5}),
     ("Focal", {"gamma": 2.0}),
     ("DiceCE", {}),
+    ("DiceCE", {"average": "micro", "class_weights": "balanced"}),
     ("DiceCE", {"weight": 0.3, "average": "macro", "log": True, "background": 0}),
     *((name, {**options, **how}) for name, options in OVERLAPS for how in SETS),
 ]

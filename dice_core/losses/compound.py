@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple, Type
 
 from ..arrays import Array
 from ..labels import LabelSpec
-from ..options import AUTO, Average, Background, Level
+from ..options import AUTO, Average, Background, ClassWeights, Level
 from ..schedules import Weight
 from ..slopes import Slope
 from ..targets import Targets
@@ -113,8 +113,10 @@ class DiceCE(Compound):
 
     Args:
         weight: Of the Dice term, a number from 0 on or a schedule (see Compound).
+        class_weights: Of the cross-entropy, as in CrossEntropy.
         level, average, smooth, squared, log, background: As in Dice, with the defaults that
-            train: one count over the batch, not squared.
+            train: one count over the batch, not squared; pooled over the classes where there is
+            a background, their mean where there is none.
 
     Raises:
         ValueError: For options out of range, and for labels that there are not.
@@ -128,7 +130,8 @@ class DiceCE(Compound):
         *,
         weight: Any = 1.0,
         level: Level = "batch",
-        average: Average = "micro",
+        average: Average = AUTO,
+        class_weights: ClassWeights = None,
         smooth: float = 1.0,
         squared: bool = False,
         log: bool = False,
@@ -144,11 +147,18 @@ class DiceCE(Compound):
             "log": log,
             "background": background,
         }
-        terms = {"cross_entropy": cross_entropy(), "dice": dice(**options)}
+        terms = {
+            "cross_entropy": cross_entropy(class_weights=class_weights),
+            "dice": dice(**options),
+        }
         super().__init__(terms, {"dice": weight}, **reading)
 
     def __repr__(self) -> str:
         return Loss.__repr__(self)
 
     def own_options(self) -> Dict[str, Any]:
-        return {"weight": self.weights["dice"].to_dict(), **self.losses["dice"].own_options()}
+        return {
+            "weight": self.weights["dice"].to_dict(),
+            "class_weights": self.losses["cross_entropy"].class_weights,
+            **self.losses["dice"].own_options(),
+        }

@@ -168,11 +168,15 @@ class _Overlap(Loss):
             keep = [0.0 if c in columns else 1.0 for c in range(targets.n_classes)]
             present = present * arrays.like(keep, present)
         value, by_hits, by_predicted = formulas.overlap_of_set(
-            counts, present, self.average == "micro", *self.weights(), self.log
+            counts, present, self.is_micro(bool(columns)), *self.weights(), self.log
         )
         n = targets.n_rows()
         whole = targets.whole(n)
         return n * value, whole * by_hits, whole * by_predicted
+
+    def is_micro(self, has_background: bool) -> bool:
+        """Whether the counts of all classes are pooled."""
+        return has_background if self.average == AUTO else self.average == "micro"
 
     def _p(self, view: View) -> Array:
         # At exactly 0 some ratios are 0/0; next to 0 they are what they tend to.
@@ -214,8 +218,10 @@ class Dice(_Overlap):
     Args:
         level: "element", each cell a binary view by itself and all of them summed, as
             published; or "batch", one soft count over the batch, times its number of rows.
-        average: For batches: "macro", the mean over classes, or "micro", their counts pooled.
-            Classes without a gold row in the batch contribute nothing.
+        average: For batches: "macro", the mean over classes; "micro", their counts pooled; or
+            "auto", micro where there is a background and macro where there is none (pooled
+            counts of all classes are but the expected accuracy). Classes without a gold row in
+            the batch contribute nothing.
         smooth: Added above and below, from 0 on.
         squared: The published denominator; false is p + y.
         log: -log of the coefficient instead of 1 minus it.

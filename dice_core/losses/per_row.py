@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 from .. import arrays, formulas
 from ..arrays import Array, namespace
 from ..labels import LabelSpec
-from ..options import PerLabel
+from ..options import BALANCED, ClassWeights, PerLabel
 from ..slopes import Slope
 from ..targets import Targets
 from ..views import View
@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from ..options import Reading
 
 
+K = 3.0  # the weights' default: the most frequent class has about log10(3)
+
+
 class _LogLoss(Loss):
     """Cross-entropies: rows of "is this class", and for sigmoids also of "is not"."""
 
     gamma = 0.0
     label_smoothing = 0.0
+    # Counts of the batches learned from so far: of each class, and of all rows.
+    _seen: Any = None
 
     def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
         smoothing = self.label_smoothing or targets.spec.label_smoothing
@@ -40,7 +45,7 @@ class _LogLoss(Loss):
         log_p = xp.log(arrays.at_least(p, view.low))
         value, gold = formulas.log_loss(p, arrays.at_least(1.0 - p, 0.0), log_p, self.gamma)
         counts = None
-        if self._needs_counts():
+        if self.needs_counts():
             ones = xp.ones_like(value) if weights is None else weights
             counts = arrays.sum_by(ones, ids, targets.n_classes)
         factors, _ = self.class_factors(targets, counts)
@@ -57,7 +62,7 @@ class _LogLoss(Loss):
         positive = y * known
         is_sigmoid = view.activation == "sigmoid"
         negative = known - positive if is_sigmoid else targets.negatives()
-        counts = xp.sum(positive, axis=0) if self._needs_counts() else None
+        counts = xp.sum(positive, axis=0) if self.needs_counts() else None
         factors, rest = self.class_factors(targets, counts)
         if factors is not None:
             positive = positive * factors
@@ -79,12 +84,32 @@ class _LogLoss(Loss):
     def class_factors(self, targets: Targets, counts: Optional[Array]) -> Tuple[Any, Any]:
         """Factors of "is this class" and of "is not", ``(C,)`` each, or None.
 
-        counts: of the classes in this batch, where `_needs_counts` asks for them.
+        counts: of the classes in this batch, where `needs_counts` asks for them.
         """
         return None, None
 
-    def _needs_counts(self) -> bool:
+    def needs_counts(self) -> bool:
+        """Whether `class_factors` needs the counts of the batch."""
         return False
+
+    def running_counts(self, targets: Targets, counts: Array) -> Tuple[Array, Array]:
+        """Of the batches so far and this one: of each class, and of all rows. Exact to 2^24 rows
+        in float32, so that they are kept in float64 on the host."""
+        batch = arrays.to_numpy(counts).astype("float64")
+        n = float(targets.n_rows())
+        if self._seen is not None and self._seen[0].shape == batch.shape:
+            batch, n = batch + self._seen[0], n + self._seen[1]
+        if targets.learning:
+            self._seen = (batch, n)
+        return arrays.like(batch, counts), arrays.like(n, counts)
+
+    def balanced_factors(self, n_of_class: Array, n: Array, K: float) -> Tuple[Array, Array]:
+        """The paper's weights, of counts ``(C,)`` and their total."""
+        rest = arrays.at_least(n - n_of_class, 0.0)
+        return (
+            formulas.log_inverse_frequency(n_of_class, n, K),
+            formulas.log_inverse_frequency(rest, n, K),
+        )
 
 
 class CrossEntropy(_LogLoss):
@@ -99,7 +124,8 @@ class CrossEntropy(_LogLoss):
         label_smoothing: In [0, 1), how much of a one-hot truth is spread evenly over the other
             classes.
         class_weights: A factor for each label, by name or a list by class id; labels that are
-            not named have 1.
+            not named have 1, and a type of entities stands for all of its tags. Or "balanced":
+            the paper's weights, as WeightedCrossEntropy has them.
 
     Raises:
         ValueError: For options out of range, and for labels that there are not.
@@ -111,26 +137,35 @@ class CrossEntropy(_LogLoss):
         self,
         *,
         label_smoothing: float = 0.0,
-        class_weights: Optional[PerLabel] = None,
+        class_weights: ClassWeights = None,
         **reading: "Unpack[Reading]",
     ):
         super().__init__(**reading)
         self.label_smoothing = self.read_number("label_smoothing", label_smoothing)
         if self.label_smoothing >= 1:
             raise self.config_error(f"label_smoothing must be below 1, got {label_smoothing!r}.")
-        self.class_weights = (
-            None if class_weights is None else self.read_per_label("class_weights", class_weights)
-        )
+        if class_weights is None or isinstance(class_weights, str):
+            self.class_weights: Any = self.read_one_of(
+                "class_weights", class_weights, (None, BALANCED)
+            )
+        else:
+            self.class_weights = self.read_per_label("class_weights", class_weights)
+
+    def needs_counts(self) -> bool:
+        return self.class_weights == BALANCED
 
     def class_factors(self, targets: Targets, counts: Optional[Array]) -> Tuple[Any, Any]:
         if self.class_weights is None:
             return None, None
+        if counts is not None:
+            return self.balanced_factors(*self.running_counts(targets, counts), K)
         factors = _per_column(self.class_weights, targets, "class_weights", 1.0)
         return factors, factors
 
     def check(self, spec: LabelSpec) -> None:
         super().check(spec)
-        _check_per_label(self.class_weights, spec, "class_weights")
+        if self.class_weights != BALANCED:
+            _check_per_label(self.class_weights, spec, "class_weights")
         if self.label_smoothing and spec.label_smoothing:
             raise spec.config_error(
                 "label_smoothing is set both there and in its loss. Set one to 0."
@@ -166,12 +201,11 @@ class WeightedCrossEntropy(_LogLoss):
     smooths = True
 
     def __init__(
-        self, *, K: float = 3.0, counts: Optional[PerLabel] = None, **reading: "Unpack[Reading]"
+        self, *, K: float = K, counts: Optional[PerLabel] = None, **reading: "Unpack[Reading]"
     ):
         super().__init__(**reading)
         self.K = self.read_number("K", K, low=1.0)
         self.counts = None if counts is None else self.read_per_label("counts", counts)
-        self._seen: Any = None
 
     def class_factors(self, targets: Targets, counts: Optional[Array]) -> Tuple[Any, Any]:
         if self.counts is not None:
@@ -179,26 +213,11 @@ class WeightedCrossEntropy(_LogLoss):
             n = namespace(n_of_class).sum(n_of_class)
         else:
             assert counts is not None
-            n_of_class, n = self._running_counts(targets, counts)
-        rest = arrays.at_least(n - n_of_class, 0.0)
-        return (
-            formulas.log_inverse_frequency(n_of_class, n, self.K),
-            formulas.log_inverse_frequency(rest, n, self.K),
-        )
+            n_of_class, n = self.running_counts(targets, counts)
+        return self.balanced_factors(n_of_class, n, self.K)
 
-    def _needs_counts(self) -> bool:
+    def needs_counts(self) -> bool:
         return self.counts is None
-
-    def _running_counts(self, targets: Targets, counts: Array) -> Tuple[Array, Array]:
-        """Of the batches so far and this one: of each class, and of all rows. Exact to 2^24 rows
-        in float32, so that they are kept in float64 on the host."""
-        batch = arrays.to_numpy(counts).astype("float64")
-        n = float(targets.n_rows())
-        if self._seen is not None and self._seen[0].shape == batch.shape:
-            batch, n = batch + self._seen[0], n + self._seen[1]
-        if targets.learning:
-            self._seen = (batch, n)
-        return arrays.like(batch, counts), arrays.like(n, counts)
 
     def check(self, spec: LabelSpec) -> None:
         super().check(spec)
@@ -243,7 +262,8 @@ def _smoothed(targets: Targets, smoothing: float) -> Targets:
 
 def _check_per_label(values: Any, spec: LabelSpec, option: str) -> None:
     if isinstance(values, dict):
-        spec.columns(list(values), option)
+        for label in values:
+            spec.columns_of(label, option)
     elif values is not None and spec.names is not None and len(values) != len(spec.names):
         raise spec.config_error(f"{option} has {len(values)} numbers for {len(spec.names)} labels.")
 
@@ -252,8 +272,9 @@ def _per_column(values: Any, targets: Targets, option: str, default: float) -> A
     """``(C,)``: a number for each column, from numbers by label or by class id."""
     row = [default] * targets.n_classes
     if isinstance(values, dict):
-        for column, value in zip(targets.spec.columns(list(values), option), values.values()):
-            row[column] = value
+        for label, value in values.items():
+            for column in targets.spec.columns_of(label, option):
+                row[column] = value
     elif len(values) != len(row):
         raise targets.spec.config_error(
             f"{option} has {len(values)} numbers for {len(row)} classes."

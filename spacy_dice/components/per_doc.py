@@ -8,14 +8,26 @@ from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.training import Example, validate_examples
 
 from dice_core.labels import LabelSpec
+from dice_core.options import Activation
 from dice_core.targets import Targets, from_rows
 
 from ..errors import config_error, label_spec
+from ..heads import Head, find_head
 from .trainable import StockLossMixin, own, warn_of_unknown
 
 
 class PerDoc(StockLossMixin):
-    """A component whose model gives probabilities ``(docs, classes)``."""
+    """A component whose model gives probabilities ``(docs, classes)``; or logits, with
+    no_output_layer = true, which doc.cats then holds as spaCy puts them there."""
+
+    of_raw: Activation
+
+    def head(self) -> Head:
+        return find_head(self.model, self.name, self.of_raw)  # type: ignore[attr-defined]
+
+    @classmethod
+    def check_trainable(cls, pipe: Any) -> None:
+        find_head(pipe.model, pipe.name, cls.of_raw)
 
     def targets(self, examples: List[Example], like: Any) -> Targets:
         """The batch's truth, as arrays like ``like``."""
@@ -64,6 +76,7 @@ class DiceTextCategorizer(PerDoc, TextCategorizer):
     the component does not have is an error."""
 
     stock = TextCategorizer
+    of_raw: Activation = "softmax"
 
     def targets(self, examples: List[Example], like: Any) -> Targets:
         y, mask, strange = self._known(examples)
@@ -85,6 +98,7 @@ class DiceMultiLabelTextCategorizer(PerDoc, MultiLabel_TextCategorizer):
     have it."""
 
     stock = MultiLabel_TextCategorizer
+    of_raw: Activation = "sigmoid"
 
     def targets(self, examples: List[Example], like: Any) -> Targets:
         y, mask, strange = self._known(examples)

@@ -88,8 +88,10 @@ BIOES = ["O", "S-X", "B-X", "E-X", "I-X"]
         (SelfAdjustingDice, {"level": "batch"}, 2 * (2 - 1.42 / 2.37 - 1.42 / 2.3) / 2),
         # TP 0.7, FP 0.2, FN 0.3; TP 0.3, FP 0.1, FN 0.7
         (Tversky, {"level": "batch"}, 2 * (2 - 1.7 / 1.95 - 1.3 / 1.7) / 2),
-        (DiceCE, {}, CE + 2 * (1 - 3 / 4.3)),
-        (DiceCE, {"weight": 3}, CE + 3 * 2 * (1 - 3 / 4.3)),
+        (DiceCE, {}, CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
+        (DiceCE, {"background": 1}, CE + 2 * (1 - 3 / 4.3)),
+        (DiceCE, {"average": "micro", "weight": 3}, CE + 3 * 2 * (1 - 3 / 4.3)),
+        (CrossEntropy, {"class_weights": "balanced"}, math.log10(1 + 3) * CE),
         (DiceCE, {"average": "macro"}, CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
         (Compound, {"losses": ["CrossEntropy", "CrossEntropy"], "weights": [2, 0.5]}, 2.5 * CE),
     ],
@@ -227,8 +229,8 @@ print(make_loss("DiceCE")(torch.zeros(3, 2), torch.tensor([0, 1, 1])).item())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # The sum of p at the gold class is 1.5, of p 3, of rows 3: F = (2 * 1.5 + 1) / (3 + 3 + 1)
-    dice = 1 - 4 / 7
+    # Of one and two gold rows, the sums of p are 0.5 and 1, of p 1.5 each.
+    dice = 1 - ((1 + 1) / (1.5 + 1 + 1) + (2 + 1) / (1.5 + 2 + 1)) / 2
     assert float(done.stdout) == pytest.approx(math.log(2) + dice, rel=1e-6)
 
 
@@ -373,7 +375,7 @@ def test_a_subclass_of_a_third_party():
         (lambda: Ramp(0, math.inf), "Ramp: last must be a finite number"),
         (
             lambda: make_loss("DiceXE"),
-            "no loss 'DiceXE'. There are: .*Compound, CrossEntropy, Dice, DiceCE",
+            "no loss 'DiceXE'. Did you mean DiceCE\\? There are: .*Compound, CrossEntropy, Dice",
         ),
         (lambda: make_loss({"name": "Dice", "beta": 2}), "Dice has no option beta. It has: act"),
         (lambda: make_loss(torch.nn.CrossEntropyLoss()), "make a subclass of flair_dice.Loss"),

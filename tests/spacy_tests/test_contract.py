@@ -187,3 +187,14 @@ def test_a_loss_says_its_settings():
     compound = Compound([Focal(gamma=1.0), Dice()], [1.0, 0.5])
     assert repr(compound).startswith("Compound(1 * Focal(gamma=1.0) + 0.5 * Dice(level='element'")
     assert [name for name, *_ in compound.terms()] == ["0", "1"]
+
+
+def test_class_weights_of_entity_types_are_those_of_all_their_tags():
+    names = ["O", "B-person", "I-person", "B-org"]
+    p = numpy.asarray([[0.2, 0.3, 0.1, 0.4]] * 3)
+    truths = ["B-person", "I-person", "O"]
+    by_type = CrossEntropy(names=names, class_weights={"person": 5})
+    by_tag = CrossEntropy(names=names, class_weights={"B-person": 5, "I-person": 5})
+    assert by_type.get_loss(p, truths) == by_tag.get_loss(p, truths)
+    with pytest.raises(ValueError, match="class_weights has the label 'place'"):
+        CrossEntropy(names=names, class_weights={"place": 5}).get_loss(p, truths)

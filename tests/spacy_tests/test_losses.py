@@ -68,8 +68,14 @@ SMOOTH += [0.05 * math.log(0.2), 0.05 * math.log(0.5), 0.9 * math.log(0.3)]
         (SelfAdjustingDice(level="batch"), 2 * (2 - 1.42 / 2.37 - 1.42 / 2.3) / 2),
         # TP 0.7, FP 0.2, FN 0.3; TP 0.3, FP 0.1, FN 0.7
         (Tversky(level="batch"), 2 * (2 - 1.7 / 1.95 - 1.3 / 1.7) / 2),
-        (DiceCE(), CE + 2 * (1 - 3 / 4.3)),
-        (DiceCE(weight=3), CE + 3 * 2 * (1 - 3 / 4.3)),
+        # Pooled where there is a background (of which class 1 has no gold row), else the mean.
+        (DiceCE(), CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
+        (DiceCE(background=[1]), CE + 2 * (1 - 3 / 4.3)),
+        (DiceCE(average="micro"), CE + 2 * (1 - 3 / 4.3)),
+        (DiceCE(average="micro", weight=3), CE + 3 * 2 * (1 - 3 / 4.3)),
+        # Each class but 1 has been seen once in 2 rows.
+        (CrossEntropy(class_weights="balanced"), math.log10(1 + 3) * CE),
+        (DiceCE(class_weights=[2, 1, 2]), CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2 + CE),
         (DiceCE(average="macro"), CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
     ],
 )
@@ -192,7 +198,7 @@ def cases():
         micro, dice = partial(dice, average="micro"), partial(dice, average="macro")
         yield (
             f"dice-ce-{activation}",
-            DiceCE(weight=0.3, **reading),
+            DiceCE(weight=0.3, average="micro", **reading),
             lambda z, y, ce=ce, dice=micro: ce(z, y) + 0.3 * dice(z, y),
         )
         focal = partial(ce, gamma=1.0)
@@ -446,7 +452,7 @@ def test_empty_batches():
         (lambda: Dice(smooth=-1), "spacy_dice.Dice.v1: smooth must be a finite number from 0 on"),
         (lambda: Dice(smooth="much"), "smooth must be a number"),
         (lambda: Dice(level="token"), "level must be one of element, batch, got 'token'"),
-        (lambda: Dice(average="weighted"), "average must be one of micro, macro"),
+        (lambda: Dice(average="weighted"), "average must be one of auto, micro, macro"),
         (lambda: Dice(log=1), "log must be true or false"),
         (lambda: SelfAdjustingDice(alpha=-0.1), "alpha must be"),
         (lambda: SelfAdjustingDice(smooth=float("nan")), "smooth must be"),

@@ -79,7 +79,7 @@ def test_every_architecture_has_a_head_and_stock_parity_and_trains(name, factory
         trained.append(params(nlp.get_pipe("cat")))
     activation = "softmax" if exclusive else "sigmoid"
     logits = exclusive and name != "TextCatBOW.v3"
-    assert head == (activation, "logits" if logits else "probabilities")
+    assert head[:2] == (activation, "logits" if logits else "probabilities")
     if logits:
         for stock, ours in zip(trained[0], trained[1]):
             assert_allclose(ours, stock, atol=1e-5)
@@ -87,13 +87,36 @@ def test_every_architecture_has_a_head_and_stock_parity_and_trains(name, factory
     assert [max(doc.cats, key=doc.cats.get) for doc in docs] == ["spam", "ham", "spam", "ham"]
 
 
-def test_raw_scores_are_refused():
-    model = {**BOW, "exclusive_classes": True, "no_output_layer": True}
-    nlp, _ = make(model=model)
-    with pytest.raises(
-        ValueError, match="Component 'cat': the model's last layer.*no_output_layer"
-    ):
-        use_loss(nlp, {"cat": DiceCE()})
+@pytest.mark.parametrize("factory", ["textcat", "textcat_multilabel"])
+def test_raw_scores_are_logits(factory):
+    """The gradient is that of the same model with an output layer, before it."""
+    exclusive = factory == "textcat"
+    model = {**BOW, "exclusive_classes": exclusive, "no_output_layer": True}
+    nlp, data = make(factory, CrossEntropy(), model)
+    pipe = nlp.get_pipe("cat")
+    assert pipe.head() == ("softmax" if exclusive else "sigmoid", "logits", True)
+    z = numpy.random.default_rng(0).normal(size=(len(data), 2)).astype("f") * 3
+    value, gradient = pipe.get_loss(data, z)
+    y = numpy.asarray([[eg.reference.cats[label] for label in pipe.labels] for eg in data])
+    e = numpy.exp(z)
+    p = e / e.sum(axis=1, keepdims=True) if exclusive else e / (1 + e)
+    assert_allclose(gradient, p - y, atol=1e-6)
+    for _ in range(30):
+        nlp.update(data)
+    docs = list(nlp.pipe(text for text, _ in TEXTS))
+    assert [max(doc.cats, key=doc.cats.get) for doc in docs] == ["spam", "ham", "spam", "ham"]
+    with pytest.raises(ValueError, match="the model gives NaN"):
+        pipe.get_loss(data, z * numpy.nan)
+
+
+def test_a_bag_of_words_trains_on_cross_entropy():
+    """Its softmax_activation multiplies by the derivative: what arrives before it is p - y."""
+    nlp, data = make(loss=CrossEntropy(), model={**BOW, "exclusive_classes": True})
+    pipe = nlp.get_pipe("cat")
+    p = numpy.asarray([[0.999, 0.001], [0.3, 0.7], [0.5, 0.5], [0.2, 0.8]], dtype="f")
+    _, by_p = pipe.get_loss(data, p)
+    y = numpy.asarray([[eg.reference.cats[label] for label in pipe.labels] for eg in data])
+    assert_allclose(p * (by_p - (by_p * p).sum(axis=1, keepdims=True)), p - y, atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy(), DiceCE(), Dice(level="batch", background=None)])
