@@ -32,6 +32,7 @@ _HOMES: Dict[str, Tuple[str, ...]] = {
     ),
     "switch": ("use_loss", "restore"),
     "plugin": ("LossPlugin",),
+    "huggingface": ("TrainerLoss",),
 }
 __all__ = [name for names in _HOMES.values() for name in names]
 
