@@ -40,7 +40,7 @@ REFUSED = {
     "no probabilities that a loss could read",
 }
 # Components of ours that take their loss from their own block.
-OWN_FACTORIES = ("dice_ner", "dice_tagger")
+OWN_FACTORIES = ("dice_ner", "dice_tagger", "dice_qa")
 # The stock factory that predicts just as one of ours.
 STOCK_TWINS = {"dice_tagger": "tagger"}
 
