@@ -15,7 +15,6 @@ from transformers import (
 )
 
 from flair_dice import CrossEntropy, DiceCE, TrainerLoss
-from flair_tests.helpers import BERT
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/huggingface.md"
 KINDS = {
@@ -25,7 +24,7 @@ KINDS = {
 }
 
 
-def test_examples_of_the_documentation(tmp_path, monkeypatch):
+def test_examples_of_the_documentation(small_bert, tmp_path, monkeypatch):
     """Every block runs, in its order; the trained models learned something, by our loss."""
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -33,7 +32,7 @@ def test_examples_of_the_documentation(tmp_path, monkeypatch):
     names, trained = {}, []
     for block in blocks:
         assert names.get("trainer") is None or names["trainer"] in trained
-        block = block.replace('"bert-base-cased"', repr(BERT))
+        block = block.replace('"bert-base-cased"', repr(str(small_bert)))
         exec(compile(block, str(PAGE), "exec"), names)
         if "trainer" in names and names["trainer"] not in trained:
             trained.append(names["trainer"])

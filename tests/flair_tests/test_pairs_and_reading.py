@@ -38,12 +38,12 @@ def test_pairs_as_a_corpus_of_flair(tmp_path):
 @pytest.mark.parametrize(
     "loss", [pytest.param("stock", marks=pytest.mark.slow), json.dumps(flair_pairs.DICE_CE)]
 )
-def test_paraphrases(loss, tmp_path):
+def test_paraphrases(loss, small_bert, tmp_path):
     files = {split: write(tmp_path / f"{split}.tsv", n, n) for split, n in SIZES.items()}
     output = run(
         "examples.flair_pairs",
         *(item for split, path in files.items() for item in (f"--{split}", path)),
-        *("--loss", loss, "--transformer", BERT, "--epochs", 6, "--learning-rate", 5e-4),
+        *("--loss", loss, "--transformer", small_bert, "--epochs", 6, "--learning-rate", 5e-4),
         *("--tune-threshold", "--output", tmp_path / "out"),
     )
     line = json.loads(output.splitlines()[-1])
@@ -51,7 +51,7 @@ def test_paraphrases(loss, tmp_path):
     assert 0 < line["threshold"] < 1
 
 
-SIZES = {"train": 60, "dev": 24, "test": 24}
+SIZES = {"train": 48, "dev": 18, "test": 18}
 
 
 def test_scores_of_the_positive_class():

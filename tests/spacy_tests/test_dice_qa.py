@@ -478,17 +478,17 @@ def test_what_is_saved_needs_neither_hub_nor_folder(trained, tmp_path):
     assert TEXT[found[0].start : found[0].end] == "Greta"
 
 
-def test_command_line(run_spacy, configs, tmp_path):
+def test_command_line(run_spacy, configs, small_bert, tmp_path):
     """spacy train on files of SQuAD, evaluate on docs with questions."""
     reading.write(tmp_path / "train.json", 24)
     dev = reading.write(tmp_path / "dev.json", 8, seed=1)
-    limits = {"hidden_dropout_prob": 0.0, "num_hidden_layers": 2}
+    limits = {"hidden_dropout_prob": 0.0}
     status, output = run_spacy(
         *("train", configs / "dice_qa.cfg", "-o", tmp_path),
         *("--paths.train", tmp_path / "train.json", "--paths.dev", dev),
         *(
             "--paths.transformer",
-            BERT,
+            small_bert,
             "--training.max_epochs",
             12,
             "--training.eval_frequency",
