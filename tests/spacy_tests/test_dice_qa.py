@@ -515,14 +515,13 @@ def test_other_commands(fixed, run_spacy, configs, tmp_path):
     needs = " ".join(json.loads(meta.read_text())["requirements"])
     assert "spacy-flair-dice" in needs and "spacy-transformers" in needs
     config = tmp_path / "base.cfg"
-    config.write_text(
-        '[nlp]\nlang = "en"\npipeline = ["dice_qa"]\n\n[components.dice_qa]\nfactory = "dice_qa"\n'
-    )
+    block = '[components]\n\n[components.dice_qa]\nfactory = "dice_qa"\n'
+    config.write_text(f'[nlp]\nlang = "en"\npipeline = ["dice_qa"]\n\n{block}')
     status, output = run_spacy("init", "fill-config", config, tmp_path / "full.cfg")
     assert status == 0 and "max_answer_length = 30" in (tmp_path / "full.cfg").read_text(), output
-    status, output = run_spacy(
-        *("debug", "config", configs / "dice_qa.cfg", "--paths.train", "a", "--paths.dev", "b")
-    )
+    run_spacy("init", "fill-config", configs / "dice_qa.cfg", tmp_path / "ours.cfg")
+    paths = ("--paths.train", "a", "--paths.dev", "b")
+    status, output = run_spacy("debug", "config", tmp_path / "ours.cfg", *paths)
     assert status == 0, output
     docs = spacy.tokens.DocBin(docs=[eg.reference for eg in ner_examples(fixed, 8)])
     docs.to_disk(tmp_path / "dev.spacy")
