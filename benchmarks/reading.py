@@ -9,7 +9,7 @@ transformers its twin, the same encoder with the head and loss of transformers i
 predict by dice_qa. Optimiser, learning rate (linear to 0) and epochs are the same for all; there
 is no choice of a model by dev. ner: dice_qa with fixed questions and a sigmoid, or with --trainer
 dice_ner that, on columns of token TAB tag. Lines of JSON are appended to
-benchmarks/results/reading.jsonl. speed: questions a second and peak memory of nlp.pipe and of
+benchmarks/results/reading/runs.jsonl. speed: questions a second and peak memory of nlp.pipe and of
 transformers' question-answering pipeline, each in a process of its own, taking turns.
 """
 
@@ -54,7 +54,7 @@ def main() -> None:
         add("--epochs", type=int, default=3)
         add("--batch", type=int, default=8)
         add("--learning-rate", type=float, default=3e-4)
-        add("--results", type=Path, default=RESULTS / "reading.jsonl")
+        add("--results", type=Path, default=RESULTS / "reading/runs.jsonl")
     speed = commands.add_parser("speed")
     speed.add_argument("--test", type=Path, required=True, help="file of SQuAD")
     speed.add_argument("--size", type=int, default=100, help="questions")
