@@ -14,6 +14,8 @@ class LabelSpec(NamedTuple):
         sequence: Whether the rows are the tokens of documents in their order, which entity-level
             losses need.
         label_smoothing: The component's own, for cross-entropies.
+        positions: Whether the columns are no labels but positions in a text, which mean nothing
+            one by one.
         crf: Whether a CRF makes the probabilities.
         error: Makes the exception of a message.
     """
@@ -23,6 +25,7 @@ class LabelSpec(NamedTuple):
     background: Tuple[str, ...] = ()
     sequence: bool = True
     label_smoothing: float = 0.0
+    positions: bool = False
     crf: bool = False
     error: Callable[[str], Exception] = ValueError
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 if TYPE_CHECKING:  # what editors and type checkers see
     from dice_core.schedules import Ramp
 
+    from .huggingface import TrainerLoss
     from .losses import (
         Compound,
         CrossEntropy,
@@ -56,6 +57,7 @@ __all__ = [
     "TextPairClassifier",
     "TextTripleClassifier",
     "TokenClassifier",
+    "TrainerLoss",
     "Tversky",
     "WeightedCrossEntropy",
     "calibrate",
@@ -75,6 +77,7 @@ _HOMES: Dict[str, Tuple[str, ...]] = {
     "switch": ("use_loss", "restore"),
     "plugin": ("LossPlugin",),
     "tuning": ("tune", "calibrate", "get_tuning", "set_tuning", "untune"),
+    "huggingface": ("TrainerLoss",),
 }
 
 

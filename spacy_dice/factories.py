@@ -1,4 +1,4 @@
-"""The pipeline factories `dice_tagger` and `dice_ner`.
+"""The pipeline factories `dice_tagger`, `dice_ner` and `dice_qa`.
 
 spaCy imports this module whenever any pipeline is made, so that it imports nothing of ours: what
 a component needs is imported when one is made.
@@ -14,9 +14,11 @@ from thinc.api import Model
 
 if TYPE_CHECKING:
     from .components.dice_ner import DiceNER
+    from .components.dice_qa import DiceQA
     from .components.per_token import DiceTagger
 
 DEFAULT_LOSS = {"@losses": "spacy_dice.DiceCE.v1"}
+NEEDS_OF_READING = "spacy-transformers>=1.3.8"
 
 
 @Language.factory(
@@ -91,6 +93,71 @@ def make_dice_ner(
         threshold=threshold,
         thresholds=thresholds,
         spans_key=spans_key,
+        scorer=scorer,
+    )
+
+
+@Language.factory(
+    "dice_qa",
+    assigns=["doc.spans", "doc.ents"],
+    default_config={
+        "model": {
+            "@architectures": "spacy_dice.QuestionAnswering.v1",
+            "name": "bert-base-cased",
+        },
+        "loss": DEFAULT_LOSS,
+        "questions": {},
+        "activation": "softmax",
+        "spans_key": "answers",
+        "set_ents": False,
+        "threshold": None,
+        "no_answer": False,
+        "max_answer_length": 30,
+        "max_batch_items": 8192,
+        "scorer": {"@scorers": "spacy_dice.qa_scorer.v1"},
+    },
+    default_score_weights={
+        "qa_f1": 0.5,
+        "qa_exact": 0.0,
+        "qa_spans_f": 0.5,
+        "qa_spans_p": 0.0,
+        "qa_spans_r": 0.0,
+        "qa_spans_per_type": None,
+    },
+)
+def make_dice_qa(
+    nlp: Language,
+    name: str,
+    model: Model,
+    loss: Any,
+    questions: Dict[str, str],
+    activation: str,
+    spans_key: str,
+    set_ents: bool,
+    threshold: Optional[float],
+    no_answer: bool,
+    max_answer_length: int,
+    max_batch_items: int,
+    scorer: Optional[Callable],
+) -> "DiceQA":
+    DiceQA = _component("dice_qa", "DiceQA")
+    # `spacy package` finds out by itself that a pipeline needs us, but not that it needs these.
+    requirements = nlp.meta.setdefault("requirements", [])
+    if NEEDS_OF_READING not in requirements:
+        requirements.append(NEEDS_OF_READING)
+    return DiceQA(
+        nlp.vocab,
+        model,
+        name,
+        loss=loss,
+        questions=questions,
+        activation=activation,
+        spans_key=spans_key,
+        set_ents=set_ents,
+        threshold=threshold,
+        no_answer=no_answer,
+        max_answer_length=max_answer_length,
+        max_batch_items=max_batch_items,
         scorer=scorer,
     )
 

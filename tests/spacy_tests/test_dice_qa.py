@@ -1,0 +1,727 @@
+"""dice_qa: learns to read, predicts, is saved whole, and refuses what it cannot read."""
+
+import copy
+import json
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy
+import pytest
+import spacy
+import torch
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from thinc.api import Adam, ConfigValidationError
+
+import spacy_dice
+from spacy_dice.reading import answers as decoding
+from spacy_dice.reading.encoder import hf_objects
+from spacy_dice.reading.questions import install_extension, read
+from spacy_dice.reading.scorer import answers
+from spacy_dice.reading.windows import Pair, Window, in_batches, pad
+from spacy_tests import reading
+from spacy_tests.helpers import scores
+from spacy_tests.reading import BERT, QUESTIONS, ask, examples_of, make
+
+TEXT = "For many years now Greta has lived in Lima, near the old harbour."
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def squad_file(tmp_path_factory):
+    return reading.write(tmp_path_factory.mktemp("squad") / "train.json", impossible=True)
+
+
+@pytest.fixture(scope="session")
+def trained(squad_file):
+    """Questions of docs, with a softmax."""
+    nlp = make("DiceCE", no_answer=True)
+    reading.train(nlp, examples_of(nlp, squad_file, per_question=True), 30)
+    return nlp
+
+
+def ner_examples(nlp, n=24, several=True):
+    """Docs whose answers to fixed questions are in doc.ents."""
+    made = []
+    for i in range(n):
+        name, city = reading.NAMES[i % 12], reading.CITIES[(5 * i) % 12]
+        other = reading.NAMES[(i + 3) % 12]
+        words = f"{name} and {other} live in {city} now .".split() if several else ["no", "one"]
+        ents = "B-PERSON O B-PERSON O O B-CITY O O".split() if several else ["O", "O"]
+        if i % 4 == 0:
+            words, ents = "nothing else happened here today .".split(), ["O"] * 6
+        made.append(Example(Doc(nlp.vocab, words=words), Doc(nlp.vocab, words=words, ents=ents)))
+    return made
+
+
+@pytest.fixture(scope="session")
+def fixed():
+    """Fixed questions, with a sigmoid: entities by reading."""
+    nlp = make("DiceCE", questions=QUESTIONS, activation="sigmoid", set_ents=True)
+    reading.train(nlp, ner_examples(nlp), 40)
+    return nlp
+
+
+@pytest.fixture(scope="session")
+def untrained(squad_file):
+    nlp = make(layers=1)
+    examples = examples_of(nlp, squad_file)
+    nlp.initialize(lambda: examples)
+    return nlp
+
+
+def untrained_pipe(nlp, **config):
+    """Another component on the same encoder, of other options."""
+    pipe = nlp.get_pipe("dice_qa")
+    options = {**pipe.cfg, "loss": spacy_dice.CrossEntropy(), **config}
+    return type(pipe)(nlp.vocab, pipe.model, **options)
+
+
+# -- learning and predicting ------------------------------------------------------------
+
+
+def test_answers_questions_of_docs(trained):
+    doc = trained(
+        ask(
+            trained,
+            TEXT,
+            {"id": "who", "text": "Who lives there?"},
+            {"id": "where", "text": "Which city is it?"},
+            {"id": "what", "text": "What did the painter eat?"},
+        )
+    )
+    assert answers(doc) == {"who": "Greta", "where": "Lima", "what": ""}
+    assert [(s.text, s.label_, s.id_) for s in doc.spans["answers"]] == [
+        ("Greta", "ANSWER", "who"),
+        ("Lima", "ANSWER", "where"),
+    ]
+    probabilities = doc.spans["answers"].attrs["scores"]
+    assert (
+        probabilities.shape == (2,) and (probabilities > 0.3).all() and (probabilities <= 1).all()
+    )
+
+
+def test_scores_of_an_evaluation(trained, tmp_path):
+    examples = examples_of(trained, reading.write(tmp_path / "a.json", 8, 1, impossible=True))
+    found = trained.evaluate(examples)
+    assert found["qa_f1"] > 0.9 and found["qa_exact"] > 0.9
+    assert found["qa_no_answer_f1"] > 0.9 and found["qa_spans_f"] is None
+    # Without an answer where there is one, or with one where there is none.
+    for eg in examples:
+        eg.predicted.spans["answers"] = []
+    found = trained.get_pipe("dice_qa").score(examples)
+    assert (found["qa_has_answer_exact"], found["qa_no_answer_exact"]) == (0.0, 1.0)
+    assert found["qa_exact"] == pytest.approx(1 / 3)
+
+
+def test_no_answer_is_given_only_where_it_may_be(trained):
+    must_answer = untrained_pipe(trained, no_answer=False)
+    (found,) = must_answer.predict([ask(trained, TEXT, "What did the painter eat?")])
+    assert len(found) == 1
+    sure = untrained_pipe(trained, no_answer=True, threshold=1.0)
+    assert sure.predict([ask(trained, TEXT, "Who lives there?")]) == [[]]
+
+
+def test_entities_by_reading(fixed):
+    text = "Ada and Hugo live in Oslo now ."
+    doc = fixed(text)
+    spans = sorted((s.start, s.text, s.label_, s.id_) for s in doc.spans["answers"])
+    assert spans == [(0, "Ada", "PERSON", ""), (2, "Hugo", "PERSON", ""), (5, "Oslo", "CITY", "")]
+    assert [(e.text, e.label_) for e in doc.ents] == [
+        ("Ada", "PERSON"),
+        ("Hugo", "PERSON"),
+        ("Oslo", "CITY"),
+    ]
+    assert (doc.spans["answers"].attrs["scores"] >= 0.25).all()
+    found = fixed.evaluate(ner_examples(fixed, 8))
+    assert found["qa_spans_f"] > 0.9 and set(found["qa_spans_per_type"]) == {"PERSON", "CITY"}
+    assert found["qa_f1"] is None
+    assert not fixed("nothing else happened here today .").ents
+
+
+def test_entities_that_are_there_stay(fixed):
+    doc = fixed.make_doc("Ada and Hugo live in Oslo now .")
+    doc.set_ents([Span(doc, 2, 4, label="TEAM")], blocked=[doc[5:6]], default="outside")
+    doc = fixed.get_pipe("dice_qa")(doc)
+    assert [(e.text, e.label_) for e in doc.ents] == [("Ada", "PERSON"), ("Hugo live", "TEAM")]
+    assert len(doc.spans["answers"]) == 3
+
+
+def test_more_questions_and_questions_of_docs_together(fixed):
+    copy = make().from_bytes(fixed.to_bytes())
+    pipe = copy.get_pipe("dice_qa")
+    pipe.add_question("CITY2", QUESTIONS["CITY"])
+    doc = copy(ask(copy, "Ada and Hugo live in Oslo now .", QUESTIONS["CITY"]))
+    assert [s.label_ for s in doc.spans["answers"] if s.text == "Oslo"] == [
+        "CITY",
+        "CITY2",
+        "ANSWER",
+    ]
+    with pytest.raises(ValueError, match="the question 'X' is empty"):
+        pipe.add_question("X", " ")
+    assert pipe.labels == ("PERSON", "CITY", "CITY2")
+
+
+@pytest.mark.parametrize("loss", ["Dice", "SelfAdjustingDice", "Focal", "Tversky"])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_every_loss_gives_a_gradient_that_its_value_falls_along(
+    loss, activation, untrained, squad_file
+):
+    pipe = untrained_pipe(untrained, activation=activation, loss=getattr(spacy_dice, loss)())
+    asked = pipe._gold(examples_of(untrained, squad_file, limit=2))
+    gold, windows = [one.gold for one in asked], pipe._encode(asked)
+    logits = pipe.model.predict(windows)
+    value, gradient = pipe._loss_of(windows, gold, logits)
+    assert gradient.shape == logits.shape and numpy.isfinite(gradient).all()
+    outside = pad(windows, 0)[2][:, None] <= numpy.arange(logits.shape[1])
+    assert (gradient[outside] == 0).all() and outside.any()
+    step = 0.05 * gradient / numpy.linalg.norm(gradient)
+    lower, _ = pipe._loss_of(windows, gold, (logits - step).astype("float32"))
+    expected = 0.05 * float(numpy.linalg.norm(gradient))
+    assert value - lower == pytest.approx(expected, rel=0.05)
+
+
+def test_cross_entropy_is_that_of_transformers(untrained, squad_file):
+    """Value and gradients of a batch of windows of one length, where transformers has no padding
+    among its positions."""
+    pipe = untrained.get_pipe("dice_qa")
+    asked = pipe._gold(examples_of(untrained, squad_file))
+    gold, windows = [one.gold for one in asked], pipe._encode(asked)
+    length = len(windows[0].ids)
+    windows = [window for window in windows if len(window.ids) == length]
+    assert len(windows) > 8
+    logits, backprop = pipe.model.begin_update(windows)
+    value, gradient = pipe._loss_of(windows, gold, logits)
+    model = hf_objects(pipe.model).transformer
+    model.zero_grad()
+    backprop(gradient)
+    ours = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    places = [(w.find(gold[w.pair][0]) if gold[w.pair] else (0, 0)) for w in windows]
+    starts, ends = torch.tensor(places).T
+    ids, types, _ = map(torch.as_tensor, pad(windows, 0))
+    output = model(ids, torch.ones_like(ids), types, start_positions=starts, end_positions=ends)
+    output.loss.backward()
+    n = 2 * len(windows)
+    assert value / n == pytest.approx(output.loss.item(), rel=1e-6)
+    assert len(ours) > 15
+    for name, parameter in model.named_parameters():
+        if name in ours:
+            torch.testing.assert_close(ours[name] / n, parameter.grad, rtol=2e-4, atol=1e-7)
+    model.zero_grad()
+
+
+def test_trains_as_transformers_does(tmp_path):
+    """Step by step the losses of the same model with AdamW and its own loss, on windows of one
+    length."""
+    nlp = make()
+    examples = examples_of(nlp, reading.write(tmp_path / "a.json"), per_question=True)
+    nlp.initialize(lambda: examples)
+    pipe = nlp.get_pipe("dice_qa")
+    by_length = {}
+    for example in examples:
+        asked = pipe._gold([example])
+        (window,) = pipe._encode(asked)
+        found = (example, window, window.find(asked[0].gold[0]))
+        by_length.setdefault(len(window.ids), []).append(found)
+    rows = max(by_length.values(), key=len)
+    model = copy.deepcopy(hf_objects(pipe.model).transformer)
+    theirs = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    ours = Adam(1e-3, L2=0.01, L2_is_weight_decay=True, grad_clip=0.0, use_averages=False)
+    for step in range(4):
+        batch = [rows[(3 * step + i) % len(rows)] for i in range(4)]
+        losses = {}
+        nlp.update([example for example, _, _ in batch], sgd=ours, losses=losses)
+        ids, types, _ = map(torch.as_tensor, pad([window for _, window, _ in batch], 0))
+        starts, ends = torch.tensor([place for _, _, place in batch]).T
+        loss = model(
+            ids, torch.ones_like(ids), types, start_positions=starts, end_positions=ends
+        ).loss
+        theirs.zero_grad()
+        loss.backward()
+        theirs.step()
+        assert losses["dice_qa"] / 8 == pytest.approx(loss.item(), rel=1e-3)
+
+
+def test_predicts_as_the_pipeline_of_transformers(trained, squad_file, tmp_path):
+    from transformers import pipeline
+
+    objects = hf_objects(trained.get_pipe("dice_qa").model)
+    objects.transformer.save_pretrained(tmp_path)
+    objects.tokenizer.save_pretrained(tmp_path)
+    theirs = pipeline("question-answering", model=str(tmp_path), device="cpu")
+    pipe = untrained_pipe(trained, no_answer=False, max_answer_length=15)
+    examples = examples_of(trained, squad_file, per_question=True, limit=12)
+    for eg, (ours,) in zip(examples, pipe.predict([eg.predicted for eg in examples])):
+        (question,) = eg.predicted._.questions
+        found = theirs(question=question["text"], context=eg.predicted.text)
+        assert (ours.start, ours.end) == (found["start"], found["end"])
+        assert ours.score == pytest.approx(found["score"], rel=1e-4)
+
+
+def test_training_goes_on_and_rehearses(trained, squad_file):
+    nlp = make().from_bytes(trained.to_bytes())
+    pipe = nlp.get_pipe("dice_qa")
+    examples = examples_of(nlp, squad_file, limit=3)
+    sgd = nlp.resume_training()
+    losses = {}
+    nlp.rehearse(examples, sgd=sgd, losses=losses)
+    assert losses["dice_qa"] < 1e-6  # it is its own tutor still
+    bias = hf_objects(pipe.model).transformer.qa_outputs.bias
+    with torch.no_grad():
+        bias += torch.tensor([0.3, 0.0])  # a softmax does not see it
+        hf_objects(pipe.model).transformer.qa_outputs.weight *= 1.1
+    for _ in range(3):
+        losses = {}
+        nlp.rehearse(examples, sgd=sgd, losses=losses)
+    assert losses["dice_qa"] > 1e-6
+    losses = {}
+    nlp.update(examples, sgd=sgd, losses=losses)
+    assert losses["dice_qa"] > 0
+
+
+# -- windows, long texts, batches -------------------------------------------------------
+
+
+def test_windows_cover_a_text_and_overlap(untrained):
+    pipe = untrained.get_pipe("dice_qa")
+    words = " ".join(f"word{i}" for i in range(100))
+    pairs = [Pair("Who came?", words), Pair("Why?", "short"), Pair("Why?", " ")]
+    windows = pipe.model.attrs["encode"](pipe.model, pairs, "test")
+    assert {w.pair for w in windows} == {0, 1}
+    covered = numpy.zeros(len(words), dtype=int)
+    long = [w for w in windows if w.pair == 0]
+    for window in long:
+        assert len(window.ids) <= 64 and window.cls == 0
+        for start, end in window.offsets:
+            covered[start:end] += 1
+    assert (covered[[not c.isspace() for c in words]] >= 1).all() and covered.max() == 2
+    shared = set(map(tuple, long[0].offsets)) & set(map(tuple, long[1].offsets))
+    assert len(shared) == 16
+    # An answer in the part that windows share is found in both; one cut by an edge in neither.
+    first, second = long[0].offsets[-16], long[0].offsets[-1]
+    assert long[0].find((first[0], second[1])) and long[1].find((first[0], second[1]))
+    beyond = (int(second[0]), int(long[1].offsets[20][1]))
+    assert long[0].find(beyond) is None and long[0].touch(beyond)[0] is not None
+
+
+def test_batches_are_of_like_length_and_bounded():
+    lengths = [5, 60, 7, 61, 6, 64, 200]
+    windows = [
+        Window(i, numpy.zeros(n, dtype=int), None, 0, n, numpy.zeros((n, 2)), 0)
+        for i, n in enumerate(lengths)
+    ]
+    batches = in_batches(windows, 128)
+    assert sorted(i for batch in batches for i in batch) == list(range(7))
+    assert batches == [[6], [5, 3], [1, 2], [4, 0]]
+    assert in_batches([], 128) == []
+
+
+def test_pipe_gives_what_one_by_one_gives(trained):
+    texts = [TEXT, "", "Rome.", TEXT + " " + "It rained again. " * 30, "   ", TEXT[:20]] * 2
+    one_by_one = [trained(ask(trained, text, "Who lives there?", "Why?")) for text in texts]
+    docs = [ask(trained, text, "Who lives there?", "Why?") for text in texts]
+    together = list(trained.pipe(docs, batch_size=5))
+    small = untrained_pipe(trained, max_batch_items=1)
+    for a, b in zip(one_by_one, together):
+        assert a.text == b.text and answers(a) == answers(b)
+        numpy.testing.assert_allclose(
+            a.spans["answers"].attrs["scores"], b.spans["answers"].attrs["scores"], rtol=1e-3
+        )
+        spans = [(found.start, found.id) for found in small.predict([b])[0]]
+        assert [i for _, i in spans] == [s.id_ for s in a.spans["answers"]]
+    assert answers(together[1]) == {"0": "", "1": ""}
+
+
+def test_pipe_with_processes(trained):
+    docs = [ask(trained, text, "Who lives there?") for text in [TEXT, "Rome is far.", TEXT] * 2]
+    found = list(trained.pipe(docs, n_process=2, batch_size=2))
+    assert [answers(found[i])["0"] for i in (0, 2, 3, 5)] == ["Greta"] * 4
+    assert found[0].spans["answers"].attrs["scores"].shape == (1,)
+
+
+@pytest.mark.parametrize("n", [500, pytest.param(25_000, marks=pytest.mark.slow)])
+def test_a_long_text(n, trained):
+    """The answer is the best of all windows, each read alone; of 50,000 tokens, too."""
+    filler = ["rain"] * n
+    doc = Doc(trained.vocab, words=[*filler, *TEXT.split(), *filler])
+    doc._.questions = ["Which city is it?"]
+    pipe = untrained_pipe(trained, no_answer=False)
+    ((found,),) = pipe.predict([doc])
+    windows = pipe._encode(pipe._ask([doc]))
+    assert len(windows) > n / 25
+    alone = [pipe.model.predict([window])[0] for window in windows]
+    best = max(
+        (decoding.best([w], [logits], 30)[0] for w, logits in zip(windows, alone)),
+        key=lambda one: one.score,
+    )
+    assert (found.start, found.end) == (best.start, best.end)
+    assert found.score == pytest.approx(best.score, rel=1e-3)
+
+
+def test_a_batch_beyond_the_limit_learns_in_parts(squad_file):
+    """The gradient of a cross-entropy is the same, however a batch is cut up."""
+    gradients = []
+    for items in (8192, 70):
+        nlp = make(layers=1, max_batch_items=items)
+        examples = examples_of(nlp, squad_file, limit=3)
+        nlp.initialize(lambda: examples)
+        losses = {}
+        nlp.update(examples, losses=losses, sgd=False)
+        model = hf_objects(nlp.get_pipe("dice_qa").model).transformer
+        gradients.append((losses["dice_qa"], model.qa_outputs.weight.grad.clone()))
+    assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
+    torch.testing.assert_close(gradients[0][1], gradients[1][1], rtol=1e-3, atol=1e-5)
+
+
+# -- decoding, against all spans tried out ----------------------------------------------
+
+
+def random_windows(rng, n=2):
+    windows, logits = [], []
+    for i in range(n):
+        length = rng.integers(5, 12)
+        starts = numpy.arange(length - 3) * 4 + i * 100
+        offsets = numpy.stack([starts, starts + 3], axis=1)
+        windows.append(Window(0, numpy.zeros(length), None, 2, length - 1, offsets, 0))
+        logits.append(rng.normal(size=(length, 2)).astype("float32") * 2)
+    return windows, logits
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_best_span_is_the_best_of_all(seed):
+    rng = numpy.random.default_rng(seed)
+    windows, logits = random_windows(rng)
+    found, null = decoding.best(windows, logits, 3)
+    tried, nulls = [], []
+    for window, of_window in zip(windows, logits):
+        pieces = [0, *range(window.first, window.last)]
+        p = torch.softmax(torch.tensor(of_window[pieces]), dim=0).numpy()
+        nulls.append(p[0, 0] * p[0, 1])
+        for s in range(1, len(pieces)):
+            for e in range(s, min(s + 3, len(pieces))):
+                place = (window.offsets[s - 1, 0], window.offsets[e - 1, 1])
+                tried.append((p[s, 0] * p[e, 1], *place))
+    score, start, end = max(tried)
+    assert found[:2] == (start, end) and found.score == pytest.approx(score, rel=1e-5)
+    assert null == pytest.approx(min(nulls), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_several_spans_do_not_overlap_and_reach_the_threshold(seed):
+    rng = numpy.random.default_rng(seed)
+    windows, logits = random_windows(rng)
+    found = decoding.several(windows, logits, 3, 0.2)
+    assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
+    assert all(f.score >= 0.2 for f in found)
+    for a in found:
+        assert not any(a.start < b.end and b.start < a.end for b in found if a is not b)
+    # None that could be added is left out.
+    for window, of_window in zip(windows, logits):
+        p = 1 / (1 + numpy.exp(-of_window[window.first : window.last]))
+        for s in range(len(p)):
+            for e in range(s, min(s + 3, len(p))):
+                start, end = window.offsets[s, 0], window.offsets[e, 1]
+                if p[s, 0] * p[e, 1] >= 0.2:
+                    assert any(start < f.end and f.start < end for f in found)
+
+
+def test_neighbouring_answers_stay_apart():
+    """Of A, B and "A ... B", whose ends are all certain, A and B are taken."""
+    logits = numpy.full((10, 2), -9.0)
+    logits[[2, 6], 0] = logits[[3, 7], 1] = 9.0
+    offsets = numpy.stack([numpy.arange(10) * 2, numpy.arange(10) * 2 + 1], axis=1)
+    window = Window(0, numpy.zeros(10), None, 0, 10, offsets, None)
+    found = decoding.several([window], [logits], 10, 0.25)
+    assert sorted((f.start, f.end) for f in found) == [(4, 7), (12, 15)]
+
+
+def test_a_piece_of_two_windows_is_read_where_it_has_most_text_around_it():
+    offsets = numpy.stack([numpy.arange(10) * 2, numpy.arange(10) * 2 + 1], axis=1)
+    first = Window(0, numpy.zeros(8), None, 0, 8, offsets[:8], None)
+    second = Window(0, numpy.zeros(6), None, 0, 6, offsets[4:], None)
+    low, high = numpy.full((8, 2), -9.0), numpy.full((6, 2), -9.0)
+    low[7] = 9.0  # at the edge of the first, well inside the second, which says no
+    assert decoding.several([first, second], [low, high], 5, 0.25) == []
+    high[3] = 9.0
+    (found,) = decoding.several([first, second], [low, high], 5, 0.25)
+    assert (found.start, found.end) == (14, 15)
+
+
+# -- saving and loading -----------------------------------------------------------------
+
+
+def test_what_is_saved_needs_neither_hub_nor_folder(trained, tmp_path):
+    trained.to_disk(tmp_path / "model")
+    config = (tmp_path / "model/config.cfg").read_text()
+    assert BERT in config
+    (tmp_path / "model/config.cfg").write_text(config.replace(BERT, "/gone/away"))
+    nlp = spacy.load(tmp_path / "model")
+    assert answers(nlp(ask(nlp, TEXT, "Who lives there?"))) == {"0": "Greta"}
+    assert nlp.get_pipe("dice_qa").cfg == trained.get_pipe("dice_qa").cfg
+    assert "spacy-transformers>=1.3.8" in nlp.meta["requirements"]
+    json.dumps(nlp.get_pipe("dice_qa").cfg)
+    again = make().from_bytes(trained.to_bytes())
+    assert answers(again(ask(again, TEXT, "Who lives there?"))) == {"0": "Greta"}
+    pipe = pickle.loads(pickle.dumps(trained.get_pipe("dice_qa")))
+    (found,) = pipe.predict([ask(trained, TEXT, "Who lives there?")])
+    assert TEXT[found[0].start : found[0].end] == "Greta"
+
+
+def test_command_line(run_spacy, configs, small_bert, tmp_path):
+    """spacy train on files of SQuAD, evaluate on docs with questions."""
+    reading.write(tmp_path / "train.json", 24)
+    dev = reading.write(tmp_path / "dev.json", 8, seed=1)
+    limits = {"hidden_dropout_prob": 0.0}
+    status, output = run_spacy(
+        *("train", configs / "dice_qa.cfg", "-o", tmp_path),
+        *("--paths.train", tmp_path / "train.json", "--paths.dev", dev),
+        *(
+            "--paths.transformer",
+            small_bert,
+            "--training.max_epochs",
+            12,
+            "--training.eval_frequency",
+            12,
+        ),
+        *("--training.optimizer.learn_rate.initial_rate", 0.001),
+        *("--training.optimizer.learn_rate.warmup_steps", 2),
+        *("--components.dice_qa.model.max_length", 64, "--components.dice_qa.model.stride", 16),
+        *("--components.dice_qa.model.transformer_config", json.dumps(limits)),
+        env={"HF_HUB_OFFLINE": "1"},
+    )
+    assert status == 0, output
+    assert scores(output)[-1] > 0.9, output
+    nlp = spacy.load(tmp_path / "model-best")
+    assert answers(nlp(ask(nlp, TEXT, "Which city is it?"))) == {"0": "Lima"}
+
+
+@pytest.mark.slow
+def test_other_commands(fixed, run_spacy, configs, tmp_path):
+    fixed.to_disk(tmp_path / "model")
+    status, output = run_spacy("package", tmp_path / "model", tmp_path, "--force")
+    assert status == 0, output
+    (meta,) = tmp_path.glob("en_pipeline-*/meta.json")
+    needs = " ".join(json.loads(meta.read_text())["requirements"])
+    assert "spacy-flair-dice" in needs and "spacy-transformers" in needs
+    config = tmp_path / "base.cfg"
+    block = '[components]\n\n[components.dice_qa]\nfactory = "dice_qa"\n'
+    config.write_text(f'[nlp]\nlang = "en"\npipeline = ["dice_qa"]\n\n{block}')
+    status, output = run_spacy("init", "fill-config", config, tmp_path / "full.cfg")
+    assert status == 0 and "max_answer_length = 30" in (tmp_path / "full.cfg").read_text(), output
+    run_spacy("init", "fill-config", configs / "dice_qa.cfg", tmp_path / "ours.cfg")
+    paths = ("--paths.train", "a", "--paths.dev", "b")
+    status, output = run_spacy("debug", "config", tmp_path / "ours.cfg", *paths)
+    assert status == 0, output
+    docs = spacy.tokens.DocBin(docs=[eg.reference for eg in ner_examples(fixed, 8)])
+    docs.to_disk(tmp_path / "dev.spacy")
+    status, output = run_spacy(
+        *("find-threshold", tmp_path / "model", tmp_path / "dev.spacy", "dice_qa", "threshold"),
+        *("qa_spans_f", "-n", 5),
+    )
+    assert status == 0 and "Best threshold" in output, output
+
+
+# -- what cannot be read ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"questions": {"A": " "}}, "question 'A' is empty"),
+        ({"questions": {"ANSWER": "Who?"}}, "ANSWER is the label of answers"),
+        ({"activation": "tanh"}, "activation must be one of softmax, sigmoid"),
+        ({"threshold": 1.5}, "threshold must be from 0 to 1"),
+        ({"spans_key": ""}, "spans_key must be a name"),
+        ({"max_answer_length": 0}, "max_answer_length must be 1 at least"),
+        ({"loss": spacy_dice.EntityDice()}, "EntityDice needs a head of tags of entities"),
+        ({"loss": spacy_dice.DiceCE(average="macro")}, 'average = "macro" means nothing'),
+        ({"loss": spacy_dice.CrossEntropy(class_weights={"start": 2.0})}, "weights of classes"),
+        ({"loss": spacy_dice.WeightedCrossEntropy()}, "weights of classes"),
+        ({"loss": "DiceCE"}, "the loss must be one of spacy_dice's"),
+    ],
+)
+def test_options_that_do_not_fit(config, message, untrained):
+    with pytest.raises(ConfigValidationError, match=message) as error:
+        untrained_pipe(untrained, **config)
+    assert "Component 'dice_qa'" in str(error.value)
+
+
+def test_losses_that_a_sigmoid_can_have(untrained):
+    for loss in (
+        spacy_dice.DiceCE(average="macro"),
+        spacy_dice.CrossEntropy(class_weights={"start": 2.0}),
+        spacy_dice.WeightedCrossEntropy(),
+    ):
+        assert untrained_pipe(untrained, activation="sigmoid", loss=loss).loss is loss
+
+
+def test_a_model_that_does_not_read_pairs():
+    with pytest.raises(ConfigValidationError, match="Use spacy_dice.QuestionAnswering.v1"):
+        spacy.blank("en").add_pipe(
+            "dice_qa",
+            config={
+                "model": {
+                    "@architectures": "spacy.Tagger.v2",
+                    "tok2vec": {
+                        "@architectures": "spacy.HashEmbedCNN.v2",
+                        "width": 8,
+                        "depth": 1,
+                        "embed_size": 10,
+                        "window_size": 1,
+                        "maxout_pieces": 2,
+                        "subword_features": True,
+                        "pretrained_vectors": None,
+                    },
+                }
+            },
+        )
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        ({"name": "/no/such/folder"}, "cannot read the encoder"),
+        ({"max_length": 1000}, "reads 512 pieces at most"),
+        ({"tokenizer_config": {"use_fast": False}}, "is a slow one"),
+        ({"max_length": 4}, "max_length must be a whole number from 8 on"),
+        ({"stride": 60}, "leaves no room for new text"),
+    ],
+)
+def test_models_that_do_not_fit(model, message, squad_file):
+    with pytest.raises(ConfigValidationError, match=message):
+        nlp = make(layers=1, model=model)
+        nlp.initialize(lambda: examples_of(nlp, squad_file, limit=1))
+
+
+def test_encoders_without_what_it_takes(squad_file, tmp_path):
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast, ViTConfig
+
+    ViTConfig().save_pretrained(tmp_path / "images")
+    AutoTokenizer.from_pretrained(BERT).save_pretrained(tmp_path / "images")
+    own = json.loads(AutoTokenizer.from_pretrained(BERT).backend_tokenizer.to_str())
+    own["post_processor"] = None
+    single = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(own)), pad_token="[PAD]"
+    )
+    from transformers import BertModel
+
+    BertModel(
+        BertConfig(hidden_size=8, num_attention_heads=1, num_hidden_layers=1, intermediate_size=8)
+    ).save_pretrained(tmp_path / "single")
+    single.save_pretrained(tmp_path / "single")
+    for name, message in (
+        ("images", "has no head for questions"),
+        ("single", "no encoding of pairs"),
+    ):
+        nlp = make(layers=1, model={"name": str(tmp_path / name), "transformer_config": {}})
+        with pytest.raises(ConfigValidationError, match=message):
+            nlp.initialize(lambda: examples_of(nlp, squad_file, limit=1))
+
+
+@pytest.mark.parametrize(
+    "questions, message",
+    [
+        ("Who?", "must be a list of questions"),
+        ([3], "must be a string or a dict"),
+        ([{"id": "q", "text": "  "}], "question 'q' of a doc is empty"),
+        ([{"id": 7, "text": "Who?"}], "id of a question must be a string"),
+        ([{"id": "q", "text": "Who?"}] * 2, "two questions of a doc have the id 'q'"),
+        (["word " * 60], "leaves no room for text"),
+    ],
+)
+def test_questions_that_cannot_be_asked(questions, message, untrained):
+    doc = untrained.make_doc(TEXT)
+    doc._.questions = questions
+    with pytest.raises(ConfigValidationError, match=message) as error:
+        untrained(doc)
+    assert "Component 'dice_qa'" in str(error.value)
+
+
+def test_answers_that_cannot_be_learned(untrained):
+    install_extension()
+    doc = untrained.make_doc(TEXT)
+    doc._.questions = [{"id": "q", "text": "Who?", "answers": [{"text": "Bob", "answer_start": 0}]}]
+    example = Example(untrained.make_doc(TEXT), doc)
+    with pytest.raises(ConfigValidationError, match="'Bob' of question 'q' is not in the text"):
+        untrained.update([example])
+    doc._.questions = [{"id": "q", "text": "Who?"}]
+    doc.spans["answers"] = [Span(doc, 0, 1, label="ANSWER", span_id="p")]
+    with pytest.raises(ConfigValidationError, match="question 'p', which is none of"):
+        untrained.update([example])
+    other = Example(untrained.make_doc("Another text"), untrained.make_doc("Another  text"))
+    with pytest.raises(ConfigValidationError, match="the texts of an example differ"):
+        untrained.update([other])
+
+
+def test_data_that_teaches_nothing(untrained):
+    examples = [Example(untrained.make_doc("a b"), untrained.make_doc("a b"))]
+    pipe = untrained_pipe(untrained)
+    with pytest.raises(ConfigValidationError, match="no question with known answers"):
+        pipe.initialize(lambda: examples)
+
+
+def test_warnings_of_what_cannot_be_predicted(untrained, squad_file):
+    asks = untrained_pipe(untrained, questions=QUESTIONS)
+    with pytest.warns(UserWarning, match="18 fixed questions .* have several answers"):
+        asks.initialize(lambda: ner_examples(untrained))
+    answering = untrained_pipe(untrained)
+    with pytest.warns(UserWarning, match="24 questions of the training data have no answer"):
+        answering.initialize(lambda: examples_of(untrained, squad_file))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for options in ({"no_answer": True}, {"no_answer": True, "activation": "sigmoid"}):
+            pipe = untrained_pipe(untrained, **options)
+            pipe.initialize(lambda: examples_of(untrained, squad_file))
+
+
+def test_use_loss_points_to_the_block(untrained):
+    with pytest.raises(ValueError, match=r"is a dice_qa, which takes its loss from \[components"):
+        spacy_dice.use_loss(untrained, {"dice_qa": spacy_dice.DiceCE()})
+
+
+def test_gold_by_spans_with_ids(untrained):
+    """Answers to a doc's question may be given by spans alone."""
+    doc = untrained.make_doc(TEXT)
+    doc._.questions = [{"id": "q", "text": "Who?"}, {"id": "r", "text": "Why?"}]
+    doc.spans["answers"] = [Span(doc, 4, 5, label="ANSWER", span_id="q")]
+    first, second = read(doc, "test", "answers")
+    assert first.texts == ["Greta"] and TEXT[slice(*first.answers[0])] == "Greta"
+    assert second.answers is None  # not known, which is not "none"
+
+
+def test_without_the_extra_it_says_so():
+    code = """
+import sys, importlib.metadata as metadata
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "spacy_transformers":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hide())
+everything = metadata.distributions
+metadata.distributions = lambda **kwargs: (
+    d for d in everything(**kwargs) if d.metadata["Name"] != "spacy-transformers"
+)
+import spacy
+nlp = spacy.blank("en")
+nlp.add_pipe("dice_ner")
+assert "spacy_dice.components.dice_qa" not in sys.modules
+assert "spacy_dice.reading.encoder" not in sys.modules
+try:
+    nlp.add_pipe("dice_qa")
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "spacy-flair-dice[transformers]" in done.stdout, done.stdout + done.stderr
