@@ -164,6 +164,10 @@ class SelfAdjustingDice(core.SelfAdjustingDice, Loss):
     __doc__ = core.SelfAdjustingDice.__doc__
 
 
+class SemimetricDice(core.SemimetricDice, Loss):
+    __doc__ = core.SemimetricDice.__doc__
+
+
 class Tversky(core.Tversky, Loss):
     __doc__ = core.Tversky.__doc__
 

@@ -21,7 +21,7 @@ Example:
 
 import re
 import weakref
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy
 from thinc.api import get_array_module
@@ -196,6 +196,10 @@ class SelfAdjustingDice(core.SelfAdjustingDice, Loss):
     __doc__ = core.SelfAdjustingDice.__doc__
 
 
+class SemimetricDice(core.SemimetricDice, Loss):
+    __doc__ = core.SemimetricDice.__doc__
+
+
 class Tversky(core.Tversky, Loss):
     __doc__ = core.Tversky.__doc__
 
@@ -232,3 +236,107 @@ def make_loss(spec: Any, owner: str = "spacy_dice.make_loss") -> Any:
     """
     registered = re.fullmatch(r"spacy_dice\.(\w+)\.v1", spec) if isinstance(spec, str) else None
     return core.make_loss(registered[1] if registered else spec, Loss, owner)
+
+
+# -- what @losses = "spacy_dice.<Name>.v1" makes ------------------------------------------------
+#
+# Losses with the options that v1 has: a signature here never changes, and a loss that gains an
+# option gets another version. In a config the component says how its guesses are read, so that
+# the reading options are not here. The losses check their options themselves, with messages that
+# say what to do, so that the types are wide.
+
+_PerLabel = Union[Dict[str, float], List[float], None]
+_ClassWeights = Union[str, _PerLabel]
+_Background = Union[str, int, List[Union[str, int]], None]
+
+
+def configure_CrossEntropy_v1(
+    *, label_smoothing: float = 0.0, class_weights: _ClassWeights = None
+) -> CrossEntropy:
+    return CrossEntropy(**_typed(locals()))
+
+
+def configure_WeightedCrossEntropy_v1(
+    *, K: float = 3.0, counts: _PerLabel = None
+) -> WeightedCrossEntropy:
+    return WeightedCrossEntropy(K=K, counts=counts)
+
+
+def configure_Focal_v1(*, gamma: float = 2.0) -> Focal:
+    return Focal(gamma=gamma)
+
+
+def configure_Dice_v1(
+    *,
+    level: str = "element",
+    average: str = "macro",
+    smooth: float = 1.0,
+    squared: bool = True,
+    log: bool = False,
+    background: _Background = "auto",
+) -> Dice:
+    return Dice(**_typed(locals()))
+
+
+def configure_SelfAdjustingDice_v1(
+    *,
+    alpha: float = 1.0,
+    smooth: float = 1.0,
+    level: str = "element",
+    average: str = "macro",
+    detach_weight: bool = False,
+    background: _Background = "auto",
+) -> SelfAdjustingDice:
+    return SelfAdjustingDice(**_typed(locals()))
+
+
+def configure_SemimetricDice_v1(
+    *,
+    level: str = "element",
+    average: str = "macro",
+    smooth: float = 1.0,
+    log: bool = False,
+    background: _Background = "auto",
+) -> SemimetricDice:
+    return SemimetricDice(**_typed(locals()))
+
+
+def configure_Tversky_v1(
+    *,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    level: str = "element",
+    average: str = "macro",
+    smooth: float = 1.0,
+    background: _Background = "auto",
+) -> Tversky:
+    return Tversky(**_typed(locals()))
+
+
+def configure_EntityDice_v1(
+    *, smooth: float = 1.0, beta: float = 1.0, log: bool = False
+) -> EntityDice:
+    return EntityDice(smooth=smooth, beta=beta, log=log)
+
+
+def configure_Compound_v1(losses: Any, weights: Any = None) -> Any:
+    return Compound(losses, weights)
+
+
+def configure_DiceCE_v1(
+    *,
+    weight: Any = 1.0,
+    class_weights: _ClassWeights = None,
+    level: str = "batch",
+    average: str = "auto",
+    smooth: float = 1.0,
+    squared: bool = False,
+    log: bool = False,
+    background: _Background = "auto",
+) -> DiceCE:
+    return DiceCE(**_typed(locals()))
+
+
+def _typed(options: Dict[str, Any]) -> Any:
+    """The losses check their options themselves, with messages that say what to do."""
+    return options

@@ -4,6 +4,7 @@ import copy
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from spacy.language import Language
+from spacy.util import logger
 from thinc.api import Config
 
 from .components.per_doc import DiceMultiLabelTextCategorizer, DiceTextCategorizer
@@ -51,7 +52,8 @@ def use_loss(nlp: Language, losses: Dict[str, Any]) -> Language:
         nlp: An initialized pipeline.
         losses: For each component, by its name in the pipeline, a loss, the name of one, or a
             dict of its name and options; an object of its own for each, since schedules and
-            running counts live in it. Disabled (sourced, frozen) components are found too.
+            running counts live in it. Disabled (sourced, frozen) components are found too. "*"
+            stands for all components that can have one and are not named, each with a copy.
 
     Returns:
         ``nlp``.
@@ -73,6 +75,7 @@ def use_loss(nlp: Language, losses: Dict[str, Any]) -> Language:
             "use_loss: losses must name at least one component, as a dict or block of component = "
             f"loss, got {losses!r}."
         )
+    losses = _all_named(nlp, losses)
     made = {
         name: make_loss(loss, f"Component '{name}'") if isinstance(loss, (str, dict)) else loss
         for name, loss in losses.items()
@@ -88,6 +91,7 @@ def use_loss(nlp: Language, losses: Dict[str, Any]) -> Language:
     for name, pipe, ours in plan:
         stock = pipe.to_stock() if isinstance(pipe, ours) else pipe
         _replace(nlp, name, ours.from_stock(stock, made[name]))
+        logger.info("Component '%s' trains with %r", name, made[name])
     return nlp
 
 
@@ -146,6 +150,20 @@ def use_loss_callback(losses: Dict[str, Any]) -> Callable[[Language], Language]:
         return use_loss(nlp, losses)
 
     return after_init
+
+
+def _all_named(nlp: Language, losses: Dict[str, Any]) -> Dict[str, Any]:
+    """The same without "*", which stands for all other components that can have a loss."""
+    if "*" not in losses:
+        return losses
+    able = [name for name in nlp.component_names if _dice_class(nlp, name) is not None]
+    if not able:
+        raise config_error(
+            f"use_loss: no component ({', '.join(nlp.component_names)}) has a loss that can be "
+            'replaced, so that "*" stands for none.'
+        )
+    of_all = {name: copy.deepcopy(losses["*"]) for name in able if name not in losses}
+    return {**{name: loss for name, loss in losses.items() if name != "*"}, **of_all}
 
 
 def _plan(nlp: Language, name: str, loss: Any) -> Tuple[Any, Any]:

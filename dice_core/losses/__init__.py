@@ -17,7 +17,7 @@ modules, each with `Loss` of its own.
 from .base import Loss, make_loss
 from .compound import Compound, DiceCE
 from .entity import EntityDice
-from .overlap import Dice, SelfAdjustingDice, Tversky
+from .overlap import Dice, SelfAdjustingDice, SemimetricDice, Tversky
 from .per_row import CrossEntropy, Focal, WeightedCrossEntropy
 
 # The one list of losses: both packages and the registry are checked against it.
@@ -30,6 +30,7 @@ __all__ = [
     "Focal",
     "Loss",
     "SelfAdjustingDice",
+    "SemimetricDice",
     "Tversky",
     "WeightedCrossEntropy",
     "make_loss",

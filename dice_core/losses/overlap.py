@@ -262,6 +262,43 @@ class Dice(_Overlap):
         return y * y if self.squared else y
 
 
+class SemimetricDice(_Overlap):
+    """Dice for soft truths: 1 - (2 TP + smooth) / (sum of p + sum of y + smooth), with
+
+        TP = sum of (p + y - |p - y|) / 2, the smaller of p and y.
+
+    It equals Dice (not squared) where truths are 0 or 1, and for soft ones, such as smoothed or
+    distilled labels or shares of annotators, it is least at p = y, where Dice is least at p = 1.
+
+    Args:
+        level, average, smooth, log, background: As in Dice.
+
+    Raises:
+        ValueError: For options out of range, and for labels that there are not.
+
+    Source: Wang et al. 2023, "Dice Semimetric Losses: Optimizing the Dice Score with Soft Labels".
+    """
+
+    def __init__(
+        self,
+        *,
+        level: Level = "element",
+        average: Average = "macro",
+        smooth: float = 1.0,
+        log: bool = False,
+        background: Background = AUTO,
+        **reading: "Unpack[Reading]",
+    ):
+        super().__init__(**reading)
+        self.read_overlap(level, average, smooth, background)
+        self.log = self.read_flag("log", log)
+
+    def hits(self, mass: Mass, y: Array) -> Tuple[Array, Array]:
+        xp = namespace(y)
+        grows = xp.astype(mass.hit < y, y.dtype)
+        return xp.minimum(mass.hit, y), mass.hit_slope * grows
+
+
 class SelfAdjustingDice(_Overlap):
     """The self-adjusting Dice loss, DSC: 1 - (2 (1-p)^alpha p y + g) / ((1-p)^alpha p + y + g).
 

@@ -26,6 +26,7 @@ OVERLAPS = [
     (core.SelfAdjustingDice, {}),
     (core.SelfAdjustingDice, {"alpha": 0.1}),
     (core.SelfAdjustingDice, {"alpha": 0.5, "detach_weight": True, "smooth": 0.0}),
+    (core.SemimetricDice, {}),
     (core.Tversky, {"alpha": 0.3, "beta": 0.7}),
 ]
 SETS = [{}, {"level": "batch"}, {"level": "batch", "average": "micro", "background": [0]}]
@@ -150,6 +151,34 @@ def test_cells_that_are_not_gold_by_the_one_formula(log, smooth):
     value, slope = formulas.overlap_of_others(p, 0.3, smooth, log)
     assert_allclose(value if log else 1 - value, expected[0], rtol=1e-9)
     assert_allclose(slope, expected[2], rtol=1e-12)
+
+
+def test_semimetric_dice_by_hand():
+    """Dice on hard truths; and where Dice is least at p = 1 for y = 0.4, it is least at y."""
+    y = numpy.eye(3)[[0, 2, 1]]
+    for options in ({}, {"level": "batch"}):
+        pair = [cls(**options) for cls in (core.SemimetricDice, core.Dice)]
+        pair[1].squared, pair[1].plain = False, True
+        found = [
+            loss.value_and_gradient(view_of_logits(Z[:3], "sigmoid"), Targets(SPEC, 3, Z, y=y))
+            for loss in pair
+        ]
+        assert_allclose(found[0][0], found[1][0])
+        assert_allclose(found[0][1], found[1][1])
+    p = numpy.linspace(0.01, 0.99, 99)[:, None]
+    least = []
+    for loss in (core.SemimetricDice(smooth=0.0), core.Dice(smooth=0.0, squared=False)):
+        values = [
+            loss.compute_loss(
+                View("sigmoid", row[None]), Targets(SPEC, 1, p, y=0 * row[None] + 0.4)
+            )
+            for row in p
+        ]
+        least.append(p[int(numpy.argmin([value for value, _ in values])), 0])
+    assert least == pytest.approx([0.4, 0.99])
+    view, read = View("sigmoid", numpy.asarray([[0.3]])), numpy.asarray([[0.4]])
+    value, _ = core.SemimetricDice().compute_loss(view, Targets(SPEC, 1, read, y=read))
+    assert value == pytest.approx(1 - (2 * 0.3 + 1) / (0.3 + 0.4 + 1))
 
 
 def test_overlap_by_hand():
