@@ -21,7 +21,8 @@ def files(folder: Path) -> Dict[str, Path]:
         if len(paths) != 1:
             raise FileNotFoundError(
                 f"{folder} must hold one file for each of {', '.join(SPLITS)}, of columns of token "
-                f"TAB tag or *.conllu. For {split} it has {len(paths)}."
+                f"TAB tag, *.conllu, *.jsonl of spans or texts with labels. For {split} it has "
+                f"{len(paths)}."
             )
         found[split] = paths[0]
     return found
