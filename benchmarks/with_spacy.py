@@ -17,7 +17,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus, Example
 from thinc.api import Config, NumpyOps, set_current_ops
 
-from corpora import in_spacy
+from corpora import folders, in_spacy
 
 from . import cuts, rivals, scores  # noqa: F401 (rivals are registered)
 from .recipes import Recipe, as_config, with_labels
@@ -70,8 +70,8 @@ def run(
     """Train and score. recipe: None is the component as it is without the library. RETURNS what
     is measured: lines of the results beside the cell's key."""
     docs = _docs(data, args.task)
-    train_docs = in_spacy.sample(docs["train"], args.size or None, cell["seed"])
-    some_dev = in_spacy.sample(
+    train_docs = folders.sample(docs["train"], args.size or None, cell["seed"])
+    some_dev = folders.sample(
         docs["dev"], CURVE_DOCS["texts" if "textcat" in cell["model"] else "spans"], 0
     )
     for split, of_split in {**docs, "train": train_docs, "curve": some_dev}.items():

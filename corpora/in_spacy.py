@@ -1,8 +1,7 @@
 """Corpora in any of the formats here, as spaCy's docs and files."""
 
-import random
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional
+from typing import Dict, Iterable, Iterator, Optional
 
 import spacy
 from spacy.tokens import Doc, DocBin
@@ -39,18 +38,10 @@ def write_folder(
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
     for split, of_split in splits(folder, task).items():
-        made = sample(list(of_split), limit if split == "train" else None, seed)
+        made = folders.sample(list(of_split), limit if split == "train" else None, seed)
         DocBin(docs=made).to_disk(out / f"{split}.spacy")
         sizes[split] = len(made)
     return sizes
-
-
-def sample(docs: List[Doc], size: Optional[int], seed: int) -> List[Doc]:
-    """So many docs, drawn at random without replacement; all of them, in their order, if size is
-    None or they are not more."""
-    if size is None or size >= len(docs):
-        return docs
-    return random.Random(seed).sample(docs, size)
 
 
 def splits(folder: Path, task: str = "A") -> Dict[str, Iterable[Doc]]:

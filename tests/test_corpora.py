@@ -96,8 +96,8 @@ def test_a_sample_is_drawn_from_all_of_train_anew_for_each_seed(tmp_path):
         " ".join(next(iter(columns.read(tmp_path / "in/dev.conll")))[0])
     ]
     docs = list(range(5))
-    assert in_spacy.sample(docs, None, 0) == in_spacy.sample(docs, 9, 0) == docs
-    assert sorted(set(in_spacy.sample(docs, 3, 0))) == sorted(in_spacy.sample(docs, 3, 0))
+    assert folders.sample(docs, None, 0) == folders.sample(docs, 9, 0) == docs
+    assert sorted(set(folders.sample(docs, 3, 0))) == sorted(folders.sample(docs, 3, 0))
 
 
 def test_a_folder_of_texts_with_any_number_of_labels(tmp_path):
