@@ -18,6 +18,13 @@ Seeds = Dict[int, Cell]
 Group = Tuple[str, str, str]
 Groups = Dict[Group, Dict[str, Seeds]]
 STOCK, CE = "stock", "ce"
+# Kinds of heads, which may have different defaults.
+HEADS = {
+    "spans": "sigmoid, spans",
+    "labels": "sigmoid, texts",
+    "classes": "softmax, no background",
+    "background": "softmax, background",
+}
 NAMES = {
     "stock": "stock",
     "ce": "CE",
@@ -132,8 +139,8 @@ def wins(groups: Groups, losses: Sequence[str]) -> List[str]:
     columns = ["heads", "loss", "cells", "best on dev", "best on test", "gain over CE, dev"]
     columns += ["test", "interval above 0", "below 0"]
     lines = [table_row(columns), "|---" * len(columns) + "|"]
-    for head, softmax in (("sigmoid", False), ("softmax", True)):
-        of_head = {g: by for g, by in groups.items() if is_softmax(g) == softmax and CE in by}
+    for kind, name in HEADS.items():
+        of_head = {g: by for g, by in groups.items() if head(g) == kind and CE in by}
         best: Dict[Tuple[str, str], int] = defaultdict(int)
         for by_loss in of_head.values():
             for split in ("dev", "test"):
@@ -145,7 +152,7 @@ def wins(groups: Groups, losses: Sequence[str]) -> List[str]:
             if not there:
                 continue
             known = [g for g in gains["test"] if g is not None and g.half is not None]
-            cells = [head, NAMES.get(loss, loss), str(len(there))]
+            cells = [name, NAMES.get(loss, loss), str(len(there))]
             cells += [str(best[loss, "dev"]), str(best[loss, "test"])]
             cells += [f"{statistics.fmean(g.mean for g in gains[s] if g):+.1f}" for s in gains]
             cells += [str(sum(g.mean > g.half for g in known))]

@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--transformer", metavar="NAME[=PATH]", help='for the part "first"')
     parser.add_argument("--part", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--model", nargs="*", help="only these models")
+    parser.add_argument("--corpus", nargs="*", help="only these corpora; EDOS as edos_A, edos_C")
     parser.add_argument("--seed", nargs="*", type=int, help="only these seeds")
     parser.add_argument("--loss", nargs="*", help="only these losses")
     parser.add_argument("--rate", nargs="*", type=float, default=list(RATES), help="to try")
@@ -155,6 +156,8 @@ def main() -> None:
                     continue
                 if args.seed and seed not in args.seed:
                     continue
+                if args.corpus and corpus(block) not in args.corpus:
+                    continue
                 for loss in block.losses:
                     if args.loss and loss not in args.loss:
                         continue
@@ -167,13 +170,22 @@ def main() -> None:
                             run(command, results if part != "first" else None)
 
 
+def corpus(block: Block) -> str:
+    """How the results call a block's data."""
+    return block.data + (f"_{block.task}" if block.data == "edos" else "")
+
+
 def rates(block: Block, loss: str, seed: int, results: Path, tried: List[float]) -> List[float]:
     """The learning rates to train a loss with: those to try with the first seed, and with the
     others the one that was best on dev with the first."""
     if seed == 0:
         return tried
-    data = block.data + (f"_{block.task}" if block.data == "edos" else "")
-    wanted = {"data": data, "size": block.size or "full", "model": block.model, "loss": loss}
+    wanted = {
+        "data": corpus(block),
+        "size": block.size or "full",
+        "model": block.model,
+        "loss": loss,
+    }
     wanted["seed"] = 0
     cells = report.read([results]) if results.exists() else []
     found = report.best_rate(c for c in cells if all(c[k] == v for k, v in wanted.items()))

@@ -203,9 +203,9 @@ def test_tables_of_components_by_hand(tmp_path):
     slow_rate = components.grouped(report.read([path]), rate=0.001)
     assert [list(by_loss) for by_loss in slow_rate.values()] == [["ce"], []]
     assert components.wins(groups, ["stock", "ce"])[2:] == [
-        "| sigmoid | stock | 1 | 0 | 0 | -3.0 | -3.0 | 0 | 0 |",
-        "| sigmoid | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
-        "| softmax | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
+        "| sigmoid, spans | stock | 1 | 0 | 0 | -3.0 | -3.0 | 0 | 0 |",
+        "| sigmoid, spans | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
+        "| softmax, no background | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
     ]
     assert components.ner(groups, "d", "300", ["stock"])[2:] == [
         "| spancat | stock | 2 | 41.0 | 42.0 | 50.0 | 25.0 | 9,000 |"
