@@ -18,6 +18,8 @@ Seeds = Dict[int, Cell]
 Group = Tuple[str, str, str]
 Groups = Dict[Group, Dict[str, Seeds]]
 STOCK, CE = "stock", "ce"
+# Updates after which the score on dev is shown.
+EARLY = (30, 60)
 # Kinds of heads, which may have different defaults.
 HEADS = {
     "spans": "sigmoid, spans",
@@ -184,6 +186,27 @@ def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
                 cells.append(_median(found))
             lines.append(table_row(cells))
     return lines
+
+
+def early(groups: Groups, losses: Sequence[str]) -> List[str]:
+    """A row for each cell: the score on dev after 30 and 60 updates, the mean over seeds."""
+    from .report import table_row
+
+    columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
+    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    for group, by_loss in groups.items():
+        cells = [label(group)]
+        for loss in losses:
+            seeds = (baseline(by_loss, group) if loss == STOCK else by_loss.get(loss, {})).values()
+            cells.append(" / ".join(_score_after(list(seeds), step) for step in EARLY))
+        if any(cell.strip(" /") for cell in cells[1:]):
+            lines.append(table_row(cells))
+    return lines
+
+
+def _score_after(seeds: List[Cell], step: int) -> str:
+    found = [100 * score for cell in seeds for at, score, _ in cell["curve"] if at == step]
+    return f"{statistics.fmean(found):.1f}" if found else ""
 
 
 def _when(ours: Cell, stock: Cell, itself: bool) -> Tuple[float, float]:

@@ -15,7 +15,7 @@ tables into a Markdown file, between a comment that says which and one that says
     <!-- summary LOSS ... -->    <!-- end -->
 
 and of stock components (see components.py), in place of summary: gains, dev, test, wins, sooner,
-cuts, rates, slow (all with the learning rate 0.001) or ner. --picture PNG draws them.
+early, cuts, rates, slow (all with the learning rate 0.001) or ner. --picture PNG draws them.
 """
 
 import argparse
@@ -40,6 +40,7 @@ COMPONENTS: Dict[str, Callable[[List[Cell], List[str]], List[str]]] = {
     "test": lambda cells, losses: components.means(components.grouped(cells), losses, "test"),
     "wins": lambda cells, losses: components.wins(components.grouped(cells), losses),
     "sooner": lambda cells, losses: components.sooner(components.grouped(cells), losses),
+    "early": lambda cells, losses: components.early(components.grouped(cells), losses),
     "cuts": lambda cells, losses: components.cuts(components.grouped(cells), losses),
     "rates": lambda cells, losses: components.rates(components.grouped(cells), losses),
     "slow": lambda cells, losses: components.means(

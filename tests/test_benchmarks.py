@@ -49,7 +49,7 @@ def test_a_cell_is_measured_once(model, tmp_path):
     (line,) = results.read_text().splitlines()
     done = json.loads(line)
     assert (done["data"], done["size"], done["seed"]) == ("generated", 50, 0)
-    assert [step for step, _ in done["curve"]] == [0, 10, 20]
+    assert [row[0] for row in done["curve"]] == [0, 10, 20]
     assert set(done["test"]) == {"f", "p", "r", "macro_f", "per_type", "seqeval_f"}
     assert done["test"]["seqeval_f"] == pytest.approx(done["test"]["f"])
     assert done["versions"]["spacy"] and sum(done["train_counts"].values()) > 20
@@ -195,6 +195,9 @@ def test_tables_of_components_by_hand(tmp_path):
     ]
     assert components.sooner(groups, ["stock", "ce"])[2:] == [
         "| spancat, d, 300 | 60 (6.0 s) | 30 (2.0 s) |"
+    ]
+    assert components.early(groups, ["stock", "ce"])[2:] == [
+        "| spancat, d, 300 | 20.0 / 40.0 | 41.0 /  |"
     ]
     assert components.cuts(groups, ["stock", "ce"])[2] == (
         "| spancat, d, 300 | 42.0 / 44.0 | 45.0 / 47.0 |"
