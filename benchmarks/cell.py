@@ -13,23 +13,28 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Optional
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results"
-KEY = ("data", "size", "model", "loss", "seed", "settings")
+KEY = ("data", "size", "model", "loss", "seed", "settings", "learn_rate")
+STOCK = "stock"
 
 
-def main() -> None:
-    from . import with_flair, with_spacy
+def main(arguments: Optional[List[str]] = None) -> None:
     from .recipes import RECIPES
+    from .rivals import RIVALS
+
+    recipes = {STOCK: None, **RECIPES, **RIVALS}
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpus")
     parser.add_argument("--model", required=True, help="name of a file in configs/ or examples/")
-    parser.add_argument("--loss", required=True, choices=RECIPES)
+    parser.add_argument("--loss", required=True, choices=recipes)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=0, help="training examples; 0 is all")
+    parser.add_argument("--task", default="A", help="of EDOS: A or C")
+    parser.add_argument("--learn-rate", type=float, help="of spaCy; without it the config's")
     parser.add_argument(
         "--gpu-id", type=int, default=-1, help="of spaCy; Flair takes what is there"
     )
@@ -38,17 +43,22 @@ def main() -> None:
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="config overrides or options"
     )
     parser.add_argument("--keep", type=Path, help="where to keep the trained model")
+    parser.add_argument("--scores", type=Path, help="folder to keep spaCy's scores in, as arrays")
     parser.add_argument("--results", type=Path, help="the file to append to")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     name, _, path = (args.transformer or "").partition("=")
-    toolkit = with_flair if args.model.startswith("flair_") else with_spacy
+    if args.model.startswith("flair_"):
+        from . import with_flair as toolkit
+    else:
+        from . import with_spacy as toolkit  # type: ignore[no-redef]
     results = args.results or RESULTS / f"{toolkit.NAME}.jsonl"
     cell = {
-        "data": args.data.resolve().name,
+        "data": args.data.resolve().name + (f"_{args.task}" if args.data.name == "edos" else ""),
         "size": args.size or "full",
         "model": args.model,
         "loss": args.loss,
         "seed": args.seed,
+        "learn_rate": args.learn_rate,
         "settings": sorted([*args.set, *([f"transformer={name}"] if name else [])]),
     }
     if is_done(cell, results):
@@ -56,7 +66,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         measured = toolkit.run(
-            cell, RECIPES[args.loss], args.data.resolve(), Path(folder), args, path or name
+            cell, recipes[args.loss], args.data.resolve(), Path(folder), args, path or name
         )
     append({**cell, **measured}, results)
     print(json.dumps({**cell, "dev": measured["dev"]["f"], "test": measured["test"]["f"]}))
@@ -64,7 +74,7 @@ def main() -> None:
 
 def is_done(cell: Dict[str, Any], results: Path) -> bool:
     lines = results.read_text().splitlines() if results.exists() else []
-    return any(all(json.loads(line).get(k) == cell[k] for k in KEY) for line in lines)
+    return any(all(json.loads(line).get(k) == cell.get(k) for k in KEY) for line in lines)
 
 
 def append(line: Dict[str, Any], results: Path) -> None:

@@ -12,7 +12,6 @@ how well the probabilities of a stock ner's entities rank them.
 """
 
 import argparse
-import inspect
 import json
 import random
 import time
@@ -228,9 +227,7 @@ def _loss(name: str) -> Any:
     import spacy_dice
 
     if name == "dice_ce":
-        return spacy_dice.DiceCE()
-    if "as_stock" in inspect.signature(spacy_dice.CrossEntropy).parameters:
-        return spacy_dice.CrossEntropy(as_stock=False)
+        return spacy_dice.DiceCE(average="micro")
     return spacy_dice.CrossEntropy()
 
 

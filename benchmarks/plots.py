@@ -69,7 +69,7 @@ def _curves(group: Group, by_loss: Dict[str, Any], path: Path) -> Path:
     for loss, seeds in by_loss.items():
         at: Dict[int, List[float]] = {}
         for cell in seeds.values():
-            for step, score in cell.get("curve", ()):
+            for step, score, *_ in cell.get("curve", ()):
                 at.setdefault(step, []).append(100 * score)
         steps = sorted(step for step, scores in at.items() if len(scores) == len(seeds))
         axes.plot(steps, [statistics.fmean(at[step]) for step in steps], label=loss)

@@ -1,17 +1,22 @@
 """The losses that are compared, as a user of Flair would write them: name and parameters."""
 
-from typing import Any, Dict
+from typing import Any, Dict, List, Optional
 
 Recipe = Dict[str, Any]
+# In place of a weight: as many as there are labels.
+N_LABELS = "n_labels"
 
 
-def compound(*losses: Recipe) -> Recipe:
-    return {"name": "Compound", "losses": list(losses)}
+def compound(*losses: Recipe, weights: Optional[List[Any]] = None) -> Recipe:
+    made = {"name": "Compound", "losses": list(losses)}
+    return made if weights is None else {**made, "weights": weights}
 
 
 CE = {"name": "CrossEntropy"}
+BALANCED = {"name": "WeightedCrossEntropy"}
 CE_LIGHT_O = {"name": "CrossEntropy", "class_weights": {"O": 0.5}}
 MACRO = {"name": "Dice", "level": "batch", "average": "macro", "squared": False}
+POOLED = {**MACRO, "average": "micro"}
 ENTITIES = {"name": "EntityDice"}
 DICE_CE = {**MACRO, "name": "DiceCE", "average": "micro", "weight": 1.0, "log": False}
 DICE_CE_MACRO = {**DICE_CE, "average": "macro"}
@@ -20,7 +25,7 @@ RECIPES: Dict[str, Recipe] = {
     # Baselines. Cross-entropy with a lighter O is the simplest rival; it needs a class O.
     "ce": CE,
     "ce_light_O": CE_LIGHT_O,
-    "weighted_ce": {"name": "WeightedCrossEntropy"},
+    "weighted_ce": BALANCED,
     "focal": {"name": "Focal"},
     # The paper's losses by themselves.
     "paper_dl": {"name": "Dice"},
@@ -44,6 +49,13 @@ RECIPES: Dict[str, Recipe] = {
         **DICE_CE_MACRO,
         "weight": {"name": "Ramp", "first": 0, "last": 1, "begin": 5, "end": 5},
     },
+    # Class-balanced cross-entropy, which is the paper's weighted one, and Dice; with as much say
+    # on a sigmoid head, whose cross-entropy is a sum over labels, as on a softmax head.
+    "balanced_macro": compound(BALANCED, MACRO),
+    "balanced_macro_c": compound(BALANCED, MACRO, weights=[1.0, N_LABELS]),
+    "balanced_micro": compound(BALANCED, POOLED),
+    "dice_ce_macro_c": {**DICE_CE_MACRO, "weight": N_LABELS},
+    "dice_ce_c": {**DICE_CE, "weight": N_LABELS},
     "entity_dice_ce": compound(CE, ENTITIES),
     "entity_dice_ce_macro": compound(CE, MACRO, ENTITIES),
 }
@@ -64,5 +76,14 @@ def as_config(recipe: Any) -> Any:
         later = {"@schedules": "constant.v1", "rate": float(recipe["last"])}
         first = {"rate": float(recipe["first"]), "steps": 40 * recipe["begin"]}
         return {"@schedules": "constant_then.v1", **first, "schedule": later}
-    block = {key: as_config(value) for key, value in recipe.items() if key != "name"}
-    return {"@losses": f"spacy_dice.{recipe['name']}.v1", **block}
+    block = {k: as_config(value) for k, value in recipe.items() if k not in ("name", "of")}
+    return {"@losses": f"{recipe.get('of', 'spacy_dice')}.{recipe['name']}.v1", **block}
+
+
+def with_labels(recipe: Any, n_labels: int) -> Any:
+    """A recipe with N_LABELS filled in."""
+    if isinstance(recipe, dict):
+        return {key: with_labels(value, n_labels) for key, value in recipe.items()}
+    if isinstance(recipe, list):
+        return [with_labels(value, n_labels) for value in recipe]
+    return float(n_labels) if recipe == N_LABELS else recipe

@@ -13,6 +13,9 @@ tables into a Markdown file, between a comment that says which and one that says
     <!-- table DATA SIZE MODEL [SETTING ...] -->    <!-- end -->
     <!-- types DATA SIZE MODEL [SETTING ...] LOSS ... -->    <!-- end -->
     <!-- summary LOSS ... -->    <!-- end -->
+
+and of stock components (see components.py), in place of summary: gains, dev, test, wins, sooner,
+early, cuts, rates, slow (all with the learning rate 0.001) or ner. --picture PNG draws them.
 """
 
 import argparse
@@ -21,12 +24,39 @@ import re
 import statistics
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+from . import components
+from .scores import counts_macro
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BASELINE = "ce"
 Cell = Dict[str, Any]
 Group = Tuple[str, ...]
+# Tables of stock components, of losses by name: the marker, and what makes it of all cells.
+COMPONENTS: Dict[str, Callable[[List[Cell], List[str]], List[str]]] = {
+    "gains": lambda cells, losses: components.scores(components.grouped(cells), losses),
+    "dev": lambda cells, losses: components.means(components.grouped(cells), losses, "dev"),
+    "test": lambda cells, losses: components.means(components.grouped(cells), losses, "test"),
+    "wins": lambda cells, losses: components.wins(components.grouped(cells), losses),
+    "sooner": lambda cells, losses: components.sooner(components.grouped(cells), losses),
+    "early": lambda cells, losses: components.early(components.grouped(cells), losses),
+    "cuts": lambda cells, losses: components.cuts(components.grouped(cells), losses),
+    "rates": lambda cells, losses: components.rates(components.grouped(cells), losses),
+    "slow": lambda cells, losses: components.means(
+        components.grouped(cells, rate=0.001), losses, "test"
+    ),
+    "ner": lambda cells, losses: components.ner(
+        components.grouped(cells), "ncbi_disease", "300", losses
+    ),
+}
+# The loss that is the default of each kind of head.
+DEFAULTS = {
+    "spans": "balanced_macro",
+    "labels": "balanced_macro",
+    "classes": "dice_ce_macro",
+    "background": "dice_ce",
+}
 
 
 class Gain(NamedTuple):
@@ -44,17 +74,24 @@ def main() -> None:
     parser.add_argument("--summary", nargs="*", metavar="LOSS", default=[])
     parser.add_argument("--types", nargs="*", metavar="LOSS", default=[])
     parser.add_argument("--fill", type=Path, metavar="FILE")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="of stock components")
     parser.add_argument("--plots", type=Path, help="folder for PNG files; needs matplotlib")
     args = parser.parse_args()
-    groups = grouped(read(args.files or sorted(RESULTS.glob("*.jsonl"))))
+    cells = read(args.files or sorted(RESULTS.glob("*.jsonl")))
+    groups, by_component = grouped(cells), components.grouped(cells)
     if args.fill:
-        args.fill.write_text(filled(args.fill.read_text(), groups))
+        args.fill.write_text(filled(args.fill.read_text(), cells))
+    elif args.picture:
+        print("Wrote", components.picture(by_component, DEFAULTS, args.picture))
     elif args.summary:
         print("\n".join(summary(groups, args.summary)))
     elif args.types:
         for group, by_loss in groups.items():
             print("\n".join(types(group, by_loss, args.types)), end="\n\n")
     else:
+        for kind, of_kind in COMPONENTS.items():
+            if by_component:
+                print(f"**{kind}**\n", *of_kind(cells, list(components.NAMES)), "", sep="\n")
         for group, by_loss in groups.items():
             print("\n".join(table(group, by_loss)), end="\n\n")
     if args.plots:
@@ -69,10 +106,19 @@ def read(files: Iterable[Path]) -> List[Cell]:
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 
 
+def best_rate(tried: Iterable[Cell]) -> Optional[float]:
+    """The learning rate of the cell that is best on dev; None if there are none."""
+    cells = sorted(tried, key=lambda cell: points(cell, "dev"))
+    return cells[-1]["learn_rate"] if cells else None
+
+
 def grouped(cells: Iterable[Cell]) -> Dict[Group, Dict[str, Dict[int, Cell]]]:
-    """Cells by data set, size, model and settings, then by loss, then by seed."""
+    """Cells by data set, size, model and settings, then by loss, then by seed; without those of
+    stock components, which have tables of their own."""
     groups: Dict[Group, Dict[str, Dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     for cell in cells:
+        if cell.get("learn_rate") is not None:
+            continue
         group = (cell["data"], str(cell["size"]), cell["model"], " ".join(cell["settings"]))
         groups[group][cell["loss"]][cell["seed"]] = cell
     return {group: dict(groups[group]) for group in sorted(groups)}
@@ -81,9 +127,12 @@ def grouped(cells: Iterable[Cell]) -> Dict[Group, Dict[str, Dict[int, Cell]]]:
 def points(cell: Cell, split: str) -> float:
     """The score that counts for this cell, from 0 to 100."""
     scores = cell[split]
-    if cell["model"].startswith(("tagger", "probe_tags")):
+    if counts_macro(cell["data"], cell["model"]):
         return 100 * scores["macro_f"]
-    return 100 * scores["per_type"].get("spam", scores["f"])
+    for rare in ("spam", "sexist"):
+        if rare in scores["per_type"]:
+            return 100 * scores["per_type"][rare]
+    return 100 * scores["f"]
 
 
 def gain(ours: Dict[int, Cell], baseline: Dict[int, Cell], split: str = "test") -> Optional[Gain]:
@@ -92,13 +141,17 @@ def gain(ours: Dict[int, Cell], baseline: Dict[int, Cell], split: str = "test") 
     if not seeds:
         return None
     gains = [points(ours[seed], split) - points(baseline[seed], split) for seed in seeds]
-    mean = statistics.fmean(gains)
-    if len(gains) < 2:
-        return Gain(mean, None, 1)
+    return Gain(statistics.fmean(gains), interval(gains), len(gains))
+
+
+def interval(values: List[float]) -> Optional[float]:
+    """Half-width of the 95 % interval of a mean (Student's t); None for fewer than two values."""
+    if len(values) < 2:
+        return None
     from scipy.stats import t
 
-    half = t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
-    return Gain(mean, float(half), len(gains))
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return float(half)
 
 
 def text(found: Optional[Gain]) -> str:
@@ -119,13 +172,13 @@ def table(group: Group, by_loss: Dict[str, Dict[int, Cell]]) -> List[str]:
     columns = ["loss", "seeds", "dev", "test", "gain on test"]
     tuned = any("best_threshold" in c for seeds in by_loss.values() for c in seeds.values())
     columns += ["test, best threshold"] if tuned else []
-    lines += [_row(columns), "|---" * len(columns) + "|"]
+    lines += [table_row(columns), "|---" * len(columns) + "|"]
     order = sorted(by_loss, key=lambda loss: (loss != BASELINE, -mean(by_loss[loss], "dev")))
     for loss in order:
         seeds = by_loss[loss]
         found = None if loss == BASELINE else gain(seeds, by_loss.get(BASELINE, {}))
         row = [loss, str(len(seeds)), *(f"{mean(seeds, s):.1f}" for s in ("dev", "test"))]
-        lines.append(_row([*row, text(found), *([_at_threshold(seeds)] if tuned else [])]))
+        lines.append(table_row([*row, text(found), *([_at_threshold(seeds)] if tuned else [])]))
     return lines
 
 
@@ -133,13 +186,13 @@ def summary(groups: Dict[Group, Dict[str, Dict[int, Cell]]], losses: List[str]) 
     """Lines of Markdown: a row for each data set, size and model that has one of the losses; in
     brackets the number of seeds."""
     columns = ["data", "size", "model", BASELINE, *losses]
-    lines = [_row(columns), "|---" * len(columns) + "|"]
+    lines = [table_row(columns), "|---" * len(columns) + "|"]
     for (data, size, model, _), by_loss in groups.items():
         if BASELINE in by_loss and any(loss in by_loss for loss in losses):
             baseline = by_loss[BASELINE]
             gains = [gain(by_loss.get(loss, {}), baseline) for loss in losses]
             row = [data, size, model, f"{mean(baseline, 'test'):.1f}"]
-            lines.append(_row([*row, *(f"{text(g)} ({g.seeds})" if g else "" for g in gains)]))
+            lines.append(table_row([*row, *(f"{text(g)} ({g.seeds})" if g else "" for g in gains)]))
     return lines
 
 
@@ -150,22 +203,25 @@ def types(group: Group, by_loss: Dict[str, Dict[int, Cell]], losses: List[str]) 
         counts = counts or cell.get("train_counts", {})
     found = {loss: by_loss[loss].values() for loss in (BASELINE, *losses) if loss in by_loss}
     columns = ["type", "in training", *found]
-    lines = [f"**{', '.join(group[:3])}** {group[3]}".strip(), "", _row(columns)]
+    lines = [f"**{', '.join(group[:3])}** {group[3]}".strip(), "", table_row(columns)]
     lines.append("|---" * len(columns) + "|")
     for name in sorted(counts, key=lambda name: -counts[name]):
         f = [
             [cell["test"]["per_type"].get(name, 0.0) for cell in cells] for cells in found.values()
         ]
         lines.append(
-            _row([name, str(counts[name]), *(f"{100 * statistics.fmean(x):.1f}" for x in f)])
+            table_row([name, str(counts[name]), *(f"{100 * statistics.fmean(x):.1f}" for x in f)])
         )
     return lines
 
 
-def filled(document: str, groups: Dict[Group, Dict[str, Dict[int, Cell]]]) -> str:
+def filled(document: str, cells: List[Cell]) -> str:
     """A document with its tables made anew. Raises a ValueError where there are no such cells."""
+    groups = grouped(cells)
 
     def lines(kind: str, words: List[str]) -> List[str]:
+        if kind in COMPONENTS:
+            return COMPONENTS[kind](cells, words)
         if kind == "summary":
             return summary(groups, words)
         settings = {word for word in words if "=" in word}
@@ -183,11 +239,13 @@ def filled(document: str, groups: Dict[Group, Dict[str, Dict[int, Cell]]]) -> st
         made = "\n".join(lines(match[2], match[3].split()))
         return f"{match[1]}\n\n{made}\n\n<!-- end -->"
 
-    pattern = r"(<!-- (table|types|summary) ([^>]*) -->).*?<!-- end -->"
+    kinds = "|".join(["table", "types", "summary", *COMPONENTS])
+    pattern = rf"(<!-- ({kinds}) ([^>]*) -->).*?<!-- end -->"
     return re.sub(pattern, block, document, flags=re.DOTALL)
 
 
-def _row(cells: Iterable[str]) -> str:
+def table_row(cells: Iterable[str]) -> str:
+    """A line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 

@@ -8,26 +8,47 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
 Scores = Dict[str, Any]
+SPANS = ("spancat", "span_finder")
+# Models whose components end in a softmax, so that their own loss is a cross-entropy (of ner, over
+# transitions).
+SOFTMAX_HEADS = ("textcat", "tagger", "morphologizer", "ner", "dice_ner")
 
 
 def of_pipeline(nlp: Any, name: str, examples: Any) -> Scores:
-    """Scores of a component of spaCy, by spaCy's own Scorer. examples: of docs without
-    annotation and of gold ones; what the pipeline predicts is put into the former."""
+    """Scores of a component of spaCy. examples: of docs without annotation and of gold ones; what
+    the pipeline predicts is put into the former."""
     for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples)):
         eg.predicted = doc
-    if name == "tagger":
-        return of_tags(examples)
+    return of_examples(nlp, name, examples)
+
+
+def of_examples(nlp: Any, name: str, examples: Any) -> Scores:
+    """The same of docs that hold the predictions, by spaCy's own Scorer but for tokens' labels."""
+    if name in ("tagger", "morphologizer"):
+        found = of_tokens(examples, name)
+        if name == "morphologizer":  # hundreds of labels
+            found["per_type"] = {}
+        return found
     scores = nlp.get_pipe(name).score(examples)
-    if name == "textcat":
+    if name.startswith("textcat"):
         micro = {key: scores[f"cats_micro_{key}"] for key in "fpr"}
         return _scores(micro, {k: v["f"] for k, v in scores["cats_f_per_type"].items()})
-    prefix = "spans_sc" if name == "spancat" else "ents"
-    per_type = {k: v["f"] for k, v in (scores[f"{prefix}_per_type"] or {}).items()}
+    prefix = "spans_sc" if name in SPANS else "ents"
+    per_type = {k: v["f"] for k, v in (scores.get(f"{prefix}_per_type") or {}).items()}
     found = _scores({key: scores[f"{prefix}_{key}"] or 0.0 for key in "fpr"}, per_type)
-    if name == "spancat":  # its spans may overlap, which tags cannot say
+    if name == "span_finder":  # its spans have no label
+        found["macro_f"] = found["f"]
+    if name in SPANS:  # spans may overlap, which tags cannot say
         return found
     gold = [_tags(eg.reference) for eg in examples]
     return {**found, "seqeval_f": strict(gold, [_tags(eg.predicted) for eg in examples])["f"]}
+
+
+def counts_macro(data: str, model: str) -> bool:
+    """Whether the score that counts is the mean F1 over labels: that of tags, and of texts of
+    more than two kinds."""
+    texts = model.startswith("textcat") and data not in ("sms_spam", "edos_A")
+    return texts or model.startswith(("tagger", "morphologizer", "probe_tags"))
 
 
 def of_columns(path: Path) -> Scores:
@@ -61,14 +82,22 @@ def strict(gold: List[List[str]], predicted: List[List[str]]) -> Scores:
     )
 
 
-def of_tags(examples: Any) -> Scores:
-    """Scores of tags: macro F1 is the mean over all that are in the truth or predicted."""
+def of_tokens(examples: Any, name: str = "tagger") -> Scores:
+    """Scores of tokens' tags, or of their part of speech with its morphology: macro F1 is the mean
+    over all that are in the truth or predicted."""
     truth, guess = set(), set()
     for i, eg in enumerate(examples):
-        for token, tag in zip(eg.predicted, eg.get_aligned("TAG", as_string=True)):
-            if tag:
-                truth.add((i, token.i, tag))
-                guess.add((i, token.i, token.tag_))
+        if name == "tagger":
+            gold = eg.get_aligned("TAG", as_string=True)
+            found = [token.tag_ for token in eg.predicted]
+        else:
+            pairs = zip(*(eg.get_aligned(key, as_string=True) for key in ("POS", "MORPH")))
+            gold = [f"{pos} {morph or '_'}" if pos else None for pos, morph in pairs]
+            found = [f"{token.pos_} {str(token.morph) or '_'}" for token in eg.predicted]
+        for j, (one, other) in enumerate(zip(gold, found)):
+            if one:
+                truth.add((i, j, one))
+                guess.add((i, j, other))
     return of_sets(truth, guess)
 
 
@@ -111,8 +140,12 @@ def train_counts(name: str, docs: Any) -> Dict[str, int]:
     for doc in docs:
         if name == "tagger":
             counts.update(token.tag_ for token in doc if token.tag_)
-        elif name == "textcat":
+        elif name == "morphologizer":
+            counts.update(f"{token.pos_} {token.morph}" for token in doc if token.pos_)
+        elif name.startswith("textcat"):
             counts.update(label for label, value in doc.cats.items() if value)
+        elif name in SPANS:
+            counts.update(span.label_ for span in doc.spans["sc"])
         else:
             counts.update(ent.label_ for ent in doc.ents)
     return dict(sorted(counts.items()))

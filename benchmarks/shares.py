@@ -90,7 +90,7 @@ def gradients(nlp: Any, pipe: Any, terms: Dict[str, Any], batch: List[Any]) -> D
     scores = pipe.model.predict(docs)
     if emits_logits(pipe.model, pipe.name):
         scores = [pipe.model.ops.softmax(logits) for logits in scores]
-    targets = pipe.targets(batch, scores[0])
+    targets = pipe.targets(batch, scores[0]).dense()
     entities = targets.y[:, 0] == 0
     p = (numpy.concatenate(scores) * targets.y).sum(axis=1)[entities]
     found = []

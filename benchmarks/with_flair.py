@@ -25,7 +25,7 @@ def run(
 ) -> Dict[str, Any]:
     """Train and score. RETURNS what is measured: lines of the results beside the cell's key."""
     command = [sys.executable, "-m", f"examples.{cell['model']}"]
-    command += ["--loss", "stock" if cell["loss"] == "ce" else json.dumps(recipe)]
+    command += ["--loss", "stock" if cell["loss"] in ("ce", "stock") else json.dumps(recipe)]
     command += ["--data", str(data), "--seed", str(cell["seed"]), "--output", str(folder)]
     if args.size:
         command += ["--size", str(args.size)]
@@ -39,7 +39,8 @@ def run(
         shutil.copy(folder / "best-model.pt", args.keep)
     header, *rows = [line.split("\t") for line in (folder / "loss.tsv").read_text().splitlines()]
     counts: Counter = Counter()
-    for _, tags in list(columns.read(folders.files(data)["train"]))[: args.size or None]:
+    sentences = list(columns.read(folders.files(data)["train"]))
+    for _, tags in folders.sample(sentences, args.size or None, cell["seed"]):
         counts.update(tag[2:] for tag in tags if tag[0] == "B")
     return {
         **{split: of_columns(folder / f"{split}.tsv") for split in ("dev", "test")},

@@ -1,9 +1,11 @@
 """Folders that hold a corpus, one file for each split."""
 
+import random
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List, Optional, TypeVar
 
 SPLITS = ("train", "dev", "test")
+Item = TypeVar("Item")
 
 
 def files(folder: Path) -> Dict[str, Path]:
@@ -21,7 +23,16 @@ def files(folder: Path) -> Dict[str, Path]:
         if len(paths) != 1:
             raise FileNotFoundError(
                 f"{folder} must hold one file for each of {', '.join(SPLITS)}, of columns of token "
-                f"TAB tag or *.conllu. For {split} it has {len(paths)}."
+                f"TAB tag, *.conllu, *.jsonl of spans or texts with labels. For {split} it has "
+                f"{len(paths)}."
             )
         found[split] = paths[0]
     return found
+
+
+def sample(items: List[Item], size: Optional[int], seed: int) -> List[Item]:
+    """So many items, drawn at random without replacement; all of them, in their order, if size is
+    None or they are not more."""
+    if size is None or size >= len(items):
+        return items
+    return random.Random(seed).sample(items, size)

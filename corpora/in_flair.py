@@ -6,13 +6,14 @@ from typing import Dict, Iterable, List, Optional
 from flair.data import Corpus, Sentence
 from flair.datasets import FlairDatapointDataset
 
-from . import columns
+from . import columns, folders
 
 
-def corpus(files: Dict[str, Path], train_limit: Optional[int] = None) -> Corpus:
-    """files: those of "train", "dev" and "test"; train_limit: sentences of train, None is all."""
+def corpus(files: Dict[str, Path], train_limit: Optional[int] = None, seed: int = 0) -> Corpus:
+    """files: those of "train", "dev" and "test"; train_limit: so many sentences of train, drawn at
+    random from all of them, None is all; seed: of the draw."""
     splits = {split: sentences(columns.read(path)) for split, path in files.items()}
-    splits["train"] = splits["train"][:train_limit]
+    splits["train"] = folders.sample(splits["train"], train_limit, seed)
     return Corpus(**{split: FlairDatapointDataset(found) for split, found in splits.items()})
 
 

@@ -1,13 +1,12 @@
 """Corpora in any of the formats here, as spaCy's docs and files."""
 
-from itertools import islice
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, Optional
 
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from . import columns, conllu, folders, messages
+from . import columns, conllu, edos, emotions, folders, messages, offsets
 
 
 def docs(sentences: Iterable[columns.Sentence]) -> Iterator[Doc]:
@@ -28,30 +27,46 @@ def write(sentences: Iterable[columns.Sentence], path: Path) -> int:
     return len(made)
 
 
-def write_folder(folder: Path, out: Path, limit: Optional[int] = None) -> Dict[str, int]:
+def write_folder(
+    folder: Path, out: Path, limit: Optional[int] = None, seed: int = 0, task: str = "A"
+) -> Dict[str, int]:
     """Write train.spacy, dev.spacy and test.spacy. RETURNS how many docs each has.
 
-    folder: a file for each split, with its name in theirs, of *.conllu or of columns of tokens
-    and tags; or one *.tsv of labelled texts, which is split. limit: the first so many docs of
-    train. Raises FileNotFoundError for a folder
-    that is neither.
+    folder, task: see `splits`. limit: so many docs of train, drawn at random from all of them;
+    seed: of the draw. Raises FileNotFoundError for a folder that is in no format.
     """
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
-    for split, of_split in splits(folder).items():
-        made = list(islice(of_split, limit if split == "train" else None))
+    for split, of_split in splits(folder, task).items():
+        made = folders.sample(list(of_split), limit if split == "train" else None, seed)
         DocBin(docs=made).to_disk(out / f"{split}.spacy")
         sizes[split] = len(made)
     return sizes
 
 
-def splits(folder: Path) -> Dict[str, Iterable[Doc]]:
-    """The docs of each split of a folder as `write_folder` takes it."""
+def splits(folder: Path, task: str = "A") -> Dict[str, Iterable[Doc]]:
+    """The docs of each split of a folder.
+
+    folder: a file for each split, with its name in theirs, in one of these formats, found by
+    what is there: *.conllu; *.jsonl of texts and spans; texts with ids of labels, beside a
+    labels.txt; texts with the two labels of EDOS, of which task "A" or "C" is taken; or columns
+    of tokens and tags. Or one *.tsv of labelled texts, which is split.
+    """
     tables = sorted(folder.glob("*.tsv"))
     if len(tables) == 1:
         return dict(messages.docs(tables[0]))
-    return {split: _docs(path) for split, path in folders.files(folder).items()}
+    return {split: _docs(path, task) for split, path in folders.files(folder).items()}
 
 
-def _docs(path: Path) -> Iterable[Doc]:
-    return conllu.docs(path) if path.suffix == ".conllu" else docs(columns.read(path))
+def _docs(path: Path, task: str) -> Iterable[Doc]:
+    if path.suffix == ".conllu":
+        return conllu.docs(path)
+    if path.suffix == ".jsonl":
+        return offsets.docs(path)
+    if (path.parent / emotions.LABELS).exists():
+        return emotions.docs(path)
+    with path.open(encoding="utf8") as lines:
+        first = next((line for line in lines if line.strip()), "").split("\t")
+    if len(first) == 3 and first[1] in (edos.SEXIST, edos.NOT_SEXIST):
+        return edos.docs(path, task)
+    return docs(columns.read(path))

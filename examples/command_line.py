@@ -22,7 +22,7 @@ def parse(
     add("--loss", default="DiceCE", help="name of a loss, its JSON, or stock")
     add("--transformer", default="distilbert-base-cased", help="name or local path")
     add("--data", type=Path, help="folder with columns of token TAB tag; else WNUT 2017")
-    add("--size", type=int, help="training sentences; all if not given")
+    add("--size", type=int, help="training sentences, drawn by the seed; all if not given")
     add("--seed", type=int, default=0)
     add("--crf", action=argparse.BooleanOptionalAction, default=crf)
     add("--epochs", type=int, default=epochs)
@@ -40,7 +40,7 @@ def parse(
 
 def load_corpus(args: argparse.Namespace) -> Corpus:
     files = folders.files(args.data) if args.data else wnut17.locate(Path(".data/wnut17"))
-    return in_flair.corpus(files, args.size)
+    return in_flair.corpus(files, args.size, args.seed)
 
 
 def report(args: argparse.Namespace, tagger: Any, corpus: Corpus, result: Dict[str, Any]) -> None:

@@ -4,8 +4,8 @@ import copy
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from spacy.language import Language
-from spacy.util import logger
 from thinc.api import Config
+from wasabi import msg
 
 from .components.per_doc import DiceMultiLabelTextCategorizer, DiceTextCategorizer
 from .components.per_span import DiceSpanCategorizer, DiceSpanFinder
@@ -91,7 +91,6 @@ def use_loss(nlp: Language, losses: Dict[str, Any]) -> Language:
     for name, pipe, ours in plan:
         stock = pipe.to_stock() if isinstance(pipe, ours) else pipe
         _replace(nlp, name, ours.from_stock(stock, made[name]))
-        logger.info("Component '%s' trains with %r", name, made[name])
     return nlp
 
 
@@ -147,7 +146,12 @@ def use_loss_callback(losses: Dict[str, Any]) -> Callable[[Language], Language]:
     """`spacy_dice.use_loss.v1`, for [initialize.after_init]: one block of a loss a component."""
 
     def after_init(nlp: Language) -> Language:
-        return use_loss(nlp, losses)
+        use_loss(nlp, losses)
+        for name in nlp.component_names:
+            loss = getattr(nlp.get_pipe(name), "loss", None)
+            if loss is not None:
+                msg.info(f"Component '{name}' trains with {loss!r}")
+        return nlp
 
     return after_init
 

@@ -11,7 +11,20 @@ import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from benchmarks import calibration, grid, recipes, report, scores, tried, with_flair
+from benchmarks import (
+    calibration,
+    components,
+    cuts,
+    grid,
+    recipes,
+    report,
+    rivals,
+    scores,
+    tried,
+    with_flair,
+    with_spacy,
+)
+from benchmarks import cell as benchmark
 from corpora import folders, generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +50,7 @@ def test_a_cell_is_measured_once(model, tmp_path):
     (line,) = results.read_text().splitlines()
     done = json.loads(line)
     assert (done["data"], done["size"], done["seed"]) == ("generated", 50, 0)
-    assert [step for step, _ in done["curve"]] == [0, 10, 20]
+    assert [row[0] for row in done["curve"]] == [0, 10, 20]
     assert set(done["test"]) == {"f", "p", "r", "macro_f", "per_type", "seqeval_f"}
     assert done["test"]["seqeval_f"] == pytest.approx(done["test"]["f"])
     assert done["versions"]["spacy"] and sum(done["train_counts"].values()) > 20
@@ -66,6 +79,205 @@ def test_cells_of_other_components(model, lowest, tagged, tmp_path):
     assert done["curve"][-1][0] == 120 and sum(done["train_counts"].values()) > 20
 
 
+@pytest.mark.parametrize(
+    "model, settings",
+    [
+        ("spancat", ["components.spancat.suggester.sizes=[1,2]"]),
+        ("span_finder", []),
+        ("textcat_multilabel", []),
+        ("textcat_multilabel_reduce", []),
+        ("textcat_multilabel_bow", ["training.optimizer.learn_rate=0.05"]),
+        ("morphologizer", []),
+    ],
+)
+def test_cells_of_stock_components(model, settings, tmp_path):
+    """With the library's loss and without the library, in this process, with scores kept; and a
+    cell is the same whatever was trained before it."""
+    data, results = tmp_path / "in", tmp_path / "results.jsonl"
+    data.mkdir()
+    write = {"morphologizer": write_conllu, "textcat": write_labelled}
+    write.get(model if model in write else model[:7], generated.write)(data)
+    common = ["--data", data, "--model", model, "--size", 60, "--learn-rate", 0.01]
+    common += ["--set", "training.max_steps=60", "training.eval_frequency=20", *settings]
+    for loss, file_ in (("stock", results), ("dice_ce", results), ("stock", tmp_path / "again")):
+        command = [*common, "--loss", loss, "--results", file_, "--scores", tmp_path / "scores"]
+        benchmark.main([str(part) for part in command])
+    stock, ours = (json.loads(line) for line in results.read_text().splitlines())
+    again = json.loads((tmp_path / "again").read_text())
+    assert again["test"] == stock["test"] and again["dev"] == stock["dev"]
+    assert [row[:2] for row in again["curve"]] == [row[:2] for row in stock["curve"]]
+    steps, _, seconds = zip(*ours["curve"])
+    assert steps == (0, 20, 40, 60) and sorted(seconds) == list(seconds) and seconds[-1] > 0
+    assert max(ours["test"]["macro_f"], ours["test"]["f"]) > 0.2
+    assert ours["words_per_second"] > 0 and sum(ours["train_counts"].values()) > 20
+    if model in ("morphologizer", "span_finder"):
+        assert "cuts" not in ours
+        assert model == "morphologizer" or ours["test"] != stock["test"]
+    else:
+        of = [tmp_path / f"scores/in-60-{model}-{x}-0.01-0.npz" for x in ("stock", "dice_ce")]
+        of_stock, kept = map(numpy.load, of)
+        assert not numpy.array_equal(of_stock["test_p"], kept["test_p"])
+        read = cuts.Read(*(kept[f"test_{part}"] for part in cuts.Read._fields))
+        macro = scores.counts_macro("in", model)
+        found = cuts.f_scores(read.p >= 0.5, read, macro)
+        assert found == pytest.approx(ours["test"]["macro_f" if macro else "f"], abs=0.01)
+        assert ours["cuts"]["one"]["dev"] >= ours["dev"]["macro_f" if macro else "f"] - 1e-3
+
+
+def write_labelled(folder):
+    (folder / "labels.txt").write_text("good\nbad\nodd\n")
+    rows = [("fine nice", "0"), ("awful poor", "1"), ("fine strange", "0,2"), ("plain text", "2")]
+    for split in folders.SPLITS:
+        lines = [f"{rows[i % 4][0]} {i}\t{rows[i % 4][1]}" for i in range(80)]
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+
+
+def test_what_is_not_stock_has_no_stock_cells(tmp_path):
+    data = generated.write(tmp_path / "in")
+    command = [
+        "--data",
+        data,
+        "--model",
+        "dice_ner",
+        "--loss",
+        "stock",
+        "--results",
+        tmp_path / "r",
+    ]
+    with pytest.raises(ValueError, match="dice_ner is not stock"):
+        benchmark.main([str(part) for part in command])
+
+
+def test_a_rate_is_tuned_with_the_first_seed(tmp_path):
+    """All rates are tried with seed 0; then the one with the best dev is taken, loss by loss."""
+    block = grid.Block("d", 300, "spancat", (), ("ce",))
+    path = tmp_path / "r.jsonl"
+    assert grid.rates(block, "ce", 1, path, [0.003, 0.001]) == [0.003]
+    path.write_text(component("ce", 0, 50, 0.003) + component("ce", 0, 52, 0.001))
+    assert grid.rates(block, "ce", 0, path, [0.003, 0.001]) == [0.003, 0.001]
+    assert grid.rates(block, "ce", 1, path, [0.003, 0.001]) == [0.001]
+    assert grid.rates(block, "focal", 1, path, [0.003, 0.001]) == [0.003]
+
+
+def component(loss, seed, f, rate=0.003, model="spancat", curve=()):
+    """A line of results: F1 of dev is f, of test one more."""
+    of_split = {
+        split: {"f": (f + more) / 100, "p": 0.5, "r": 0.25, "macro_f": 0.1, "per_type": {"X": 0.2}}
+        for split, more in (("dev", 0), ("test", 1))
+    }
+    line = {"data": "d", "size": 300, "model": model, "loss": loss, "seed": seed, "settings": []}
+    tuned = {"one": {"test": (f + 3) / 100}}
+    line.update(learn_rate=rate, curve=curve, words_per_second=9000, cuts=tuned, **of_split)
+    return json.dumps(line) + "\n"
+
+
+def test_tables_of_components_by_hand(tmp_path):
+    """Stock 40 and 42, cross-entropy 2 and 4 more; the slower rate was worse with seed 0."""
+    slow, quick = [[0, 0.0, 0.0], [30, 0.2, 3.0], [60, 0.4, 6.0]], [[0, 0.1, 0.0], [30, 0.41, 2.0]]
+    path = tmp_path / "r.jsonl"
+    path.write_text(
+        component("stock", 0, 40, curve=slow)
+        + component("stock", 1, 42, curve=slow)
+        + component("ce", 0, 42, curve=quick)
+        + component("ce", 1, 46, curve=quick)
+        + component("ce", 0, 41, 0.001)
+        + component("ce", 0, 60, model="tagger")
+    )
+    groups = components.grouped(report.read([path]))
+    (spans, tags) = groups
+    assert spans == ("d", "300", "spancat") and tags == ("d", "300", "tagger")
+    assert list(groups[spans]["ce"]) == [0, 1]
+    assert components.scores(groups, ["stock", "ce"])[2:] == [
+        "| spancat, d, 300 | 2 | 42.0 | +3.0 ± 12.7 |",
+        "| tagger, d, 300 | 1 | 10.0 |  |",
+    ]
+    assert components.means(groups, ["stock", "ce"], "dev")[2:] == [
+        "| spancat, d, 300 | 2 | 41.0 | **44.0** |"
+    ]
+    assert components.sooner(groups, ["stock", "ce"])[2:] == [
+        "| spancat, d, 300 | 60 (6.0 s) | 30 (2.0 s) |"
+    ]
+    assert components.early(groups, ["stock", "ce"])[2:] == [
+        "| spancat, d, 300 | 20.0 / 40.0 | 41.0 /  |"
+    ]
+    assert components.cuts(groups, ["stock", "ce"])[2] == (
+        "| spancat, d, 300 | 42.0 / 44.0 | 45.0 / 47.0 |"
+    )
+    assert components.rates(groups, ["ce"])[2] == "| spancat, d, 300 | 0.003 |"
+    slow_rate = components.grouped(report.read([path]), rate=0.001)
+    assert [list(by_loss) for by_loss in slow_rate.values()] == [["ce"], []]
+    assert components.wins(groups, ["stock", "ce"])[2:] == [
+        "| sigmoid, spans | stock | 1 | 0 | 0 | -3.0 | -3.0 | 0 | 0 |",
+        "| sigmoid, spans | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
+        "| softmax, no background | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
+    ]
+    assert components.ner(groups, "d", "300", ["stock"])[2:] == [
+        "| spancat | stock | 2 | 41.0 | 42.0 | 50.0 | 25.0 | 9,000 |"
+    ]
+    assert not report.grouped(report.read([path]))
+    assert "**gains**" in run("benchmarks.report", path)
+    assert "Wrote" in run("benchmarks.report", path, "--picture", tmp_path / "a.png")
+
+
+def test_cuts_by_hand():
+    """One label is found from 0.3 on, one of its spans is no candidate; the other from 0.8 on."""
+    p = numpy.array([[0.3, 0.8], [0.9, 0.7], [0.2, 0.1]])
+    read = cuts.Read(p, numpy.array([[1, 1], [1, 0], [0, 0]]), numpy.array([1, 0]))
+    assert cuts.f_scores(p >= 0.5, read, macro=False) == pytest.approx(2 * 2 / (3 + 4))
+    assert cuts.f_scores(p >= 0.5, read, macro=True) == pytest.approx((2 / 4 + 2 / 3) / 2)
+    found = cuts.of_sigmoids(read, read, macro=True)
+    assert found["each"]["dev"] == found["each"]["test"] == pytest.approx((4 / 5 + 1) / 2)
+    assert found["one"] == {"cut": 0.8, "dev": pytest.approx(0.75), "test": pytest.approx(0.75)}
+    # Of a softmax: with the second label raised all three rows are right.
+    p = numpy.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4]])
+    read = cuts.Read(p, numpy.array([[1, 0], [0, 1], [0, 1]]), numpy.zeros(2))
+    assert cuts.of_softmax(read, read, macro=True)["each"] == {"dev": 1.0, "test": 1.0}
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("name", list(rivals.RIVALS))
+def test_gradients_of_rivals(name, activation):
+    """By finite differences of the value, by the logits."""
+    if name == "asl" and activation == "softmax":
+        pytest.skip("a loss for sigmoids")
+    from thinc.api import registry
+
+    config = {"loss": recipes.as_config(rivals.RIVALS[name])}
+    rng = numpy.random.default_rng(0)
+    z = rng.normal(size=(5, 3)) * 2
+    y = numpy.eye(3)[[0, 0, 1, 0, 2]]
+    if activation == "sigmoid":
+        y[1] = [1, 1, 0]
+        y[3] = 0
+
+    def value_and_gradient(logits):
+        loss = registry.resolve(config)["loss"]  # anew: it counts what it has seen
+        loss.activation = activation
+        e = numpy.exp(logits)
+        p = e / e.sum(axis=1, keepdims=True) if activation == "softmax" else e / (1 + e)
+        gradient, value = loss(p, y)
+        return value, gradient
+
+    _, gradient = value_and_gradient(z)
+    for i, j in numpy.ndindex(z.shape):
+        up, down = z.copy(), z.copy()
+        up[i, j] += 1e-5
+        down[i, j] -= 1e-5
+        slope = (value_and_gradient(up)[0] - value_and_gradient(down)[0]) / 2e-5
+        assert gradient[i, j] == pytest.approx(slope, abs=1e-6)
+
+
+def test_rivals_by_hand():
+    """Priors of 3/4 and 1/4 (one more row of each kind): the logit of the rarer is lowered."""
+    p, y = numpy.array([[0.5, 0.5], [0.5, 0.5]]), numpy.array([[1.0, 0.0], [1.0, 0.0]])
+    value = rivals.LogitAdjustment(activation="softmax")(p, y)[1]
+    assert value == pytest.approx(-2 * numpy.log(0.75))
+    p, y = numpy.array([[0.8, 0.04]]), numpy.array([[1.0, 0.0]])
+    gradient, value = rivals.AsymmetricLoss(activation="sigmoid")(p, y)
+    assert value == pytest.approx(-numpy.log(0.8))
+    assert gradient.tolist() == [[pytest.approx(-0.2), 0.0]]  # below the margin: learnt
+
+
 def write_conllu(folder):
     row = "{}\t{}\t_\t{}\t_\t_\t0\troot\t_\t_"
     words = [("Dogs", "NOUN"), ("bark", "VERB"), ("loudly", "ADV")]
@@ -85,8 +297,9 @@ def test_every_recipe_is_a_loss_of_both_toolkits():
     import flair_dice
 
     for name, recipe in recipes.RECIPES.items():
-        ours = registry.resolve({"loss": recipes.as_config(recipe)})["loss"]
-        theirs = flair_dice.make_loss(recipe)
+        filled = recipes.with_labels(recipe, 3)
+        ours = registry.resolve({"loss": recipes.as_config(filled)})["loss"]
+        theirs = flair_dice.make_loss(filled)
         assert type(ours).__name__ == type(theirs).__name__, name
 
 
@@ -117,18 +330,22 @@ def test_counts_carried_over_batches_by_hand():
             assert torch.allclose(gradient, expected, atol=1e-7)
 
 
-def test_the_grid_names_what_there_is(tmp_path):
+def test_the_grid_names_what_there_is():
     """Each cell once, of a model and a loss that exist."""
-    cells = [
-        " ".join(map(str, command))
-        for block in grid.GRID
-        for command in grid.cells(block, tmp_path, "MiniLM")
-    ]
-    assert len(cells) == len(set(cells)) > 100
-    for block in grid.GRID:
-        assert set(block.losses) <= set(recipes.RECIPES)
-        known = (ROOT / "configs" / f"{block.model}.cfg", ROOT / "examples" / f"{block.model}.py")
-        assert any(path.exists() for path in known)
+    known = {*recipes.RECIPES, *rivals.RIVALS, "stock"}
+    for part, blocks in grid.PARTS.items():
+        cells = [
+            (block.data, block.size, block.model, block.settings, loss, seed)
+            for block in blocks
+            for loss in block.losses
+            for seed in block.seeds
+        ]
+        assert len(cells) == len(set(cells)) > 0, part
+        for block in blocks:
+            assert set(block.losses) <= known
+            model = with_spacy.VARIANTS.get(block.model, (block.model,))[0]
+            files = (ROOT / "configs" / f"{model}.cfg", ROOT / "examples" / f"{model}.py")
+            assert any(path.exists() for path in files), block.model
 
 
 def test_options_of_a_script():
@@ -247,12 +464,12 @@ def test_report_by_hand(tmp_path):
 
 
 def test_the_tables_of_the_evidence_are_those_of_the_results():
-    groups = report.grouped(report.read(sorted(report.RESULTS.glob("*.jsonl"))))
+    cells = report.read(sorted(report.RESULTS.glob("*.jsonl")))
     document = (ROOT / "docs/evidence.md").read_text()
     assert document.count("<!-- end -->") >= 5
-    assert report.filled(document, groups) == document, "run benchmarks.report --fill"
+    assert report.filled(document, cells) == document, "run benchmarks.report --fill"
     with pytest.raises(ValueError, match="no cells of wnut17 7 ner"):
-        report.filled("<!-- table wnut17 7 ner -->\n<!-- end -->", groups)
+        report.filled("<!-- table wnut17 7 ner -->\n<!-- end -->", cells)
 
 
 def test_report_prints_what_was_measured_and_plots(tmp_path):
@@ -270,7 +487,7 @@ def test_scores_of_tags_by_hand():
     words = list("abcde")
     gold = Doc(vocab, words=words, tags=["X", "X", "Y", "Y", ""])
     examples = [Example(Doc(vocab, words=words, tags=["X", "Y", "Y", "Z", "X"]), gold)]
-    found = scores.of_tags(examples)
+    found = scores.of_tokens(examples)
     assert (found["f"], found["p"], found["r"]) == (0.5, 0.5, 0.5)
     assert found["per_type"] == pytest.approx({"X": 2 / 3, "Y": 0.5, "Z": 0.0})
     assert found["macro_f"] == pytest.approx(7 / 18)

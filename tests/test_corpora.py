@@ -8,7 +8,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from corpora import columns, folders, generated, in_spacy, messages, wnut17
+from corpora import columns, edos, emotions, folders, generated, in_spacy, messages, offsets, wnut17
 
 
 def test_read_columns(tmp_path):
@@ -80,6 +80,78 @@ def test_a_folder_of_labelled_texts(tmp_path):
     (folder / "sms.tsv").write_text("Label\tSMS\nham no tab\n")
     with pytest.raises(ValueError, match="sms.tsv, line 2: expected label TAB text"):
         messages.read(folder / "sms.tsv")
+
+
+def test_a_sample_is_drawn_from_all_of_train_anew_for_each_seed(tmp_path):
+    generated.write(tmp_path / "in")
+    texts = [" ".join(words) for words, _ in columns.read(tmp_path / "in/train.conll")]
+    drawn = []
+    for seed in (0, 0, 1):
+        sizes = in_spacy.write_folder(tmp_path / "in", tmp_path / "out", limit=40, seed=seed)
+        assert sizes == {"train": 40, "dev": 120, "test": 120}
+        drawn.append([doc.text.strip() for doc in read(tmp_path / "out/train.spacy")])
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert set(drawn[0]) < set(texts) and set(drawn[0]) - set(texts[:200])
+    assert [doc.text.strip() for doc in read(tmp_path / "out/dev.spacy")][:1] == [
+        " ".join(next(iter(columns.read(tmp_path / "in/dev.conll")))[0])
+    ]
+    docs = list(range(5))
+    assert folders.sample(docs, None, 0) == folders.sample(docs, 9, 0) == docs
+    assert sorted(set(folders.sample(docs, 3, 0))) == sorted(folders.sample(docs, 3, 0))
+
+
+def test_a_folder_of_texts_with_any_number_of_labels(tmp_path):
+    (tmp_path / "labels.txt").write_text("joy\nfear\nneutral\n")
+    for split in folders.SPLITS:
+        (tmp_path / f"{split}.tsv").write_text("so good\t0,2\tid1\nhelp!\t1\n")
+    assert in_spacy.write_folder(tmp_path, tmp_path / "out")["dev"] == 2
+    docs = read(tmp_path / "out/dev.spacy")
+    assert [doc.text for doc in docs] == ["so good", "help!"]
+    assert docs[0].cats == {"joy": 1.0, "fear": 0.0, "neutral": 1.0}
+    assert docs[1].cats == {"joy": 0.0, "fear": 1.0, "neutral": 0.0}
+    for line in ("no label", "text\t", "text\t3"):
+        (tmp_path / "dev.tsv").write_text(f"fine\t0\n{line}\n")
+        with pytest.raises(ValueError, match="dev.tsv, line 2: expected text TAB comma-joined ids"):
+            list(emotions.docs(tmp_path / "dev.tsv"))
+
+
+def test_a_folder_of_edos(tmp_path):
+    lines = ["one\tnot sexist\tnone", "two\tsexist\t1.1 threats", "three\tsexist\t2.3 other"]
+    for split in folders.SPLITS:
+        (tmp_path / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    a, c = (list(in_spacy.splits(tmp_path, task)["test"]) for task in edos.TASKS)
+    assert [doc.cats["sexist"] for doc in a] == [0.0, 1.0, 1.0]
+    assert all(sum(doc.cats.values()) == 1 and len(doc.cats) == 2 for doc in a)
+    assert [doc.text for doc in c] == ["two", "three"]
+    assert c[0].cats == {"1.1 threats": 1.0, "2.3 other": 0.0}
+    with pytest.raises(ValueError, match="task must be one of A, C, got 'B'"):
+        list(edos.docs(tmp_path / "test.tsv", "B"))
+    (tmp_path / "test.tsv").write_text("one\tsexist\n")
+    with pytest.raises(ValueError, match="test.tsv, line 1: expected text TAB sexist"):
+        edos.read(tmp_path / "test.tsv")
+
+
+def test_a_folder_of_spans_by_code_points(tmp_path):
+    """Beyond the basic plane one character is one code point; a span within a token is left out."""
+    rows = [
+        '{"text": "\U0001f620 you idiot !", "spans": [[6, 11]]}',
+        '{"text": "an idiotic", "spans": []}',
+    ]
+    for split in folders.SPLITS:
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows) + "\n")
+    in_spacy.write_folder(tmp_path, tmp_path / "out")
+    first, second = read(tmp_path / "out/train.spacy")
+    assert [(s.text, s.label_) for s in first.spans["sc"]] == [("idiot", "toxic")]
+    assert "sc" in second.spans and not len(second.spans["sc"])
+    (tmp_path / "dev.jsonl").write_text('{"text": "an idiotic man", "spans": [[3, 8], [11, 14]]}\n')
+    with pytest.warns(
+        UserWarning, match="dev.jsonl: 1 of 2 spans do not begin and end with tokens"
+    ):
+        (doc,) = offsets.docs(tmp_path / "dev.jsonl")
+    assert [s.text for s in doc.spans["sc"]] == ["man"]
+    (tmp_path / "dev.jsonl").write_text('\n{"text": "short", "spans": [[3, 8]]}\n')
+    with pytest.raises(ValueError, match="dev.jsonl, line 2: the span 3 to 8 is not one"):
+        offsets.docs(tmp_path / "dev.jsonl")
 
 
 def test_a_folder_of_something_else(tmp_path):

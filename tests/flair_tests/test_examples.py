@@ -58,6 +58,8 @@ def test_columns_as_a_corpus_of_flair(folder):
     files = {split: folder / f"{split}.conll" for split in ("train", "dev", "test")}
     corpus = in_flair.corpus(files, train_limit=7)
     assert [len(split) for split in (corpus.train, corpus.dev, corpus.test)] == [7, 120, 120]
+    drawn = [[s.text for s in in_flair.corpus(files, 7, seed).train] for seed in (0, 1)]
+    assert drawn[0] == [s.text for s in corpus.train] != drawn[1]
     for sentence, (words, tags) in zip(corpus.test, columns.read(files["test"])):
         assert [token.text for token in sentence] == words
         spans = [(span[0].idx - 1, span.tag) for span in sentence.get_spans("ner")]

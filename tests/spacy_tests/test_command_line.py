@@ -349,3 +349,30 @@ def test_mistakes_end_with_one_clear_line_and_train_nothing(
     assert status == 1, output
     assert "Traceback" not in output and message in output, output
     assert not list(Path(tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["ner", "textcat_multilabel"])
+def test_the_readme_s_flag_on_what_init_config_writes(
+    name, run_spacy, configs, tagged, corpus, tmp_path
+):
+    """Its own text, with the component's name; and the block gives the same numbers."""
+    readme = (configs.parent / "README.md").read_text()
+    assert '{"ner": "DiceCE"}' in readme
+    flag = re.search(r"--initialize.after_init '(.*?)'", readme)[1].replace('"ner"', f'"{name}"')
+    block = re.search(r"```ini\n(\[initialize.after_init\]\n.*?)```", readme, re.DOTALL)[1]
+    folder = corpus if name == "ner" else tagged
+    status, output = run_spacy("init", "config", tmp_path / "c.cfg", "--pipeline", name)
+    assert status == 0, output
+    written = (tmp_path / "c.cfg").read_text()
+    edited = written.replace("after_init = null\n", "") + "\n" + block.replace('"ner"', f'"{name}"')
+    (tmp_path / "edited.cfg").write_text(edited)
+    short = ["--training.max_steps", "4", "--training.eval_frequency", "2"]
+    found = []
+    for config, more in (("c.cfg", ["--initialize.after_init", flag]), ("edited.cfg", [])):
+        out = tmp_path / f"out-{config}"
+        command = ["train", tmp_path / config, "--output", out, *paths(folder), *short, *more]
+        status, output = run_spacy(*command)
+        assert status == 0, output
+        assert f"Component '{name}' trains with DiceCE(weight=1.0" in output
+        found.append(re.findall(r"^ +\d+ +\d+ .*$", output, re.MULTILINE))
+    assert found[0] == found[1] and len(found[0]) >= 2
