@@ -269,10 +269,10 @@ def ner(groups: Groups, data: str, size: str, losses: Sequence[str]) -> List[str
             seeds = groups.get((data, size, model), {}).get(loss)
             if seeds:
                 p, r = (statistics.fmean(100 * c["test"][k] for c in seeds.values()) for k in "pr")
-                speed = max(c["words_per_second"] for c in seeds.values())
+                speeds = [c["words_per_second"] for c in seeds.values() if "words_per_second" in c]
                 f = [f"{mean(seeds, split):.1f}" for split in ("dev", "test")]
                 cells = [model, NAMES.get(loss, loss), str(len(seeds)), *f, f"{p:.1f}", f"{r:.1f}"]
-                lines.append(table_row([*cells, f"{speed:,.0f}"]))
+                lines.append(table_row([*cells, f"{max(speeds):,.0f}" if speeds else ""]))
     return lines
 
 
@@ -297,7 +297,7 @@ def picture(groups: Groups, default: Dict[str, str], path: Path) -> Path:
         shown = [
             ("stock", baseline(by_loss, group), "s", "white", 0.2),
             ("cross-entropy", by_loss[CE], "o", "white", 0.0),
-            ("default", by_loss.get(default[head(group)], {}), "D", "black", -0.2),
+            ("recommended", by_loss.get(default[head(group)], {}), "D", "black", -0.2),
         ]
         for name, seeds, marker, fill, up in shown:
             if seeds:

@@ -52,9 +52,9 @@ COMPONENTS: Dict[str, Callable[[List[Cell], List[str]], List[str]]] = {
 }
 # The loss that is the default of each kind of head.
 DEFAULTS = {
-    "spans": "balanced_macro",
+    "spans": "weighted_ce",
     "labels": "balanced_macro",
-    "classes": "dice_ce_macro",
+    "classes": "balanced_macro",
     "background": "dice_ce",
 }
 
