@@ -114,7 +114,7 @@ class ClosedForm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, loss: Loss, head: Head, targets: Targets) -> Tensor:
         value, gradient = loss.value_and_gradient(head.view(), targets)
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(gradient, logits)
         return value
 
     @staticmethod
@@ -123,10 +123,10 @@ class ClosedForm(torch.autograd.Function):
 
 
 class FirstDerivative(torch.autograd.Function):
-    """The gradient, which has none of its own."""
+    """The gradient. By the logits it has none of its own."""
 
     @staticmethod
-    def forward(ctx: Any, upstream: Tensor, gradient: Tensor) -> Tensor:
+    def forward(ctx: Any, upstream: Tensor, gradient: Tensor, logits: Tensor) -> Tensor:
         if upstream.device.type == "cpu" and upstream.item() == 1:
             return gradient.view_as(gradient)
         return gradient * upstream
