@@ -121,7 +121,7 @@ def test_pickle_and_processes():
         ({"dice_ner": DiceCE()}, "takes its loss from [components.dice_ner.loss]"),
         (
             {"ner": "DiceXE"},
-            "Component 'ner': there is no loss 'DiceXE'. There are: ",
+            "Component 'ner': there is no loss 'DiceXE'. Did you mean DiceCE?",
         ),
         ({"ner": Adam()}, "Component 'ner': the loss must be one of spacy_dice's"),
         (
@@ -129,8 +129,8 @@ def test_pickle_and_processes():
             "Component 'ner': EntityDice needs a head of tags of entities over tokens",
         ),
         (
-            {"ner": CrossEntropy(class_weights={"PER": 2})},
-            "Component 'ner': class_weights has the label 'PER'",
+            {"ner": CrossEntropy(class_weights={"PLACE": 2})},
+            "Component 'ner': class_weights has the label 'PLACE'",
         ),
         ({}, "losses must name at least one component"),
         (DiceCE(), "losses must name at least one component"),
