@@ -89,7 +89,7 @@ def sum_by(values: Array, ids: Array, size: int) -> Array:
     return xp.sum(_one_hot(ids, size, values) * values[:, None], axis=0)
 
 
-def blocks(array: Array, cells: int = 1 << 17) -> Iterator[slice]:
+def blocks(array: Array, cells: int = 1 << 16) -> Iterator[slice]:
     """Rows of ``(N, C)``, in parts that stay in a processor's cache. One part on other devices."""
     n_rows, n_columns = array.shape
     on_host = isinstance(array, numpy.ndarray) or str(array.device) == "cpu"
