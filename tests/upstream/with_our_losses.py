@@ -2,11 +2,15 @@
 
     UPSTREAM_LOSS=CrossEntropy pytest -p with_our_losses --pyargs spacy.tests.pipeline.test_tagger
 
-The Makefile's target `upstream` runs those of spaCy's own tests that concern our components.
+The Makefile's target `upstream` runs those of spaCy's own tests that concern our components. Those
+that may fail are listed, with the reason, in spacy_expected.tsv; some are at a bound and pass at
+times.
 """
 
 import os
+from pathlib import Path
 
+import pytest
 from spacy.language import Language
 
 import spacy_dice
@@ -29,3 +33,13 @@ def create_pipe_with_our_loss(self, factory_name, name=None, **kwargs):
 
 def pytest_configure(config):
     Language.create_pipe = create_pipe_with_our_loss
+
+
+def pytest_collection_modifyitems(items):
+    lines = (Path(__file__).parent / "spacy_expected.tsv").read_text().splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    for loss, test, reason in rows:
+        if loss in ("*", os.environ["UPSTREAM_LOSS"]):
+            for item in items:
+                if item.nodeid.endswith(f"spacy/tests/{test}"):
+                    item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
