@@ -206,8 +206,9 @@ def fuzz(name, loss, n_batches, seed=0):
         for gradient in gradients:
             assert gradient.dtype == "float32" and numpy.isfinite(gradient).all()
             learned += bool((gradient != 0).any())
-    # Where a softmax is sure, bounded losses are flat, and many rows here are masked.
-    assert learned > n_batches / 5
+    # Most of the lemmatizer's rows are masked, and where its softmax is sure bounded losses are
+    # flat: their gradient is 0 there, not a number next to it.
+    assert learned > n_batches / (5 if name == "trainable_lemmatizer" else 3)
 
 
 @pytest.mark.parametrize("name, loss", PAIRS)
