@@ -44,6 +44,9 @@ def main(arguments: Optional[List[str]] = None) -> None:
     )
     parser.add_argument("--keep", type=Path, help="where to keep the trained model")
     parser.add_argument("--scores", type=Path, help="folder to keep spaCy's scores in, as arrays")
+    parser.add_argument(
+        "--tune", action="store_true", help="score what spacy_dice.tune makes of it, too"
+    )
     parser.add_argument("--results", type=Path, help="the file to append to")
     args = parser.parse_args(arguments)
     name, _, path = (args.transformer or "").partition("=")

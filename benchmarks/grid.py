@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--loss", nargs="*", help="only these losses")
     parser.add_argument("--rate", nargs="*", type=float, default=list(RATES), help="to try")
     parser.add_argument("--scores", type=Path, help="folder to keep scores in, as arrays")
+    parser.add_argument("--tune", action="store_true", help="measure spacy_dice.tune, too")
     parser.add_argument("--results", type=Path, help="the file to append to")
     parser.add_argument("--list", action="store_true", help="print the cells, run none")
     args = parser.parse_args()
@@ -204,6 +205,8 @@ def arguments(
         made += ["--task", block.task]
     if "transformer" in block.model or block.model.startswith("flair"):
         made += ["--transformer", str(args.transformer)]
+    if args.tune:
+        made += ["--tune"]
     if args.scores:
         made += ["--scores", str(args.scores)]
     return [*made, *(["--set", *block.settings] if block.settings else [])]

@@ -117,6 +117,9 @@ def run(
             _keep(arrays, args.scores, cell)
     if name == "dice_ner":
         measured["best_threshold"] = best_threshold(nlp, name, read)
+    if args.tune:
+        again = spacy.load(folder / "out/model-best")
+        measured["tuned"] = tuned(again, name, read)
     if args.keep:
         plain: Dict[str, Any] = {"nlp.before_creation": None}  # loads without this package
         if name in MACRO_SCORED:
@@ -173,6 +176,39 @@ def predict(nlp: Any, name: str, examples: Any) -> Any:
         pipe.set_annotations(docs, guesses)
         made.append(guesses)
     return made
+
+
+def tuned(nlp: Any, name: str, read: Callable) -> Dict[str, Any]:
+    """What `spacy_dice.calibrate` and `spacy_dice.tune`, with no option set and dev alone, make of
+    a pipeline: scores on test, calibration error and Brier score there, seconds."""
+    import spacy_dice
+
+    def error_on_test() -> List[float]:
+        of = spacy_dice.calibrate(nlp, test, [name], fit=False)[name].before
+        return [of.ece, of.brier]
+
+    dev, test = read("dev"), read("test")
+    start = time.perf_counter()
+    nlp.evaluate(read("dev"))
+    evaluated = time.perf_counter() - start
+    errors = {"before": error_on_test()}
+    temperature = spacy_dice.calibrate(nlp, dev, [name])[name].temperature
+    errors["calibrated"] = error_on_test()
+    spacy_dice.untune(nlp)
+    start = time.perf_counter()
+    part = spacy_dice.tune(nlp, dev, [name])[name]
+    seconds = time.perf_counter() - start
+    predict(nlp, name, test)
+    return {
+        "test": scores.of_examples(nlp, name, test),
+        "estimate": {"micro_f": part.estimate.micro.f, "macro_f": part.estimate.macro.f},
+        "changed": part.tuned,
+        "rule": part.rule,
+        "seconds": round(seconds, 2),
+        "seconds_evaluate": round(evaluated, 2),
+        "errors": errors,
+        "temperature": temperature,
+    }
 
 
 def best_threshold(nlp: Any, name: str, read: Any) -> Dict[str, float]:

@@ -2,7 +2,7 @@
 
 import warnings
 from contextlib import contextmanager
-from typing import Any, Iterable, Iterator, Optional
+from typing import Any, Dict, Iterable, Iterator, Optional
 
 from spacy.training import Example
 from thinc.api import Optimizer
@@ -12,6 +12,10 @@ from dice_core.labels import LabelSpec
 from ..errors import config_error
 from ..heads import Head, find_head
 from ..losses import Loss
+
+# What components recommend.
+CROSS_ENTROPY = {"name": "CrossEntropy"}
+BALANCED = {"class_weights": "balanced"}
 
 
 class LossMixin:
@@ -91,6 +95,12 @@ class StockLossMixin(LossMixin):
     """A stock component that `use_loss` gave a loss. The object stays; its class changes."""
 
     stock: Any
+
+    @classmethod
+    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+        """The loss that "auto" stands for, as its name and options, by what was measured on such
+        components (docs/evidence.md). None where nothing is gained: the component stays stock."""
+        return None
 
     @classmethod
     def from_stock(cls, pipe: Any, loss: Loss) -> Any:
