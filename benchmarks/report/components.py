@@ -1,6 +1,6 @@
 """Tables and the picture of the cells of stock components: stock, cross-entropy and each loss.
 
-`benchmarks.report` prints them and fills them into a page. A cell is a data set, size and
+A cell is a data set, size and
 component; of the learning rates that a loss was tried with, the one counts that is best on dev
 with the first seed, and all seeds that were measured with it. "stock" is the component without
 the library. Where that is a cross-entropy already (softmax heads) it is the same as "ce".
@@ -8,16 +8,16 @@ the library. Where that is a cross-entropy already (softmax heads) it is the sam
 
 import statistics
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from .scores import SOFTMAX_HEADS
+from ..results import Cell, Seeds, best_rate, gain, mean, table_head, table_row, text
 
-Cell = Dict[str, Any]
-Seeds = Dict[int, Cell]
 Group = Tuple[str, str, str]
 Groups = Dict[Group, Dict[str, Seeds]]
 STOCK, CE = "stock", "ce"
+# Models whose components end in a softmax, so that their own loss is a cross-entropy (of ner, over
+# transitions).
+SOFTMAX_HEADS = ("textcat", "tagger", "morphologizer", "ner", "dice_ner")
 # Updates after which the score on dev is shown.
 EARLY = (30, 60)
 # Kinds of heads, which may have different defaults.
@@ -63,8 +63,6 @@ def grouped(cells: Iterable[Cell], rate: Optional[float] = None) -> Groups:
 def _chosen(rates: Dict[float, Seeds], rate: Optional[float]) -> Seeds:
     if rate is not None:
         return rates.get(rate, {})
-    from .report import best_rate
-
     first = min(seed for seeds in rates.values() for seed in seeds)
     best = best_rate(seeds[first] for seeds in rates.values() if first in seeds)
     return rates[best]  # type: ignore[index]
@@ -88,11 +86,9 @@ def baseline(by_loss: Dict[str, Seeds], group: Group) -> Seeds:
 def scores(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: stock's mean on test, and what each loss gains over it, paired by
     seed, with its 95 % interval; for dice_ner over cross-entropy."""
-    from .report import gain, mean, table_row, text
-
     shown = [loss for loss in losses if loss != STOCK]
     columns = ["cell", "seeds", "stock", *(NAMES.get(loss, loss) for loss in shown)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         base = baseline(by_loss, group) or by_loss.get(CE, {})
         if base:
@@ -109,10 +105,8 @@ def scores(groups: Groups, losses: Sequence[str]) -> List[str]:
 def means(groups: Groups, losses: Sequence[str], split: str) -> List[str]:
     """A row for each cell: the mean of each loss on a split; the best in bold; the number of
     seeds of the loss that has the fewest."""
-    from .report import mean, table_row
-
     columns = ["cell", "seeds", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         found = {loss: _common(by_loss, loss, losses) for loss in losses if loss in by_loss}
         values = {loss: mean(seeds, split) for loss, seeds in found.items() if seeds}
@@ -136,11 +130,9 @@ def wins(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each loss and kind of head: over how many cells, in how many it is best on dev and
     on test, its mean gain over cross-entropy on either, and in how many cells the interval of that
     gain on test is above 0, and below."""
-    from .report import gain, mean, table_row
-
     columns = ["heads", "loss", "cells", "best on dev", "best on test", "gain over CE, dev"]
     columns += ["test", "interval above 0", "below 0"]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for kind, name in HEADS.items():
         of_head = {g: by for g, by in groups.items() if head(g) == kind and CE in by}
         best: Dict[Tuple[str, str], int] = defaultdict(int)
@@ -171,11 +163,9 @@ def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: updates (and seconds of updates) until stock's curve on dev is at its
     best, and until each loss's is above that, the median over seeds; "-" where half of the
     seeds never are. Each loss at its own learning rate."""
-    from .report import table_row
-
     shown = [loss for loss in losses if loss != STOCK]
     columns = ["cell", "stock's best after", *(NAMES.get(loss, loss) for loss in shown)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         base = baseline(by_loss, group)
         if base and (STOCK in by_loss):
@@ -190,10 +180,8 @@ def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
 
 def early(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: the score on dev after 30 and 60 updates, the mean over seeds."""
-    from .report import table_row
-
     columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         cells = [label(group)]
         for loss in losses:
@@ -227,10 +215,8 @@ def _median(found: List[Tuple[float, float]]) -> str:
 def cuts(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: means on test as trained / with one cut for all labels / with one for
     each label, both tuned on dev."""
-    from .report import mean, table_row
-
     columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         cells = [label(group)]
         for loss in losses:
@@ -247,10 +233,8 @@ def cuts(groups: Groups, losses: Sequence[str]) -> List[str]:
 
 def rates(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: the learning rate of each loss that was tuned."""
-    from .report import table_row
-
     columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         chosen = [next(iter(by_loss.get(loss, {0: {}}).values())) for loss in losses]
         lines.append(table_row([label(group), *(str(c.get("learn_rate", "")) for c in chosen)]))
@@ -260,10 +244,8 @@ def rates(groups: Groups, losses: Sequence[str]) -> List[str]:
 def ner(groups: Groups, data: str, size: str, losses: Sequence[str]) -> List[str]:
     """A row for each way to find the entities of a corpus: F1, precision, recall, and words a
     second of CPU, of the fastest seed."""
-    from .report import mean, table_row
-
     columns = ["component", "loss", "seeds", "dev", "test", "precision", "recall", "words/s"]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for model in ("ner", "dice_ner", "spancat"):
         for loss in losses:
             seeds = groups.get((data, size, model), {}).get(loss)
@@ -279,51 +261,6 @@ def ner(groups: Groups, data: str, size: str, losses: Sequence[str]) -> List[str
 def label(group: Group) -> str:
     data, size, model = group
     return f"{model}, {data}, {size}"
-
-
-def picture(groups: Groups, default: Dict[str, str], path: Path) -> Path:
-    """Stock, cross-entropy and the default of each cell on test, the mean over seeds and its 95 %
-    interval. default: the loss that is the default for a kind of head. Told apart by shape."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from .report import interval, mean, points
-
-    rows = [(g, by) for g, by in groups.items() if CE in by]
-    figure, axes = pyplot.subplots(figsize=(8, 0.42 * len(rows) + 1.4))
-    for y, (group, by_loss) in enumerate(reversed(rows)):
-        shown = [
-            ("stock", baseline(by_loss, group), "s", "white", 0.2),
-            ("cross-entropy", by_loss[CE], "o", "white", 0.0),
-            ("recommended", by_loss.get(default[head(group)], {}), "D", "black", -0.2),
-        ]
-        for name, seeds, marker, fill, up in shown:
-            if seeds:
-                half = interval([points(c, "test") for c in seeds.values()])
-                axes.errorbar(
-                    mean(seeds, "test"),
-                    y + up,
-                    xerr=half or 0.0,
-                    fmt=marker,
-                    color="black",
-                    markerfacecolor=fill,
-                    capsize=2,
-                    linewidth=0.8,
-                    markersize=5,
-                    label=name if y == len(rows) - 1 else None,
-                )
-    axes.set_yticks(range(len(rows)), [label(group) for group, _ in reversed(rows)], fontsize=8)
-    axes.set_xlabel("F1 on test, in points (mean over seeds, 95 % interval)")
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
-    figure.legend(loc="upper center", ncols=3, fontsize="small", frameon=False)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-    return path
 
 
 def head(group: Group) -> str:
