@@ -69,11 +69,7 @@ def counts_macro(data: str, model: str) -> bool:
 
 def points(cell: Cell, split: str) -> float:
     """The score that counts for this cell, from 0 to 100."""
-    return counting(cell, cell[split])
-
-
-def counting(cell: Cell, scores: Dict[str, Any]) -> float:
-    """The same of other scores of the cell."""
+    scores = cell[split]
     if counts_macro(cell["data"], cell["model"]):
         return 100 * scores["macro_f"]
     for rare in ("spam", "sexist"):

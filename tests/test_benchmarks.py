@@ -161,15 +161,18 @@ def test_a_rate_is_tuned_with_the_first_seed(tmp_path):
     assert grid.rates(block, "focal", 1, path, [0.003, 0.001]) == [0.003]
 
 
-def component(loss, seed, f, rate=0.003, model="spancat", curve=()):
-    """A line of results: F1 of dev is f, of test one more."""
+def component(loss, seed, f, rate=0.003, model="spancat", curve=(), labels="X", tuned=None):
+    """A line of results: F1 of dev is f, of test one more; with "tune" it is tuned."""
     of_split = {
         split: {"f": (f + more) / 100, "p": 0.5, "r": 0.25, "macro_f": 0.1, "per_type": {"X": 0.2}}
         for split, more in (("dev", 0), ("test", 1))
     }
     line = {"data": "d", "size": 300, "model": model, "loss": loss, "seed": seed, "settings": []}
-    tuned = {"one": {"test": (f + 3) / 100}}
-    line.update(learn_rate=rate, curve=curve, words_per_second=9000, cuts=tuned, **of_split)
+    line.update(learn_rate=rate, curve=curve, words_per_second=9000, **of_split)
+    line.update(cuts={"one": {"test": (f + 3) / 100}}, train_counts=dict.fromkeys(labels, 5))
+    if tuned is not None:
+        errors = {"before": [0.02 + seed / 100, 0.1], "calibrated": [0.01, 0.1]}
+        line["tuned"] = {"test": {"f": tuned / 100, "macro_f": 0.3}, "errors": errors}
     return json.dumps(line) + "\n"
 
 
@@ -189,15 +192,16 @@ def test_tables_of_components_by_hand(tmp_path):
     (spans, tags) = groups
     assert spans == ("d", "300", "spancat") and tags == ("d", "300", "tagger")
     assert list(groups[spans]["ce"]) == [0, 1]
-    assert components.scores(groups, ["stock", "ce"])[2:] == [
-        "| spancat, d, 300 | 2 | 42.0 | +3.0 ± 12.7 |",
-        "| tagger, d, 300 | 1 | 10.0 |  |",
+    assert components.scores(groups, ["stock", "ce", "auto"])[2:] == [
+        "| spancat, d, 300 | 2 | 42.0 | +3.0 ± 12.7 | +3.0 ± 12.7 |",
+        "| tagger, d, 300 | 1 | 10.0 |  | stock |",
     ]
     assert components.means(groups, ["stock", "ce"], "dev")[2:] == [
         "| spancat, d, 300 | 2 | 41.0 | **44.0** |"
     ]
     assert components.sooner(groups, ["stock", "ce"])[2:] == [
-        "| spancat, d, 300 | 60 (6.0 s) | 30 (2.0 s) |"
+        "| spancat, d, 300 | 60 (6.0 s) | 30 (2.0 s) |",
+        "| median ratio of updates (cells) | 1 | 0.50 (1) |",
     ]
     assert components.early(groups, ["stock", "ce"])[2:] == [
         "| spancat, d, 300 | 20.0 / 40.0 | 41.0 /  |"
@@ -207,7 +211,7 @@ def test_tables_of_components_by_hand(tmp_path):
     )
     assert components.rates(groups, ["ce"])[2] == "| spancat, d, 300 | 0.003 |"
     slow_rate = components.grouped(results.read([path]), rate=0.001)
-    assert [list(by_loss) for by_loss in slow_rate.values()] == [["ce"], []]
+    assert [list(by_loss) for by_loss in slow_rate.values()] == [["ce", "auto"], []]
     assert components.wins(groups, ["stock", "ce"])[2:] == [
         "| sigmoid, spans | stock | 1 | 0 | 0 | -3.0 | -3.0 | 0 | 0 |",
         "| sigmoid, spans | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
@@ -216,9 +220,101 @@ def test_tables_of_components_by_hand(tmp_path):
     assert components.ner(groups, "d", "300", ["stock"])[2:] == [
         "| spancat | stock | 2 | 41.0 | 42.0 | 50.0 | 25.0 | 9,000 |"
     ]
+    for kind, of_kind in pages.COMPONENTS.items():  # "auto" is a column of all of them
+        rows = of_kind(results.read([path]), ["stock", "ce", "auto"])[2:]
+        in_tagger = [row for row in rows if "tagger" in row]
+        assert not in_tagger or ("stock |" in in_tagger[0]), kind
     assert not tables.grouped(results.read([path]))
     assert "**gains**" in run("benchmarks.report", path)
     assert "Wrote" in run("benchmarks.report", path, "--picture", tmp_path / "a.png")
+
+
+def test_tables_over_cells_by_hand():
+    """Cross-entropy gains 2 in one cell and loses 2 in the other, where it is never above stock."""
+    curve = lambda *steps: [[i, f, float(i)] for i, f in steps]  # noqa: E731
+    lines = [
+        component("stock", 0, 38, 0.001, curve=curve((0, 0.0), (100, 0.4))),
+        component("ce", 0, 40, 0.001, curve=curve((0, 0.0), (30, 0.5))),
+        component("stock", 0, 52, 0.001, "span_finder", curve=curve((0, 0.0), (50, 0.7))),
+        component("ce", 0, 50, 0.001, "span_finder", curve=curve((0, 0.0), (50, 0.7))),
+        component("stock", 0, 90, 0.003),
+    ]
+    cells = [json.loads(line) for line in lines]
+    assert pages.COMPONENTS["plain"](cells, ["stock", "ce"])[2:] == [
+        "| span_finder, d, 300 | 1 | 53.0 | -2.0 |",
+        "| spancat, d, 300 | 1 | 39.0 | +2.0 |",
+    ]
+    assert pages.COMPONENTS["sooner_plain"](cells, ["stock", "auto"])[2:] == [
+        "| span_finder, d, 300 | 50 (50.0 s) | - |",
+        "| spancat, d, 300 | 100 (100.0 s) | 30 (30.0 s) |",
+        "| median ratio of updates (cells) | 1 | - (2) |",
+    ]
+    (stock, auto, _) = components.wins(
+        components.grouped(cells, rate=0.001), ["stock", "auto", "ce"]
+    )[2:]
+    assert stock == "| sigmoid, spans | stock | 2 | 1 | 1 | +0.0 ± 25.4 | +0.0 ± 25.4 | 0 | 0 |"
+    assert auto == "| sigmoid, spans | auto | 2 | 1 | 1 | +0.0 ± 0.0 | +0.0 ± 0.0 | 0 | 0 |"
+
+
+def test_table_of_tuning_by_hand():
+    """Micro F1 of spans goes from 41 and 43 to 44 and 42; that of texts counts as macro F1."""
+    lines = [
+        component("stock", 0, 40, tuned=44),
+        component("stock", 1, 42, tuned=42),
+        component("stock", 2, 10),
+        component("ce", 0, 50, model="textcat_multilabel", tuned=49, labels="XY"),
+    ]
+    cells = [json.loads(line) for line in lines]
+    assert pages.COMPONENTS["tuned"](cells, ["stock", "ce"])[2:] == [
+        "| spancat, d, 300 | stock | 2 | 42.0 -> 43.0 | 10.0 -> 30.0 | +1.0 ± 25.4 | -1.0 "
+        "| 0.025 -> 0.010 |",
+        "| textcat_multilabel, d, 300 | CE | 1 | 51.0 -> 49.0 | 10.0 -> 30.0 | +20.0 | +20.0 "
+        "| 0.020 -> 0.010 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    "model, n_labels, loss",
+    [
+        ("spancat", 1, "ce"),
+        ("spancat", 3, "weighted_ce"),
+        ("span_finder", 3, "ce"),
+        ("textcat_multilabel", 3, "balanced_macro"),
+        ("textcat", 3, "balanced_macro"),
+        ("textcat", 2, "stock"),
+        ("ner", 3, "stock"),
+        ("tagger", 3, "stock"),
+        ("morphologizer", 3, "stock"),
+    ],
+)
+def test_auto_is_what_the_library_recommends(model, n_labels, loss):
+    """The report says what use_loss takes, for stock components; the losses are equal."""
+    from thinc.api import registry
+
+    import spacy_dice
+    from spacy_dice.switch import STOCK_TO_DICE
+
+    cell = json.loads(component(loss, 0, 50, model=model, labels="XYZ"[:n_labels]))
+    assert components.recommended(("d", "300", model), [cell]) == loss
+    pipe = spacy.blank("en").add_pipe(model)
+    if model == "morphologizer":
+        pipe.add_label("Number=Sing")
+    elif model != "span_finder":
+        for label in "XYZ"[:n_labels]:
+            pipe.add_label(label)
+    found = STOCK_TO_DICE[type(pipe)].recommended(pipe)
+    assert (found is None) == (loss == "stock")
+    if found is not None:
+        config = {"loss": recipes.as_config(recipes.RECIPES[loss])}
+        losses = [registry.resolve(config)["loss"], spacy_dice.make_loss(found)]
+        p, y = (
+            numpy.random.default_rng(0).dirichlet([1, 1, 1], 20),
+            numpy.eye(3)[[0, 0, 0, 1, 2] * 4],
+        )
+        for of_loss in losses:
+            of_loss.activation = "softmax" if model == "textcat" else "sigmoid"
+        gradients = [of_loss(p, y)[0] for of_loss in losses]
+        assert numpy.allclose(*gradients) and abs(gradients[0]).max() > 0.01
 
 
 def test_cuts_by_hand():

@@ -17,14 +17,6 @@ from pathlib import Path
 from ..results import FOLDER, read
 from . import components, pages, plots, tables
 
-# The loss that is the default of each kind of head.
-DEFAULTS = {
-    "spans": "weighted_ce",
-    "labels": "balanced_macro",
-    "classes": "balanced_macro",
-    "background": "dice_ce",
-}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -40,7 +32,7 @@ def main() -> None:
     if args.fill:
         args.fill.write_text(pages.filled(args.fill.read_text(), cells))
     elif args.picture:
-        print("Wrote", plots.picture(by_component, DEFAULTS, args.picture))
+        print("Wrote", plots.picture(by_component, args.picture))
     elif args.summary:
         print("\n".join(tables.summary(groups, args.summary)))
     elif args.types:

@@ -5,7 +5,8 @@
     <!-- summary LOSS ... -->    <!-- end -->
 
 and of stock components, in place of summary: gains, dev, test, wins, sooner, early, cuts, rates,
-slow (all with the learning rate 0.001) or ner.
+tuned or ner; plain and sooner_plain are gains and sooner with the learning rate of spaCy's own
+configs alone.
 """
 
 import re
@@ -15,6 +16,8 @@ from ..results import Cell
 from . import components
 from .tables import grouped, summary, table, types
 
+# What spaCy's configs hold.
+LEARN_RATE = 0.001
 # Tables of stock components, of losses by name: the marker, and what makes it of all cells.
 COMPONENTS: Dict[str, Callable[[List[Cell], List[str]], List[str]]] = {
     "gains": lambda cells, losses: components.scores(components.grouped(cells), losses),
@@ -25,13 +28,21 @@ COMPONENTS: Dict[str, Callable[[List[Cell], List[str]], List[str]]] = {
     "early": lambda cells, losses: components.early(components.grouped(cells), losses),
     "cuts": lambda cells, losses: components.cuts(components.grouped(cells), losses),
     "rates": lambda cells, losses: components.rates(components.grouped(cells), losses),
-    "slow": lambda cells, losses: components.means(
-        components.grouped(cells, rate=0.001), losses, "test"
-    ),
+    "plain": lambda cells, losses: components.scores(_plain(cells), losses),
+    "sooner_plain": lambda cells, losses: components.sooner(_plain(cells), losses),
+    "tuned": lambda cells, losses: components.tuned(_tuned(cells), losses),
     "ner": lambda cells, losses: components.ner(
         components.grouped(cells), "ncbi_disease", "300", losses
     ),
 }
+
+
+def _plain(cells: List[Cell]) -> components.Groups:
+    return components.grouped(cells, rate=LEARN_RATE)
+
+
+def _tuned(cells: List[Cell]) -> components.Groups:
+    return components.grouped(cell for cell in cells if "tuned" in cell)
 
 
 def filled(document: str, cells: List[Cell]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from ..results import gain, interval, mean, points
-from .components import CE, baseline, head, label
+from .components import AUTO, CE, baseline, is_stock, label
 from .components import Groups as ComponentGroups
 from .tables import BASELINE, Group
 
@@ -30,9 +30,9 @@ def write(groups: Dict[Group, Dict[str, Any]], folder: Path) -> List[Path]:
     return paths
 
 
-def picture(groups: ComponentGroups, default: Dict[str, str], path: Path) -> Path:
-    """Stock, cross-entropy and the default of each cell on test, the mean over seeds and its 95 %
-    interval. default: the loss that is the default for a kind of head. Told apart by shape."""
+def picture(groups: ComponentGroups, path: Path) -> Path:
+    """Stock, cross-entropy and "auto" of each cell on test, the mean over seeds and its 95 %
+    interval; "auto" where it is not stock. Told apart by shape."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -44,7 +44,13 @@ def picture(groups: ComponentGroups, default: Dict[str, str], path: Path) -> Pat
         shown = [
             ("stock", baseline(by_loss, group), "s", "white", 0.2),
             ("cross-entropy", by_loss[CE], "o", "white", 0.0),
-            ("recommended", by_loss.get(default[head(group)], {}), "D", "black", -0.2),
+            (
+                "auto",
+                {} if is_stock(by_loss, group, AUTO) else by_loss.get(AUTO, {}),
+                "D",
+                "black",
+                -0.2,
+            ),
         ]
         for name, seeds, marker, fill, up in shown:
             if seeds:
