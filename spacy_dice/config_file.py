@@ -25,8 +25,7 @@ from .components.per_token import (
 )
 from .components.transition import DiceDependencyParser, DiceEntityRecognizer
 from .errors import config_error
-from .losses import Loss, make_loss
-from .losses import __all__ as LOSSES
+from .losses import Compound, DiceCE, Loss, make_loss
 from .switch import ALL, AUTO, UNSUPPORTED
 
 USE_LOSS = "spacy_dice.use_loss.v1"
@@ -223,7 +222,9 @@ def loss_block(loss: str, options: Dict[str, Any]) -> Any:
     name = loss if "." in loss else f"spacy_dice.{loss}.v1"
     if not registry.has("losses", name):
         make_loss({"name": loss}, "apply")  # which says what there is, and what may be meant
-        raise config_error(f"There is no registered loss {name!r}. See: python -m spacy dice losses")
+        raise config_error(
+            f"There is no registered loss {name!r}. See: python -m spacy dice losses"
+        )
     if name.startswith("spacy_dice.") and not any(isinstance(v, dict) for v in options.values()):
         make_loss({"name": loss.split(".")[-2] if "." in loss else loss, **options}, "apply")
     block = {"@losses": name, **options}
@@ -304,7 +305,9 @@ def check_config(config: Config) -> Dict[str, Verdict]:
             continue
         if name in frozen:
             of_loss = "and its loss is for nothing" if name in given else "and is not trained"
-            verdict = Verdict(name not in given, False, f"it is frozen (frozen_components), {of_loss}")
+            verdict = Verdict(
+                name not in given, False, f"it is frozen (frozen_components), {of_loss}"
+            )
         verdicts[name] = verdict
     return verdicts
 
@@ -340,7 +343,7 @@ def recommended_in_words(factory: str) -> str:
     for n, words in ((1, "one label"), (2, "two labels"), (3, "more")):
         pipe = SimpleNamespace(labels=("x",) * n, add_negative_label=negative)
         spec = CLASS_OF_FACTORY[factory].recommended(pipe)
-        text = NOTHING if spec is None else _call(spec)
+        text = NOTHING if spec is None else call_in_words(spec)
         if found and found[-1][0] == text:
             found[-1] = (text, f"{found[-1][1]} or {words}")
         else:
@@ -361,7 +364,7 @@ def in_words(loss: Loss) -> str:
         >>> in_words(make_loss({"name": "DiceCE", "weight": 0.5}))
         'DiceCE(weight=0.5)'
     """
-    if hasattr(loss, "losses") and not hasattr(loss, "term_classes"):
+    if isinstance(loss, Compound) and not isinstance(loss, DiceCE):
         terms = [f"{loss.weights[k].current:g} x {in_words(v)}" for k, v in loss.losses.items()]
         return " + ".join(terms)
     defaults = {
@@ -372,10 +375,11 @@ def in_words(loss: Loss) -> str:
     }
     options = {**loss.own_options(), **loss.reading()}
     given = {key: value for key, value in options.items() if value != defaults.get(key)}
-    return _call({"name": type(loss).__name__, **given})
+    return call_in_words({"name": type(loss).__name__, **given})
 
 
-def _call(spec: Mapping[str, Any]) -> str:
+def call_in_words(spec: Mapping[str, Any]) -> str:
+    """A loss that is given by its name and options, as one would write it."""
     options = ", ".join(f"{key}={value!r}" for key, value in spec.items() if key != "name")
     return f"{spec['name']}({options})"
 
@@ -390,7 +394,9 @@ def _check_component(
     stock_only: bool = False,
 ) -> None:
     if name not in by_name:
-        raise config_error(f"There is no component '{name}'. The pipeline has: {', '.join(by_name)}.")
+        raise config_error(
+            f"There is no component '{name}'. The pipeline has: {', '.join(by_name)}."
+        )
     factory = by_name[name]
     if name in frozen:
         raise config_error(
@@ -484,9 +490,7 @@ def _merge_losses(
     return {"@callbacks": USE_LOSS, "losses": {**there, **losses}}
 
 
-def _score_rare(
-    config: Config, by_name: Mapping[str, Optional[str]], rare: Sequence[str]
-) -> None:
+def _score_rare(config: Config, by_name: Mapping[str, Optional[str]], rare: Sequence[str]) -> None:
     """Let F1 of single labels choose the checkpoint."""
     scored = [name for name, factory in by_name.items() if factory in SCORES_BY_LABEL]
     labels: Dict[str, List[str]] = {}
@@ -541,9 +545,7 @@ def _interpolated(config: Config) -> Config:
     try:
         return config.interpolate()
     except ValueError as error:
-        raise config_error(
-            f"A variable of the config has no value: {_one_line(error)}"
-        ) from None
+        raise config_error(f"A variable of the config has no value: {_one_line(error)}") from None
 
 
 def _copy(block: Any) -> Any:
@@ -587,7 +589,9 @@ def _place(blocks: Sequence[Tuple[str, List[str]]], section: str) -> int:
     while "." in parent:
         parent = parent.rpartition(".")[0]
         near = [
-            i for i, (name, _) in enumerate(blocks) if name == parent or name.startswith(parent + ".")
+            i
+            for i, (name, _) in enumerate(blocks)
+            if name == parent or name.startswith(parent + ".")
         ]
         if near:
             # Right behind the parent and its children that follow it without a gap.
@@ -600,9 +604,7 @@ def _place(blocks: Sequence[Tuple[str, List[str]]], section: str) -> int:
 
 def _set_line(lines: List[str], key: str, value: Optional[str]) -> None:
     """Set, add or (with None) remove a key of a section."""
-    at = next(
-        (i for i, line in enumerate(lines) if line.partition("=")[0].strip() == key), None
-    )
+    at = next((i for i, line in enumerate(lines) if line.partition("=")[0].strip() == key), None)
     if at is not None:
         end = at + 1
         while end < len(lines) and lines[end][:1] in (" ", "\t") and lines[end].strip():

@@ -11,14 +11,39 @@ from .common import STDOUT, Arg, Opt, fail, notes, one_line_errors, parse_settin
 @dice_cli.command("apply")
 def apply_cli(
     # fmt: off
-    config_path: Path = Arg(..., metavar="CONFIG", help="Path to a config", exists=True, dir_okay=False),
+    config_path: Path = Arg(
+        ..., metavar="CONFIG", help="Path to a config", exists=True, dir_okay=False
+    ),
     out: Optional[str] = Arg(None, help="Path to write the new config to, or - for stdout"),
-    components: Optional[List[str]] = Opt(None, "--component", "-c", help="Component that gets the loss; may be repeated. Default: all that can have one"),
-    loss: str = Opt("auto", "--loss", "-l", help="Name of a loss (see: spacy dice losses), or auto: the one that is recommended for each component"),
-    settings: Optional[List[str]] = Opt(None, "--set", "-s", help="Option of the loss, as key=value; may be repeated"),
-    tune: bool = Opt(False, "--tune", "-t", help="Also tune cuts on dev, whenever the pipeline is saved"),
-    rare: Optional[List[str]] = Opt(None, "--rare", "-r", help="Label whose F1 counts for the best checkpoint as much as all other scores, as LABEL or COMPONENT=LABEL; may be repeated"),
-    check: bool = Opt(False, "--check", help="Write nothing; only say which loss each component of CONFIG trains with, and exit with 1 if something is wrong"),
+    components: Optional[List[str]] = Opt(
+        None,
+        "--component",
+        "-c",
+        help="Component that gets the loss; may be repeated. Default: all that can have one",
+    ),
+    loss: str = Opt(
+        "auto",
+        "--loss",
+        "-l",
+        help="Name of a loss (see: spacy dice losses), or auto: the one that is recommended for each component",
+    ),
+    settings: Optional[List[str]] = Opt(
+        None, "--set", "-s", help="Option of the loss, as key=value; may be repeated"
+    ),
+    tune: bool = Opt(
+        False, "--tune", "-t", help="Also tune cuts on dev, whenever the pipeline is saved"
+    ),
+    rare: Optional[List[str]] = Opt(
+        None,
+        "--rare",
+        "-r",
+        help="Label whose F1 counts for the best checkpoint as much as all other scores, as LABEL or COMPONENT=LABEL; may be repeated",
+    ),
+    check: bool = Opt(
+        False,
+        "--check",
+        help="Write nothing; only say which loss each component of CONFIG trains with, and exit with 1 if something is wrong",
+    ),
     # fmt: on
 ) -> None:
     """

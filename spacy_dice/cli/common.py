@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, Sequence
 
 import typer
 from thinc.api import ConfigValidationError
@@ -113,12 +113,3 @@ def parse_settings(settings: Sequence[str]) -> Dict[str, Any]:
                 raise ValueError(f"--set {setting}: {parent} is set to a value already.")
         block[last] = value
     return options
-
-
-def as_table(rows: Sequence[Sequence[Any]], header: Sequence[str], left: int = 1) -> str:
-    """Rows as text in columns: ``left`` of them to the left, all others to the right."""
-    from wasabi import table
-
-    cells: List[List[str]] = [[str(cell) for cell in row] for row in rows]
-    aligns = ["l" if i < left else "r" for i in range(len(header))]
-    return table(cells, header=header, divider=True, aligns=aligns, spacing=2).strip("\n")

@@ -19,8 +19,8 @@ WHEN = {
     "Focal": "The paper's baseline: to compare.",
     "WeightedCrossEntropy": "The paper's baseline: to compare.",
     "Dice": 'The paper\'s, exactly; level="batch" for set-level counts. To reproduce the paper: '
-    "alone it often stays at 0.",
-    "SelfAdjustingDice": "The paper's DSC, exactly. To reproduce the paper: alone it stays at 0.",
+    "alone it was no better than cross-entropy.",
+    "SelfAdjustingDice": "The paper's, exactly. To reproduce the paper: alone it stays at 0.",
 }
 WIDTH = 80
 
@@ -28,7 +28,11 @@ WIDTH = 80
 @dice_cli.command("losses")
 def losses_cli(
     # fmt: off
-    name: Optional[str] = Arg(None, metavar="[NAME]", help="Show all that is known of one loss: its formula, source, options and errors"),
+    name: Optional[str] = Arg(
+        None,
+        metavar="[NAME]",
+        help="Show all that is known of one loss: its formula, source, options and errors",
+    ),
     # fmt: on
 ) -> None:
     """
@@ -70,7 +74,7 @@ def describe_losses() -> Dict[str, Dict[str, Any]]:
     from .. import losses as ours
 
     found: Dict[str, Dict[str, Any]] = {}
-    functions = registry.losses.get_all()
+    functions: Dict[str, Any] = registry.losses.get_all()  # type: ignore[attr-defined]
     for registered in sorted(functions):
         function = functions[registered]
         module = (getattr(function, "__module__", None) or "").partition(".")[0]

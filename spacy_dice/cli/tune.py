@@ -11,14 +11,38 @@ from .common import Arg, Opt, check_writable, fail, load_model, notes, one_line_
 def tune_cli(
     # fmt: off
     model: str = Arg(..., metavar="MODEL", help="Folder or package of a trained pipeline"),
-    dev: Path = Arg(..., metavar="DEV", help="Data that it was not trained on: .spacy, or what 'spacy dice imbalance' reads", exists=True),
-    out: Optional[Path] = Arg(None, metavar="[OUT]", help="Folder for the tuned pipeline; without, it is only reported"),
-    components: Optional[List[str]] = Opt(None, "--component", "-c", help="Component; may be repeated. Default: all that can be tuned but the parser"),
-    objective: Optional[str] = Opt(None, "--objective", "-o", help="micro, macro, macro_f2, f0.5, 'precision>=0.9', 'recall>=0.8'. Default: F1 of the average that spaCy reports first"),
-    labels: Optional[List[str]] = Opt(None, "--label", "-l", help="Objective of one label, as LABEL:OBJECTIVE, e.g. PER:precision>=0.9; may be repeated"),
+    dev: Path = Arg(
+        ...,
+        metavar="DEV",
+        help="Data that it was not trained on: .spacy, or what 'spacy dice imbalance' reads",
+        exists=True,
+    ),
+    out: Optional[Path] = Arg(
+        None, metavar="[OUT]", help="Folder for the tuned pipeline; without, it is only reported"
+    ),
+    components: Optional[List[str]] = Opt(
+        None,
+        "--component",
+        "-c",
+        help="Component; may be repeated. Default: all that can be tuned but the parser",
+    ),
+    objective: Optional[str] = Opt(
+        None,
+        "--objective",
+        "-o",
+        help="micro, macro, macro_f2, f0.5, 'precision>=0.9', 'recall>=0.8'. Default: F1 of the average that spaCy reports first",
+    ),
+    labels: Optional[List[str]] = Opt(
+        None,
+        "--label",
+        "-l",
+        help="Objective of one label, as LABEL:OBJECTIVE, e.g. PER:precision>=0.9; may be repeated",
+    ),
     folds: int = Opt(5, "--folds", "-n", help="Folds of cross-fitting"),
     as_json: bool = Opt(False, "--json", "-j", help="Print the report as JSON"),
-    plot: Optional[Path] = Opt(None, "--plot", "-p", help="Draw precision against recall into this file"),
+    plot: Optional[Path] = Opt(
+        None, "--plot", "-p", help="Draw precision against recall into this file"
+    ),
     force: bool = Opt(False, "--force", "-F", help="Write over what is in OUT"),
     # fmt: on
 ) -> None:
@@ -59,9 +83,23 @@ def calibrate_cli(
     # fmt: off
     model: str = Arg(..., metavar="MODEL", help="Folder or package of a trained pipeline"),
     dev: Path = Arg(..., metavar="DEV", help="Data that it was not trained on", exists=True),
-    out: Optional[Path] = Arg(None, metavar="[OUT]", help="Folder for the calibrated pipeline; without, nothing is fitted: it is only measured"),
-    components: Optional[List[str]] = Opt(None, "--component", "-c", help="Component; may be repeated. Default: all that show probabilities"),
-    per_label: bool = Opt(False, "--per-label", "-l", help="A temperature for each label, where labels are independent"),
+    out: Optional[Path] = Arg(
+        None,
+        metavar="[OUT]",
+        help="Folder for the calibrated pipeline; without, nothing is fitted: it is only measured",
+    ),
+    components: Optional[List[str]] = Opt(
+        None,
+        "--component",
+        "-c",
+        help="Component; may be repeated. Default: all that show probabilities",
+    ),
+    per_label: bool = Opt(
+        False,
+        "--per-label",
+        "-l",
+        help="A temperature for each label, where labels are independent",
+    ),
     as_json: bool = Opt(False, "--json", "-j", help="Print the report as JSON"),
     force: bool = Opt(False, "--force", "-F", help="Write over what is in OUT"),
     # fmt: on
