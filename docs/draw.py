@@ -258,7 +258,11 @@ def pull() -> bytes:
     lines = [
         ("DiceCE", of_batch(DiceCE(), 1.0, others=0.05)[1], GOLD),
         ("cross-entropy", of_batch(core.CrossEntropy(), 1.0)[1], {**PLAIN, "linewidth": 2.0}),
-        ("squared error: stock\nspancat, span_finder,\ntextcat_multilabel", squared_error(1)[1], OTHER),
+        (
+            "squared error: stock\nspancat, span_finder,\ntextcat_multilabel",
+            squared_error(1)[1],
+            OTHER,
+        ),
         ("Dice of one cell (DL)", of_cell(core.Dice(), 1.0)[1], THIRD),
         ("self-adjusting Dice\nof one cell (DSC)", of_cell(core.SelfAdjustingDice(), 1)[1], FOURTH),
     ]

@@ -39,6 +39,12 @@ class LossMixin:
         raise NotImplementedError
 
     @classmethod
+    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+        """The loss that "auto" stands for, as its name and options, by what was measured on such
+        components (docs/evidence.md). None where nothing is gained: the component stays stock."""
+        return None
+
+    @classmethod
     def check_trainable(cls, pipe: Any) -> None:
         """Raise a ConfigValidationError if no loss can train a component as it is set up."""
         find_head(pipe.model, pipe.name)
@@ -95,12 +101,6 @@ class StockLossMixin(LossMixin):
     """A stock component that `use_loss` gave a loss. The object stays; its class changes."""
 
     stock: Any
-
-    @classmethod
-    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
-        """The loss that "auto" stands for, as its name and options, by what was measured on such
-        components (docs/evidence.md). None where nothing is gained: the component stays stock."""
-        return None
 
     @classmethod
     def from_stock(cls, pipe: Any, loss: Loss) -> Any:
