@@ -17,6 +17,7 @@ import spacy
 import typer
 from spacy.util import registry
 from thinc.api import Config
+from weasel.util import load_project_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -150,10 +151,36 @@ def check_command(words):
         setup.read(ROOT / "setup.cfg")
         for extra in re.findall(r"\[(\w+)\]", " ".join(rest)):
             assert setup.has_option("options.extras_require", extra), extra
+    elif program == "python" and rest[:2] == ["-m", "weasel"]:
+        check_project(rest[2:])
     elif program == "python":
         check_script(rest)
     else:
         assert program in ("cd", "git"), f"no check of {program}"
+
+
+def check_project(words):
+    """A command of weasel, for the project under examples/."""
+    config = load_project_config(ROOT / "examples" / "spacy_project", interpolate=False)
+    assert words[0] in ("assets", "run", "document"), words
+    if words[0] == "run":
+        names = [command["name"] for command in config["commands"]]
+        assert words[1] in [*names, *config["workflows"]], words
+    for option in [word for word in words if word.startswith("--vars.")]:
+        assert option[len("--vars.") :] in config["vars"], option
+
+
+def test_the_project_s_commands_are_right():
+    """Its scripts are there, and what they call takes these options."""
+    folder = ROOT / "examples" / "spacy_project"
+    config = load_project_config(folder)  # which checks that it fits the schema
+    for command in config["commands"]:
+        for line in command["script"]:
+            words = shlex.split(line)
+            if words[1].startswith("scripts/"):
+                assert (folder / words[1]).is_file(), line
+            else:
+                check_command(words)
 
 
 def check_spacy(words):
