@@ -1,7 +1,8 @@
 """Switching the loss of stock components on and off again, and our components to stock."""
 
 import copy
-from typing import Any, Callable, Dict, List, Optional, Tuple, Type
+import warnings
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union
 
 from spacy.language import Language
 from thinc.api import Config
@@ -15,6 +16,7 @@ from .components.per_token import (
     DiceSentenceRecognizer,
     DiceTagger,
 )
+from .components.trainable import warn_of_sub_batches
 from .components.transition import DiceDependencyParser, DiceEntityRecognizer
 from .errors import config_error
 from .losses import make_loss
@@ -42,7 +44,13 @@ UNSUPPORTED = {
 }
 
 
-def use_loss(nlp: Language, losses: Dict[str, Any]) -> Language:
+# In place of a loss: the one that is recommended for a component, if there is one. In place of a
+# component's name: all that are not named.
+AUTO, ALL = "auto", "*"
+Losses = Union[str, Dict[str, Any]]
+
+
+def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
     """Make stock components train with these losses. Changes ``nlp`` in place.
 
     What is saved, and what predicts, stays stock. The object of a ner or a parser is replaced by
@@ -53,10 +61,17 @@ def use_loss(nlp: Language, losses: Dict[str, Any]) -> Language:
         losses: For each component, by its name in the pipeline, a loss, the name of one, or a
             dict of its name and options; an object of its own for each, since schedules and
             running counts live in it. Disabled (sourced, frozen) components are found too. "*"
-            stands for all components that can have one and are not named, each with a copy.
+            stands for all components that can have one and are not named, each with a copy. The
+            loss "auto" is the one that is recommended for a component; where nothing was found
+            to gain (`recommended` is None there), the component is left as it is. A name alone,
+            without a dict, is for all components.
 
     Returns:
         ``nlp``.
+
+    Warns:
+        UserWarning: If "auto" leaves all components as they are, or accumulate_gradient in the
+            config cuts up the batches that a loss counts over.
 
     Raises:
         ConfigValidationError: Before anything is changed, for a name that is no component, a
@@ -70,12 +85,14 @@ def use_loss(nlp: Language, losses: Dict[str, Any]) -> Language:
         >>> use_loss(nlp, {"textcat": "DiceCE"}).pipe_names
         ['textcat']
     """
+    if isinstance(losses, str):
+        losses = {ALL: losses}
     if not isinstance(losses, dict) or not losses:
         raise config_error(
-            "use_loss: losses must name at least one component, as a dict or block of component = "
-            f"loss, got {losses!r}."
+            "use_loss: losses must be the name of a loss, or name at least one component, as a "
+            f"dict or block of component = loss, got {losses!r}."
         )
-    losses = _all_named(nlp, losses)
+    losses = _recommended(nlp, _all_named(nlp, losses))
     made = {
         name: make_loss(loss, f"Component '{name}'") if isinstance(loss, (str, dict)) else loss
         for name, loss in losses.items()
@@ -91,6 +108,7 @@ def use_loss(nlp: Language, losses: Dict[str, Any]) -> Language:
     for name, pipe, ours in plan:
         stock = pipe.to_stock() if isinstance(pipe, ours) else pipe
         _replace(nlp, name, ours.from_stock(stock, made[name]))
+        warn_of_sub_batches(nlp.get_pipe(name), made[name], nlp)
     return nlp
 
 
@@ -142,8 +160,8 @@ def to_stock_callback() -> Callable[[Language], Language]:
     return to_stock
 
 
-def use_loss_callback(losses: Dict[str, Any]) -> Callable[[Language], Language]:
-    """`spacy_dice.use_loss.v1`, for [initialize.after_init]: one block of a loss a component."""
+def use_loss_callback(losses: Losses = AUTO) -> Callable[[Language], Language]:
+    """`spacy_dice.use_loss.v1`, for [initialize.after_init]: a loss for each component."""
 
     def after_init(nlp: Language) -> Language:
         use_loss(nlp, losses)
@@ -151,6 +169,8 @@ def use_loss_callback(losses: Dict[str, Any]) -> Callable[[Language], Language]:
             loss = getattr(nlp.get_pipe(name), "loss", None)
             if loss is not None:
                 msg.info(f"Component '{name}' trains with {loss!r}")
+            elif _dice_class(nlp, name) is not None:
+                msg.info(f"Component '{name}' trains with spaCy's own loss")
         return nlp
 
     return after_init
@@ -158,20 +178,47 @@ def use_loss_callback(losses: Dict[str, Any]) -> Callable[[Language], Language]:
 
 def _all_named(nlp: Language, losses: Dict[str, Any]) -> Dict[str, Any]:
     """The same without "*", which stands for all other components that can have a loss."""
-    if "*" not in losses:
+    if ALL not in losses:
         return losses
     able = [name for name in nlp.component_names if _dice_class(nlp, name) is not None]
     if not able:
         raise config_error(
             f"use_loss: no component ({', '.join(nlp.component_names)}) has a loss that can be "
-            'replaced, so that "*" stands for none.'
+            f'replaced, so that "{ALL}" stands for none.'
         )
-    of_all = {name: copy.deepcopy(losses["*"]) for name in able if name not in losses}
-    return {**{name: loss for name, loss in losses.items() if name != "*"}, **of_all}
+    of_all = {name: copy.deepcopy(losses[ALL]) for name in able if name not in losses}
+    return {**{name: loss for name, loss in losses.items() if name != ALL}, **of_all}
+
+
+def _recommended(nlp: Language, losses: Dict[str, Any]) -> Dict[str, Any]:
+    """The same with what "auto" stands for, and without components that it leaves alone."""
+    made = {}
+    for name, loss in losses.items():
+        if loss == AUTO:
+            ours = _named(nlp, name)
+            # A component without labels is refused later, whatever its loss is.
+            loss = ours.recommended(nlp.get_pipe(name))
+        if loss is not None:
+            made[name] = loss
+    if not made:
+        warnings.warn(
+            f'use_loss: "{AUTO}" changes nothing here: no loss was found to gain over spaCy\'s own '
+            f"for {', '.join(losses)} (docs/evidence.md). To try one, name it: "
+            f'losses = {{"{next(iter(losses))}": "DiceCE"}}.',
+            stacklevel=3,
+        )
+    return made
 
 
 def _plan(nlp: Language, name: str, loss: Any) -> Tuple[Any, Any]:
     """The component and what takes its place, or an error."""
+    ours, pipe = _named(nlp, name), nlp.get_pipe(name)
+    ours.check(pipe, loss)
+    return pipe, ours
+
+
+def _named(nlp: Language, name: str) -> Any:
+    """The class that takes the place of a component's, or an error."""
     if name not in nlp.component_names:
         raise config_error(
             f"use_loss: there is no component '{name}'. The pipeline has: "
@@ -193,8 +240,7 @@ def _plan(nlp: Language, name: str, loss: Any) -> Tuple[Any, Any]:
             f"be replaced{reason}. These have: {able}. Subclasses of them are not changed, since "
             "they may have a loss of their own."
         )
-    ours.check(pipe, loss)
-    return pipe, ours
+    return ours
 
 
 def _has_own_block(nlp: Language, name: str) -> bool:

@@ -1,6 +1,6 @@
 """Components that classify each document, with one of our losses in place of their own."""
 
-from typing import Any, Iterable, List, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import numpy
 from spacy.pipeline.textcat import TextCategorizer
@@ -13,7 +13,7 @@ from dice_core.targets import Targets, from_rows
 
 from ..errors import config_error, label_spec
 from ..heads import Head, find_head
-from .trainable import StockLossMixin, own, warn_of_unknown
+from .trainable import BALANCED, StockLossMixin, own, warn_of_unknown
 
 
 class PerDoc(StockLossMixin):
@@ -78,6 +78,10 @@ class DiceTextCategorizer(PerDoc, TextCategorizer):
     stock = TextCategorizer
     of_raw: Activation = "softmax"
 
+    @classmethod
+    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+        return None if len(pipe.labels) == 2 else {"name": "DiceCE", **BALANCED}
+
     def targets(self, examples: List[Example], like: Any) -> Targets:
         y, mask, strange = self._known(examples)
         if strange:
@@ -99,6 +103,10 @@ class DiceMultiLabelTextCategorizer(PerDoc, MultiLabel_TextCategorizer):
 
     stock = MultiLabel_TextCategorizer
     of_raw: Activation = "sigmoid"
+
+    @classmethod
+    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+        return {"name": "DiceCE", **BALANCED}
 
     def targets(self, examples: List[Example], like: Any) -> Targets:
         y, mask, strange = self._known(examples)

@@ -11,7 +11,7 @@ from dice_core.labels import LabelSpec
 from dice_core.targets import Targets, from_rows
 
 from ..errors import label_spec
-from .trainable import StockLossMixin, own, warn_of_unknown
+from .trainable import BALANCED, CROSS_ENTROPY, StockLossMixin, own, warn_of_unknown
 
 # How losses call the class of candidates that are no span.
 NO_SPAN = "(none)"
@@ -28,6 +28,12 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
     """
 
     stock = SpanCategorizer
+
+    @classmethod
+    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+        if pipe.add_negative_label:
+            return None
+        return CROSS_ENTROPY if len(pipe.labels) == 1 else {**CROSS_ENTROPY, **BALANCED}
 
     @classmethod
     def label_spec(cls, pipe: Any) -> LabelSpec:
@@ -84,6 +90,10 @@ class DiceSpanFinder(StockLossMixin, SpanFinder):
     boundary that is inside of a token is masked, as in stock."""
 
     stock = SpanFinder
+
+    @classmethod
+    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+        return CROSS_ENTROPY
 
     @classmethod
     def label_spec(cls, pipe: Any) -> LabelSpec:

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import warnings
 
 import pytest
 import spacy
@@ -132,8 +133,8 @@ def test_pickle_and_processes():
             {"ner": CrossEntropy(class_weights={"PLACE": 2})},
             "Component 'ner': class_weights has the label 'PLACE'",
         ),
-        ({}, "losses must name at least one component"),
-        (DiceCE(), "losses must name at least one component"),
+        ({}, "losses must be the name of a loss"),
+        (DiceCE(), "losses must be the name of a loss"),
     ],
 )
 def test_mistakes_change_nothing(losses, message):
@@ -239,6 +240,34 @@ def test_schedules_step_once_an_update_whatever_is_accumulated():
     assert nlp.get_pipe("tagger").loss.weights["dice"].current == 0  # frozen
 
 
+@pytest.mark.parametrize(
+    "names, losses, warned",
+    [
+        (["tagger", "ner"], {"ner": "DiceCE", "tagger": "CrossEntropy"}, ["ner"]),
+        (["ner"], {"ner": {"name": "DiceCE", "level": "element"}}, []),
+        (["dice_ner", "dice_tagger"], None, ["dice_ner", "dice_tagger"]),
+    ],
+)
+@pytest.mark.parametrize("parts", [1, 3])
+def test_batches_cut_up_are_warned_about(names, losses, warned, parts):
+    """By the config, for losses that count over a batch: use_loss's, and those of own blocks."""
+    nlp = spacy.blank("en")
+    for name in names:
+        block = {"loss": {"@losses": "spacy_dice.DiceCE.v1"}} if name == "dice_tagger" else {}
+        nlp.add_pipe(name, config=block)
+    nlp.config["training"]["accumulate_gradient"] = parts
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nlp.initialize(lambda: examples(nlp))
+        if losses:
+            spacy_dice.use_loss(nlp, losses)
+    found = [str(warning.message) for warning in caught if "cuts them up" in str(warning.message)]
+    assert len(found) == (len(warned) if parts > 1 else 0)
+    for name, message in zip(warned, found):
+        assert message.startswith(f"Component '{name}': DiceCE counts over whole batches")
+        assert "accumulate_gradient = 3" in message
+
+
 def test_to_stock_shares_the_models_and_changes_nothing(tmp_path):
     nlp = make(("dice_tagger", "ner", "dice_ner"))
     nlp.disable_pipe("dice_ner")
@@ -262,3 +291,60 @@ def test_to_stock_shares_the_models_and_changes_nothing(tmp_path):
     assert isinstance(nlp.get_pipe("dice_tagger").loss, DiceCE)
     train(nlp, 1)
     assert spacy_dice.to_stock(stock).pipe_factories == factories
+
+
+def of_labels(**labels):
+    """An initialized pipeline of components and their labels."""
+    nlp = spacy.blank("en")
+    for name, of_pipe in labels.items():
+        pipe = nlp.add_pipe(name)
+        for label in of_pipe:
+            pipe.add_label(label)
+    nlp.initialize()
+    return nlp
+
+
+@pytest.mark.parametrize(
+    "name, labels, expected",
+    [
+        ("spancat", "A", "CrossEntropy(label_smoothing=0.0, class_weights=None"),
+        ("spancat", "AB", "CrossEntropy(label_smoothing=0.0, class_weights='balanced'"),
+        ("textcat_multilabel", "AB", "DiceCE(weight=1.0, class_weights='balanced'"),
+        ("textcat", "ABC", "DiceCE(weight=1.0, class_weights='balanced'"),
+        ("span_finder", "", "CrossEntropy(label_smoothing=0.0, class_weights=None"),
+    ],
+)
+def test_auto_is_what_is_recommended_for_a_component(name, labels, expected):
+    for losses in ({}, {"losses": "auto"}, {"losses": {"*": "auto"}}, {"losses": {name: "auto"}}):
+        nlp = spacy_dice.use_loss(of_labels(**{name: labels}), **losses)
+        assert repr(nlp.get_pipe(name).loss).startswith(expected)
+
+
+@pytest.mark.parametrize("name, labels", [("textcat", "AB"), ("tagger", "AB"), ("ner", "A")])
+def test_auto_says_where_it_changes_nothing(name, labels):
+    nlp = of_labels(**{name: labels})
+    kind = type(nlp.get_pipe(name))
+    with pytest.warns(UserWarning, match=f"changes nothing here.* for {name}"):
+        spacy_dice.use_loss(nlp)
+    assert type(nlp.get_pipe(name)) is kind
+
+
+def test_auto_leaves_alone_what_gains_nothing(capsys):
+    nlp = of_labels(tagger="AB", textcat_multilabel="AB")
+    spacy_dice.switch.use_loss_callback()(nlp)
+    assert type(nlp.get_pipe("tagger")) is Tagger
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Component 'tagger' trains with spaCy's own loss" in said
+    assert "Component 'textcat_multilabel' trains with DiceCE(" in said
+
+
+def test_one_name_is_for_all_components():
+    nlp = spacy_dice.use_loss(of_labels(tagger="AB", textcat="AB"), "DiceCE")
+    assert all(isinstance(nlp.get_pipe(name).loss, DiceCE) for name in nlp.pipe_names)
+
+
+def test_auto_before_there_are_labels_is_an_error():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("spancat")
+    with pytest.raises(ValueError, match="no labels yet"):
+        spacy_dice.use_loss(nlp)
