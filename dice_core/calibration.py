@@ -34,7 +34,8 @@ def measure(p: Any, right: Any, n_bins: int = N_BINS) -> Calibration:
 
 def expected_calibration_error(p: Any, right: Any, n_bins: int = N_BINS) -> float:
     """The mean, over decisions, of how far a bin's mean probability is from its share that is
-    right; bins of equal width over [0, 1] (Naeini et al. 2015)."""
+    right; bins of equal width over [0, 1] (Naeini et al. 2015).
+    """
     p, right = _pair(p, right)
     if not len(p):
         return 0.0
@@ -52,7 +53,8 @@ def brier(p: Any, right: Any) -> float:
 
 def risk_coverage(p: Any, right: Any) -> Tuple[numpy.ndarray, numpy.ndarray]:
     """Coverage and risk, ``(N,)`` each: the share of wrong decisions among the most probable
-    1/N, 2/N, ... of them."""
+    1/N, 2/N, ... of them.
+    """
     p, right = _pair(p, right)
     order = numpy.argsort(-p, kind="stable")
     n = numpy.arange(1, len(p) + 1)
@@ -61,7 +63,8 @@ def risk_coverage(p: Any, right: Any) -> Tuple[numpy.ndarray, numpy.ndarray]:
 
 def risk_coverage_area(p: Any, right: Any) -> float:
     """The area under the risk-coverage curve, 0 to 1; lower ranks better (Geifman & El-Yaniv
-    2017)."""
+    2017).
+    """
     _, risk = risk_coverage(p, right)
     return float(risk.mean()) if len(risk) else 0.0
 
@@ -89,7 +92,8 @@ def logit(p: Any) -> Any:
 
 def fit_softmax(scores: Any, gold: Any) -> float:
     """The temperature with the lowest negative log-likelihood of ``gold``, ints ``(N,)``, by the
-    softmax of ``scores / temperature``, floats ``(N, C)`` (Guo et al. 2017)."""
+    softmax of ``scores / temperature``, floats ``(N, C)`` (Guo et al. 2017).
+    """
     scores, gold = numpy.asarray(scores, dtype="float64"), numpy.asarray(gold, dtype="int64")
     rows = numpy.arange(len(gold))
     usable = numpy.isfinite(scores[rows, gold]) if len(gold) else rows.astype(bool)
@@ -129,7 +133,8 @@ def fit_sigmoid(scores: Any, gold: Any, known: Optional[Any] = None, center: Any
 
 def fit_confidence(log_p: Any, right: Any) -> float:
     """The same for decisions of which only the probability is known: ``p ** (1 / temperature)``
-    is to be the share that is right. log_p: ``(N,)``."""
+    is to be the share that is right. log_p: ``(N,)``.
+    """
     log_p = numpy.minimum(numpy.asarray(log_p, dtype="float64"), -1e-9)
     right = numpy.asarray(right, dtype=bool)
     if not len(log_p):

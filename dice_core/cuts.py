@@ -70,6 +70,7 @@ class Objective:
 
     @property
     def is_f(self) -> bool:
+        """Whether it is an F, without a floor."""
         return self.min_precision is None and self.min_recall is None
 
     def raised(self, margin: float) -> "Objective":
@@ -106,8 +107,10 @@ class Objective:
         return numpy.where(recall >= (self.min_recall or 0.0), 1 + precision, recall)
 
     def value(self, counts: numpy.ndarray, average: Optional[str] = None) -> numpy.ndarray:
-        """The value of all labels: counts ``(..., C, 3)`` to floats ``(...)``. Labels without
-        examples count in micro only."""
+        """The value of all labels: counts ``(..., C, 3)`` to floats ``(...)``.
+
+        Labels without examples count in micro only.
+        """
         counts = numpy.asarray(counts, dtype="float64")
         if (average or self.average) == "micro":
             return self.of_labels(counts.sum(axis=-2, keepdims=True))[..., 0]
@@ -159,7 +162,8 @@ def as_objective(spec: Any, average: str = "micro") -> Objective:
 class Rule(NamedTuple):
     """A way to choose shifts. kind: "as it is", "common" (one shift) or "labels" (one for each
     label). mixture: how much macro counts beside micro. shrinkage: as SHRINKAGE. margin: by how
-    much a floor is raised in choosing, so that it is kept on other examples."""
+    much a floor is raised in choosing, so that it is kept on other examples.
+    """
 
     kind: str
     mixture: float = 0.0
@@ -186,6 +190,7 @@ class Labels:
     size: int
 
     def rules(self, objective: Objective) -> List[Rule]:
+        """The ways to choose shifts that are tried, for an objective."""
         own = [
             Rule("labels", mixture, shrinkage)
             for mixture in MIXTURES[objective.average]
@@ -195,7 +200,8 @@ class Labels:
 
     def counts(self, shift: numpy.ndarray, docs: numpy.ndarray) -> numpy.ndarray:
         """``(C, 3)``: true positives, false positives and false negatives in these documents, a
-        mask ``(D,)``, with this shift."""
+        mask ``(D,)``, with this shift.
+        """
         raise NotImplementedError
 
     def fit(self, rule: Rule, docs: numpy.ndarray, task: "Task") -> numpy.ndarray:
@@ -205,7 +211,8 @@ class Labels:
 
 class Task(NamedTuple):
     """objective: of all labels. own: of single labels, by index. free: bools ``(C,)``, the
-    labels that have enough examples for a cut of their own."""
+    labels that have enough examples for a cut of their own.
+    """
 
     objective: Objective
     own: Mapping[int, Objective]
@@ -787,8 +794,10 @@ def _folds(n: int, n_folds: int, seed: int) -> numpy.ndarray:
 
 
 def _smooth(values: numpy.ndarray, objective: Objective) -> numpy.ndarray:
-    """Each value averaged with its neighbours, so that a lucky cut does not win. A floor is kept
-    or is not: there is nothing to average."""
+    """Each value averaged with its neighbours, so that a lucky cut does not win.
+
+    A floor is kept or is not: there is nothing to average.
+    """
     if len(values) < 5 or not objective.is_f:
         return values
     padded = numpy.concatenate([values[:1], values, values[-1:]])

@@ -61,7 +61,8 @@ class LabelReport:
 class ComponentReport:
     """One component. before, estimate, seen: scores as it was; cross-fitted, which is what to
     expect on new text; and with the chosen cuts on the very examples that they were chosen on,
-    which is too good. gain, error: of the objective, cross-fitted, and its standard error."""
+    which is too good. gain, error: of the objective, cross-fitted, and its standard error.
+    """
 
     name: str
     kind: str
@@ -183,7 +184,8 @@ class _Report:
 @dataclass
 class TuneReport(_Report):
     """What `tune` did: ``print(report)``, ``report["ner"].estimate.micro.f``, ``to_json``,
-    ``plot``."""
+    ``plot``.
+    """
 
     components: List[ComponentReport]
 
@@ -249,7 +251,8 @@ def of_choice(
     center: Optional[Any] = None,
 ) -> ComponentReport:
     """The report on a choice. center: the log-odds of the threshold, where labels are independent,
-    so that cuts are probabilities."""
+    so that cuts are probabilities.
+    """
     tuned = not choice.reason
     rows = []
     for c, label in enumerate(labels.names):

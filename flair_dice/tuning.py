@@ -156,7 +156,8 @@ def calibrate(
 
 def get_tuning(model: Any) -> Dict[str, Any]:
     """What `tune` and `calibrate` folded in: "shift", log-odds by label, and "temperature"; empty
-    if nothing was. It is there after loading, too."""
+    if nothing was. It is there after loading, too.
+    """
     state = _state(model)
     return {key: copy.deepcopy(state[key]) for key in ("shift", "temperature") if key in state}
 
