@@ -9,7 +9,7 @@ import spacy
 from thinc.api import Config
 
 import quickstart
-from benchmarks import grid
+from benchmarks.compare import grid
 from corpora import generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,7 +80,7 @@ def test_what_fails_says_why(tmp_path):
 
 
 def test_it_is_the_cell_whose_numbers_the_documentation_gives(configs, run_spacy, tmp_path):
-    """What the quickstart trains is what benchmarks.grid does, of which there are more seeds."""
+    """What the quickstart trains is a cell of benchmarks.compare.grid, which has more seeds."""
     (block,) = [
         block
         for block in grid.PARTS["sigmoid"]
