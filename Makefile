@@ -8,13 +8,24 @@ VENV ?= .venv
 # A checkout of Flair, tag v0.15.1, for its tests.
 FLAIR ?= .data/flair
 
-.PHONY: quickstart test upstream upstream_flair lint clean
+.PHONY: quickstart test docs package upstream upstream_flair lint clean
 
 quickstart: $(VENV)/quickstart/ready
 	$(VENV)/quickstart/bin/python quickstart.py $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(VENV)/test/ready
 	$(VENV)/test/bin/python -m pytest -n 2 $(ARGS)
+
+# The site, in out/site; a warning is an error.
+docs: $(VENV)/docs/ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict --quiet
+	@echo "out/site/index.html"
+
+# Wheel and sdist, in out/dist; each extra alone in an environment of its own: it imports, trains,
+# and passes the tests that need no more. Takes long and downloads much: EXTRAS=spacy for one.
+EXTRAS ?= none spacy flair transformers
+package: $(VENV)/package/ready
+	$(VENV)/package/bin/python tests/package.py --python $(PYTHON) $(EXTRAS)
 
 # spaCy's own tests, with our losses in the components that they make. Those that assert the
 # stock loss's values fail; tests/upstream/spacy_expected.tsv lists them, and no other may.
@@ -52,6 +63,16 @@ lint: $(VENV)/test/ready
 $(VENV)/quickstart/ready: setup.cfg
 	$(PYTHON) -m venv $(VENV)/quickstart
 	$(VENV)/quickstart/bin/pip install --disable-pip-version-check --quiet -e ".[quickstart]"
+	touch $@
+
+$(VENV)/docs/ready: setup.cfg
+	$(PYTHON) -m venv $(VENV)/docs
+	$(VENV)/docs/bin/pip install --disable-pip-version-check --quiet -e ".[docs]"
+	touch $@
+
+$(VENV)/package/ready:
+	$(PYTHON) -m venv $(VENV)/package
+	$(VENV)/package/bin/pip install --disable-pip-version-check --quiet build
 	touch $@
 
 $(VENV)/test/ready: setup.cfg tests/constraints.txt

@@ -320,7 +320,7 @@ def test_auto_is_what_is_recommended_for_a_component(name, labels, expected):
         assert repr(nlp.get_pipe(name).loss).startswith(expected)
 
 
-@pytest.mark.parametrize("name, labels", [("textcat", "AB"), ("tagger", "AB")])
+@pytest.mark.parametrize("name, labels", [("textcat", "AB"), ("tagger", "AB"), ("ner", "A")])
 def test_auto_says_where_it_changes_nothing(name, labels):
     nlp = of_labels(**{name: labels})
     kind = type(nlp.get_pipe(name))
