@@ -632,7 +632,7 @@ class DecodedLabels(Labels):
             values.append(float(task.objective.value(self.per_doc(shift)[docs].sum(axis=0))))
         # At an end of the grid there may be more beyond it.
         step = grid[1] - grid[0]
-        while abs(grid[int(numpy.argmax(values))]) == max(map(abs, grid)) and max(grid) < LIMIT:
+        while abs(grid[int(numpy.argmax(values))]) == max(map(abs, grid)) < LIMIT:
             at_top = int(numpy.argmax(values)) == len(grid) - 1
             shift[-1] = grid[-1] + step if at_top else grid[0] - step
             found = float(task.objective.value(self.per_doc(shift)[docs].sum(axis=0)))

@@ -224,6 +224,9 @@ def test_decoded_labels_are_tuned_with_few_decodings():
     labels, _ = decoded(scores, gold, common=False)
     choice = cuts.choose(labels, Objective("micro"))
     assert choice.shift[-1] == 0 and (choice.shift[:2] > 0).all()
+    nothing = numpy.full((300, 2), -100.0)  # nothing is found, whatever the cut
+    labels, _ = decoded(nothing, gold)
+    assert "no cut is better" in cuts.choose(labels, Objective("micro")).reason
 
 
 # -- choosing ------------------------------------------------------------------------------
