@@ -1,6 +1,7 @@
 # Both of these do all their set-up from a fresh clone.
 PYTHON ?= python3
-# A folder with WNUT 2017, if it is on disk: make quickstart DATA=folder
+# A folder with a corpus of columns of tokens and tags, in files of train, dev and test:
+# make quickstart DATA=folder
 DATA ?=
 VENV ?= .venv
 
@@ -10,7 +11,7 @@ FLAIR ?= .data/flair
 .PHONY: quickstart test docs package upstream upstream_flair lint clean
 
 quickstart: $(VENV)/quickstart/ready
-	$(VENV)/quickstart/bin/python quickstart.py $(if $(DATA),--data "$(DATA)")
+	$(VENV)/quickstart/bin/python quickstart.py $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(VENV)/test/ready
 	$(VENV)/test/bin/python -m pytest -n 2 $(ARGS)
@@ -61,7 +62,7 @@ lint: $(VENV)/test/ready
 
 $(VENV)/quickstart/ready: setup.cfg
 	$(PYTHON) -m venv $(VENV)/quickstart
-	$(VENV)/quickstart/bin/pip install --disable-pip-version-check --quiet -e ".[spacy]"
+	$(VENV)/quickstart/bin/pip install --disable-pip-version-check --quiet -e ".[quickstart]"
 	touch $@
 
 $(VENV)/docs/ready: setup.cfg

@@ -4,6 +4,7 @@ import warnings
 from contextlib import contextmanager
 from typing import Any, Dict, Iterable, Iterator, Optional
 
+from spacy.language import Language
 from spacy.training import Example
 from thinc.api import Optimizer
 
@@ -32,6 +33,12 @@ class LossMixin:
     own_factory: Optional[str] = None
     stock_factory: Optional[str] = None
     _rehearsing = False
+
+    @classmethod
+    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+        """The loss that "auto" stands for, as its name and options, by what was measured on such
+        components (docs/evidence.md). None where nothing is gained: the component stays stock."""
+        return None
 
     @classmethod
     def label_spec(cls, pipe: Any) -> LabelSpec:
@@ -138,6 +145,23 @@ def warn_of_unknown(component: Any, what: str, labels: Iterable[str]) -> None:
             f"{own(component)} does not learn {what} {', '.join(names)}, which are none of its "
             f"labels. Add them before training (labels in [initialize.components."
             f"{component.name}], or add_label).",
+            stacklevel=3,
+        )
+
+
+def warn_of_sub_batches(component: Any, loss: Loss, nlp: Optional[Language]) -> None:
+    """Warn if training cuts up the batches that a loss counts over.
+
+    The update of a component is not told of it: what the config says is looked up before.
+    """
+    if nlp is None or not loss.set_level:
+        return
+    parts = nlp.config.interpolate()["training"].get("accumulate_gradient")
+    if isinstance(parts, int) and parts > 1:
+        warnings.warn(
+            f"{own(component)}: {type(loss).__name__} counts over whole batches, but "
+            f"training.accumulate_gradient = {parts} cuts them up, so that it counts over parts of "
+            "them. Use a larger batch instead, as far as memory goes, or a loss of single rows.",
             stacklevel=3,
         )
 

@@ -1,6 +1,6 @@
 """What a loss over a CRF's marginals costs, as ratios to Flair's ViterbiLoss, in one run.
 
-    python -m benchmarks.crf
+    python -m benchmarks.speed.crf
 
 Seconds of CPU for one forward and backward pass of the loss from the scores of the last layer,
 CRF included. The two of a pair take turns, and each figure is the median of its ratios.

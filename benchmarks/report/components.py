@@ -1,23 +1,35 @@
-"""Tables and the picture of the cells of stock components: stock, cross-entropy and each loss.
+"""Tables of the cells of stock components: stock, cross-entropy and each loss.
 
-`benchmarks.report` prints them and fills them into a page. A cell is a data set, size and
-component; of the learning rates that a loss was tried with, the one counts that is best on dev
-with the first seed, and all seeds that were measured with it. "stock" is the component without
-the library. Where that is a cross-entropy already (softmax heads) it is the same as "ce".
+A cell is a data set, size and component; of the learning rates that a loss was tried with, the one
+counts that is best on dev with the first seed, and all seeds that were measured with it. "stock" is
+the component without the library. Where that is a cross-entropy already (softmax heads) it is the
+same as "ce". "auto" is the loss that `use_loss` takes if none is named; where it leaves the
+component as it is, tables say "stock".
 """
 
 import statistics
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from .scores import SOFTMAX_HEADS
+from ..results import (
+    SPLITS,
+    Cell,
+    Seeds,
+    best_rate,
+    gain,
+    mean,
+    of_gains,
+    table_head,
+    table_row,
+    text,
+)
 
-Cell = Dict[str, Any]
-Seeds = Dict[int, Cell]
 Group = Tuple[str, str, str]
 Groups = Dict[Group, Dict[str, Seeds]]
-STOCK, CE = "stock", "ce"
+STOCK, CE, AUTO = "stock", "ce", "auto"
+# Models whose components end in a softmax, so that their own loss is a cross-entropy (of ner, over
+# transitions).
+SOFTMAX_HEADS = ("textcat", "tagger", "morphologizer", "ner", "dice_ner")
 # Updates after which the score on dev is shown.
 EARLY = (30, 60)
 # Kinds of heads, which may have different defaults.
@@ -29,6 +41,7 @@ HEADS = {
 }
 NAMES = {
     "stock": "stock",
+    "auto": "auto",
     "ce": "CE",
     "weighted_ce": "balanced CE",
     "dice_ce": "CE + pooled Dice",
@@ -55,7 +68,10 @@ def grouped(cells: Iterable[Cell], rate: Optional[float] = None) -> Groups:
     groups: Groups = {}
     for group, losses in by_rate.items():
         made = {loss: _chosen(rates, rate) for loss, rates in losses.items()}
-        groups[group] = {loss: seeds for loss, seeds in made.items() if seeds}
+        by_loss = {loss: seeds for loss, seeds in made.items() if seeds}
+        taken = recommended(group, [c for seeds in by_loss.values() for c in seeds.values()])
+        of_auto = baseline(by_loss, group) if taken == STOCK else by_loss.get(taken)
+        groups[group] = {**by_loss, AUTO: of_auto} if of_auto else by_loss
     order = lambda group: (is_softmax(group), _kind(group), group)  # noqa: E731
     return {group: groups[group] for group in sorted(groups, key=order)}
 
@@ -63,11 +79,29 @@ def grouped(cells: Iterable[Cell], rate: Optional[float] = None) -> Groups:
 def _chosen(rates: Dict[float, Seeds], rate: Optional[float]) -> Seeds:
     if rate is not None:
         return rates.get(rate, {})
-    from .report import best_rate
-
     first = min(seed for seeds in rates.values() for seed in seeds)
     best = best_rate(seeds[first] for seeds in rates.values() if first in seeds)
     return rates[best]  # type: ignore[index]
+
+
+def recommended(group: Group, cells: Iterable[Cell]) -> str:
+    """The loss that "auto" is for a cell, of which these are results: what `recommended` of the
+    library's components says, by the number of labels in the training data; "stock" where that
+    is None; and the loss that dice_ner has by default."""
+    _, _, model = group
+    n_labels = max((len(cell["train_counts"]) for cell in cells), default=0)
+    if model == "spancat":
+        return CE if n_labels == 1 else "weighted_ce"
+    if model == "span_finder":
+        return CE
+    if model.startswith("textcat_multilabel") or (model == "textcat" and n_labels != 2):
+        return "balanced_macro"
+    return "dice_ce" if model.startswith("dice_ner") else STOCK
+
+
+def is_stock(by_loss: Dict[str, Seeds], group: Group, loss: str) -> bool:
+    """Whether a loss is "auto", and that leaves the component of a cell as it is."""
+    return loss == AUTO and AUTO in by_loss and by_loss[AUTO] is baseline(by_loss, group)
 
 
 def is_softmax(group: Group) -> bool:
@@ -88,11 +122,9 @@ def baseline(by_loss: Dict[str, Seeds], group: Group) -> Seeds:
 def scores(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: stock's mean on test, and what each loss gains over it, paired by
     seed, with its 95 % interval; for dice_ner over cross-entropy."""
-    from .report import gain, mean, table_row, text
-
     shown = [loss for loss in losses if loss != STOCK]
     columns = ["cell", "seeds", "stock", *(NAMES.get(loss, loss) for loss in shown)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         base = baseline(by_loss, group) or by_loss.get(CE, {})
         if base:
@@ -100,8 +132,8 @@ def scores(groups: Groups, losses: Sequence[str]) -> List[str]:
             cells = [name, str(len(base)), f"{mean(base, 'test'):.1f}"]
             for loss in shown:
                 ours = by_loss.get(loss, {})
-                same = ours is base
-                cells.append("" if same or not ours else text(gain(ours, base)))
+                left = STOCK if is_stock(by_loss, group, loss) else ""
+                cells.append(left if ours is base or not ours else text(gain(ours, base)))
             lines.append(table_row(cells))
     return lines
 
@@ -109,16 +141,16 @@ def scores(groups: Groups, losses: Sequence[str]) -> List[str]:
 def means(groups: Groups, losses: Sequence[str], split: str) -> List[str]:
     """A row for each cell: the mean of each loss on a split; the best in bold; the number of
     seeds of the loss that has the fewest."""
-    from .report import mean, table_row
-
     columns = ["cell", "seeds", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         found = {loss: _common(by_loss, loss, losses) for loss in losses if loss in by_loss}
         values = {loss: mean(seeds, split) for loss, seeds in found.items() if seeds}
         if len(values) > 1:
             best = max(values.values())
             texts = {k: f"**{v:.1f}**" if v == best else f"{v:.1f}" for k, v in values.items()}
+            if is_stock(by_loss, group, AUTO):
+                texts[AUTO] = STOCK
             n_seeds = str(min(len(found[loss]) for loss in values))
             lines.append(
                 table_row([label(group), n_seeds, *(texts.get(loss, "") for loss in losses)])
@@ -134,29 +166,32 @@ def _common(by_loss: Dict[str, Seeds], loss: str, losses: Sequence[str]) -> Seed
 
 def wins(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each loss and kind of head: over how many cells, in how many it is best on dev and
-    on test, its mean gain over cross-entropy on either, and in how many cells the interval of that
-    gain on test is above 0, and below."""
-    from .report import gain, mean, table_row
-
+    on test, its mean gain over cross-entropy on either with the 95 % interval over cells, and in
+    how many cells the interval of the gain on test, over seeds, is above 0, and below. What is
+    best is sought among the losses themselves; "auto" is best where the loss is that it stands
+    for."""
     columns = ["heads", "loss", "cells", "best on dev", "best on test", "gain over CE, dev"]
     columns += ["test", "interval above 0", "below 0"]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for kind, name in HEADS.items():
         of_head = {g: by for g, by in groups.items() if head(g) == kind and CE in by}
         best: Dict[Tuple[str, str], int] = defaultdict(int)
         for by_loss in of_head.values():
-            for split in ("dev", "test"):
-                there = [loss for loss in losses if _common_all(by_loss, losses, loss)]
-                best[max(there, key=lambda x: mean(_common(by_loss, x, losses), split)), split] += 1
+            for split in SPLITS:
+                there = [x for x in losses if x != AUTO and _common_all(by_loss, losses, x)]
+                first = max(there, key=lambda x: mean(_common(by_loss, x, losses), split))
+                best[first, split] += 1
+                best[AUTO, split] += by_loss.get(AUTO) is by_loss[first]
         for loss in losses:
             there = [by for by in of_head.values() if loss in by]
-            gains = {s: [gain(by[loss], by[CE], s) for by in there] for s in ("dev", "test")}
+            gains = {s: [gain(by[loss], by[CE], s) for by in there] for s in SPLITS}
             if not there:
                 continue
             known = [g for g in gains["test"] if g is not None and g.half is not None]
             cells = [name, NAMES.get(loss, loss), str(len(there))]
             cells += [str(best[loss, "dev"]), str(best[loss, "test"])]
-            cells += [f"{statistics.fmean(g.mean for g in gains[s] if g):+.1f}" for s in gains]
+            means = [[g.mean for g in gains[split] if g] for split in SPLITS]
+            cells += ["+0.0" if loss == CE else text(of_gains(values)) for values in means]
             cells += [str(sum(g.mean > g.half for g in known))]
             cells += [str(sum(g.mean < -g.half for g in known))]
             lines.append(table_row(cells))
@@ -170,36 +205,45 @@ def _common_all(by_loss: Dict[str, Seeds], losses: Sequence[str], loss: str) -> 
 def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: updates (and seconds of updates) until stock's curve on dev is at its
     best, and until each loss's is above that, the median over seeds; "-" where half of the
-    seeds never are. Each loss at its own learning rate."""
-    from .report import table_row
-
+    seeds never are. Each loss at its own learning rate. The last row is the median over cells of
+    the ratio of updates to stock's, and the number of cells; "-" where half of the cells' are."""
     shown = [loss for loss in losses if loss != STOCK]
     columns = ["cell", "stock's best after", *(NAMES.get(loss, loss) for loss in shown)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
+    ratios: Dict[str, List[float]] = {loss: [] for loss in shown}
     for group, by_loss in groups.items():
         base = baseline(by_loss, group)
         if base and (STOCK in by_loss):
-            cells = [label(group), _median([_when(cell, cell, True) for cell in base.values()])]
+            best = _median([_when(cell, cell, True) for cell in base.values()])
+            cells = [label(group), _after(best)]
             for loss in shown:
                 ours = by_loss.get(loss, {})
                 found = [_when(ours[s], base[s], False) for s in ours.keys() & base.keys()]
-                cells.append(_median(found))
+                if is_stock(by_loss, group, loss):
+                    cells.append(STOCK)
+                elif found:
+                    cells.append(_after(_median(found)))
+                    ratios[loss].append(_median(found)[0] / max(best[0], 1))
+                else:
+                    cells.append("")
             lines.append(table_row(cells))
-    return lines
+    middle = {loss: statistics.median_high(found) for loss, found in ratios.items() if found}
+    texts = {loss: "-" if m == float("inf") else f"{m:.2f}" for loss, m in middle.items()}
+    row = [f"{texts[x]} ({len(ratios[x])})" if x in texts else "" for x in shown]
+    return [*lines, table_row(["median ratio of updates (cells)", "1", *row])]
 
 
 def early(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: the score on dev after 30 and 60 updates, the mean over seeds."""
-    from .report import table_row
-
     columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         cells = [label(group)]
         for loss in losses:
             seeds = (baseline(by_loss, group) if loss == STOCK else by_loss.get(loss, {})).values()
-            cells.append(" / ".join(_score_after(list(seeds), step) for step in EARLY))
-        if any(cell.strip(" /") for cell in cells[1:]):
+            shown = " / ".join(_score_after(list(seeds), step) for step in EARLY)
+            cells.append(STOCK if is_stock(by_loss, group, loss) else shown)
+        if any(cell.strip(" /") not in ("", STOCK) for cell in cells[1:]):
             lines.append(table_row(cells))
     return lines
 
@@ -217,20 +261,20 @@ def _when(ours: Cell, stock: Cell, itself: bool) -> Tuple[float, float]:
     return float("inf"), float("inf")
 
 
-def _median(found: List[Tuple[float, float]]) -> str:
-    if not found:
-        return ""
+def _median(found: List[Tuple[float, float]]) -> Tuple[float, float]:
     steps, seconds = (statistics.median_high(values) for values in zip(*found))
-    return "-" if steps == float("inf") else f"{steps} ({seconds:.1f} s)"
+    return steps, seconds
+
+
+def _after(when: Tuple[float, float]) -> str:
+    return "-" if when[0] == float("inf") else f"{when[0]} ({when[1]:.1f} s)"
 
 
 def cuts(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: means on test as trained / with one cut for all labels / with one for
     each label, both tuned on dev."""
-    from .report import mean, table_row
-
     columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         cells = [label(group)]
         for loss in losses:
@@ -239,35 +283,34 @@ def cuts(groups: Groups, losses: Sequence[str]) -> List[str]:
             for which in ("one", "each"):
                 values = [100 * c["cuts"][which]["test"] for c in found if which in c["cuts"]]
                 texts += [f"{statistics.fmean(values):.1f}"] if values else []
-            cells.append(" / ".join(texts))
-        if any(cells[1:]):
+            cells.append(STOCK if is_stock(by_loss, group, loss) else " / ".join(texts))
+        if any(cell not in ("", STOCK) for cell in cells[1:]):
             lines.append(table_row(cells))
     return lines
 
 
 def rates(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: the learning rate of each loss that was tuned."""
-    from .report import table_row
-
     columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for group, by_loss in groups.items():
         chosen = [next(iter(by_loss.get(loss, {0: {}}).values())) for loss in losses]
-        lines.append(table_row([label(group), *(str(c.get("learn_rate", "")) for c in chosen)]))
+        texts = [str(cell.get("learn_rate", "")) for cell in chosen]
+        left = [STOCK if is_stock(by_loss, group, loss) else "" for loss in losses]
+        lines.append(table_row([label(group), *(a or b for a, b in zip(left, texts))]))
     return lines
 
 
 def ner(groups: Groups, data: str, size: str, losses: Sequence[str]) -> List[str]:
     """A row for each way to find the entities of a corpus: F1, precision, recall, and words a
-    second of CPU, of the fastest seed."""
-    from .report import mean, table_row
-
+    second of CPU, of the fastest seed. There is no row of "auto" where that is stock."""
     columns = ["component", "loss", "seeds", "dev", "test", "precision", "recall", "words/s"]
-    lines = [table_row(columns), "|---" * len(columns) + "|"]
+    lines = table_head(columns)
     for model in ("ner", "dice_ner", "spancat"):
         for loss in losses:
-            seeds = groups.get((data, size, model), {}).get(loss)
-            if seeds:
+            group = (data, size, model)
+            seeds = groups.get(group, {}).get(loss)
+            if seeds and not is_stock(groups[group], group, loss):
                 p, r = (statistics.fmean(100 * c["test"][k] for c in seeds.values()) for k in "pr")
                 speeds = [c["words_per_second"] for c in seeds.values() if "words_per_second" in c]
                 f = [f"{mean(seeds, split):.1f}" for split in ("dev", "test")]
@@ -276,54 +319,40 @@ def ner(groups: Groups, data: str, size: str, losses: Sequence[str]) -> List[str
     return lines
 
 
+def tuned(groups: Groups, losses: Sequence[str]) -> List[str]:
+    """A row for each cell and loss: micro and macro F1 on test before and after `spacy_dice.tune`,
+    means over seeds; what the objective, which is macro F1 of text classifiers and micro F1 of
+    all others, gains in the mean, with its 95 % interval, paired by seed, and in the worst seed;
+    and the expected calibration error on test before and after `spacy_dice.calibrate` alone."""
+    columns = ["cell", "loss", "seeds", "micro F1", "macro F1", "gain", "worst seed"]
+    lines = table_head([*columns, "calibration error"])
+    for group, by_loss in groups.items():
+        key = "macro_f" if group[2].startswith("textcat") else "f"
+        for loss in losses:
+            seeds = [cell for cell in by_loss.get(loss, {}).values() if "tuned" in cell]
+            if not seeds or loss == AUTO:
+                continue
+            pairs = [(cell["test"], cell["tuned"]["test"]) for cell in seeds]
+            gains = [100 * (after[key] - before[key]) for before, after in pairs]
+            f = [
+                " -> ".join(
+                    f"{100 * statistics.fmean(x[k] for x in split):.1f}" for split in zip(*pairs)
+                )
+                for k in ("f", "macro_f")
+            ]
+            errors = [
+                f"{statistics.fmean(c['tuned']['errors'][when][0] for c in seeds):.3f}"
+                for when in ("before", "calibrated")
+            ]
+            cells = [label(group), NAMES.get(loss, loss), str(len(seeds)), *f]
+            cells += [text(of_gains(gains)), f"{min(gains):+.1f}", " -> ".join(errors)]
+            lines.append(table_row(cells))
+    return lines
+
+
 def label(group: Group) -> str:
     data, size, model = group
     return f"{model}, {data}, {size}"
-
-
-def picture(groups: Groups, default: Dict[str, str], path: Path) -> Path:
-    """Stock, cross-entropy and the default of each cell on test, the mean over seeds and its 95 %
-    interval. default: the loss that is the default for a kind of head. Told apart by shape."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from .report import interval, mean, points
-
-    rows = [(g, by) for g, by in groups.items() if CE in by]
-    figure, axes = pyplot.subplots(figsize=(8, 0.42 * len(rows) + 1.4))
-    for y, (group, by_loss) in enumerate(reversed(rows)):
-        shown = [
-            ("stock", baseline(by_loss, group), "s", "white", 0.2),
-            ("cross-entropy", by_loss[CE], "o", "white", 0.0),
-            ("recommended", by_loss.get(default[head(group)], {}), "D", "black", -0.2),
-        ]
-        for name, seeds, marker, fill, up in shown:
-            if seeds:
-                half = interval([points(c, "test") for c in seeds.values()])
-                axes.errorbar(
-                    mean(seeds, "test"),
-                    y + up,
-                    xerr=half or 0.0,
-                    fmt=marker,
-                    color="black",
-                    markerfacecolor=fill,
-                    capsize=2,
-                    linewidth=0.8,
-                    markersize=5,
-                    label=name if y == len(rows) - 1 else None,
-                )
-    axes.set_yticks(range(len(rows)), [label(group) for group, _ in reversed(rows)], fontsize=8)
-    axes.set_xlabel("F1 on test, in points (mean over seeds, 95 % interval)")
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
-    figure.legend(loc="upper center", ncols=3, fontsize="small", frameon=False)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-    return path
 
 
 def head(group: Group) -> str:

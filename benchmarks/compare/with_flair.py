@@ -12,12 +12,12 @@ from typing import Any, Dict, List
 
 from corpora import columns, folders
 
+from .. import ROOT
+from ..versions import versions
 from .recipes import Recipe
 from .scores import of_columns
-from .versions import versions
 
 NAME = "flair"
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def run(

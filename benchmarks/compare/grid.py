@@ -1,6 +1,6 @@
 """All cells of the comparison, one after the other; those that are done already are skipped.
 
-    python -m benchmarks.grid --data FOLDER [--transformer MiniLM=PATH] [--part NAME ...]
+    python -m benchmarks.compare.grid --data FOLDER [--transformer MiniLM=PATH] [--part NAME ...]
 
 FOLDER holds a folder for each corpus of the grid. In the parts of stock components each loss
 has a learning rate of its own: the one of RATES that is best on dev with the first seed. In the
@@ -14,8 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
-from . import cell, report
-from .cell import RESULTS
+from ..results import COMPONENTS, best_rate, read
+from . import cell
 
 SEEDS = range(3)
 MORE_SEEDS = range(5)
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="the file to append to")
     parser.add_argument("--list", action="store_true", help="print the cells, run none")
     args = parser.parse_args()
-    results = args.results or RESULTS / "components.jsonl"
+    results = args.results or COMPONENTS
     for part in args.part:
         for seed in sorted({seed for block in PARTS[part] for seed in block.seeds}):
             for block in PARTS[part]:
@@ -188,15 +188,15 @@ def rates(block: Block, loss: str, seed: int, results: Path, tried: List[float])
         "loss": loss,
     }
     wanted["seed"] = 0
-    cells = report.read([results]) if results.exists() else []
-    found = report.best_rate(c for c in cells if all(c[k] == v for k, v in wanted.items()))
+    cells = read([results])
+    found = best_rate(c for c in cells if all(c[k] == v for k, v in wanted.items()))
     return [found or tried[0]]
 
 
 def arguments(
     block: Block, loss: str, seed: int, rate: float, args: argparse.Namespace
 ) -> List[str]:
-    """What benchmarks.cell takes for a cell."""
+    """What benchmarks.compare.cell takes for a cell."""
     made = ["--data", str(args.data.resolve() / block.data), "--size", str(block.size)]
     made += ["--model", block.model, "--loss", loss, "--seed", str(seed)]
     if rate is not None:

@@ -1,6 +1,6 @@
 """One cell of the comparison: train one model with one loss and one seed, and score it.
 
-    python -m benchmarks.cell --data DIR --model ner --loss dice_ce --seed 0
+    python -m benchmarks.compare.cell --data DIR --model ner --loss dice_ce --seed 0
 
 DIR is a corpus in any format of `corpora.in_spacy` (for Flair: columns). The model is a file of
 configs/, trained by `spacy train`, or a script of examples/, trained by Flair's ModelTrainer,
@@ -13,24 +13,20 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import List, Optional
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks/results"
-KEY = ("data", "size", "model", "loss", "seed", "settings", "learn_rate")
-STOCK = "stock"
+from ..results import FOLDER, append, is_done
+from .recipes import RECIPES
+from .rivals import RIVALS
+
+LOSSES = {"stock": None, **RECIPES, **RIVALS}
 
 
 def main(arguments: Optional[List[str]] = None) -> None:
-    from .recipes import RECIPES
-    from .rivals import RIVALS
-
-    recipes = {STOCK: None, **RECIPES, **RIVALS}
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpus")
     parser.add_argument("--model", required=True, help="name of a file in configs/ or examples/")
-    parser.add_argument("--loss", required=True, choices=recipes)
+    parser.add_argument("--loss", required=True, choices=LOSSES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=0, help="training examples; 0 is all")
     parser.add_argument("--task", default="A", help="of EDOS: A or C")
@@ -50,11 +46,11 @@ def main(arguments: Optional[List[str]] = None) -> None:
     parser.add_argument("--results", type=Path, help="the file to append to")
     args = parser.parse_args(arguments)
     name, _, path = (args.transformer or "").partition("=")
-    if args.model.startswith("flair_"):
+    if args.model.startswith("flair_"):  # of the two toolkits one may be missing
         from . import with_flair as toolkit
     else:
         from . import with_spacy as toolkit  # type: ignore[no-redef]
-    results = args.results or RESULTS / f"{toolkit.NAME}.jsonl"
+    results = args.results or FOLDER / f"{toolkit.NAME}.jsonl"
     cell = {
         "data": args.data.resolve().name + (f"_{args.task}" if args.data.name == "edos" else ""),
         "size": args.size or "full",
@@ -69,30 +65,10 @@ def main(arguments: Optional[List[str]] = None) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         measured = toolkit.run(
-            cell, recipes[args.loss], args.data.resolve(), Path(folder), args, path or name
+            cell, LOSSES[args.loss], args.data.resolve(), Path(folder), args, path or name
         )
     append({**cell, **measured}, results)
     print(json.dumps({**cell, "dev": measured["dev"]["f"], "test": measured["test"]["f"]}))
-
-
-def is_done(cell: Dict[str, Any], results: Path) -> bool:
-    lines = results.read_text().splitlines() if results.exists() else []
-    return any(all(json.loads(line).get(k) == cell.get(k) for k in KEY) for line in lines)
-
-
-def append(line: Dict[str, Any], results: Path) -> None:
-    """Add a line to the results, its numbers to six places."""
-    results.parent.mkdir(parents=True, exist_ok=True)
-    with results.open("a") as file_:
-        file_.write(json.dumps(rounded(line)) + "\n")
-
-
-def rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: rounded(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [rounded(inner) for inner in value]
-    return round(value, 6) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

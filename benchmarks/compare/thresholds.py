@@ -1,6 +1,6 @@
 """What dice_ner's threshold trades: precision, recall and F1 at each.
 
-    python -m benchmarks.thresholds --data DIR MODEL [MODEL ...]
+    python -m benchmarks.compare.thresholds --data DIR MODEL [MODEL ...]
 
 DIR is a corpus in any format of `corpora.in_spacy`; each MODEL is a trained pipeline with a
 dice_ner. Scores are the means over the models.

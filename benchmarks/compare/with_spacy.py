@@ -18,12 +18,13 @@ from thinc.api import Config, NumpyOps, set_current_ops
 
 from corpora import folders, in_spacy
 
+from .. import ROOT
+from ..results import counts_macro
+from ..versions import versions
 from . import cuts, rivals, scores  # noqa: F401 (rivals are registered)
 from .recipes import Recipe, as_config, with_labels
-from .versions import versions
 
 NAME = "spacy"
-ROOT = Path(__file__).resolve().parent.parent
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 # Docs of dev that the checkpoint is chosen by, sentences or short texts. Scores are those of all.
 CURVE_DOCS = {"spans": 400, "texts": 2000}
@@ -110,7 +111,7 @@ def run(
             arrays[split] = found
     measured["words_per_second"] = round(sum(len(eg.predicted) for eg in examples) / took)
     if arrays:
-        macro = scores.counts_macro(cell["data"], cell["model"])
+        macro = counts_macro(cell["data"], cell["model"])
         find = cuts.of_softmax if name in ("textcat", "tagger") else cuts.of_sigmoids
         measured["cuts"] = find(arrays["dev"], arrays["test"], macro)
         if args.scores:

@@ -1,6 +1,6 @@
 """What the losses cost by themselves, as ratios to the toolkits' own, in one run.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.losses
+    OMP_NUM_THREADS=1 python -m benchmarks.speed.losses
 
 Value and gradient: of torch against `F.cross_entropy` and its backward pass, of thinc against
 `SequenceCategoricalCrossentropy` with label strings. The two of a pair take turns; each figure is

@@ -1,8 +1,8 @@
 """Reading comprehension: losses, our component against transformers', NER as reading.
 
-    python -m benchmarks.reading train --transformer PATH --train train.json --test test.json
-    python -m benchmarks.reading ner --transformer PATH --data DIR --question "Disease=Which ...?"
-    python -m benchmarks.reading speed --transformer PATH --test test.json
+    python -m benchmarks.compare.reading train --transformer PATH --train FILE --test FILE
+    python -m benchmarks.compare.reading ner --transformer PATH --data DIR --question LABEL=TEXT
+    python -m benchmarks.compare.reading speed --transformer PATH --test FILE
 
 PATH is an encoder's name or folder. train: dice_qa on files of SQuAD, or with --trainer
 transformers its twin, the same encoder with the head and loss of transformers in its Trainer; both
@@ -25,9 +25,11 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-from .cell import RESULTS, append
+from .. import ROOT
+from ..results import FOLDER, append
+from ..versions import versions
 from .recipes import RECIPES, as_config
-from .versions import versions
+from .scores import of_pipeline
 
 PACKAGES = ("spacy", "thinc", "spacy-transformers", "transformers", "torch")
 
@@ -54,7 +56,7 @@ def main() -> None:
         add("--epochs", type=int, default=3)
         add("--batch", type=int, default=8)
         add("--learning-rate", type=float, default=3e-4)
-        add("--results", type=Path, default=RESULTS / "reading/runs.jsonl")
+        add("--results", type=Path, default=FOLDER / "reading/runs.jsonl")
     speed = commands.add_parser("speed")
     speed.add_argument("--test", type=Path, required=True, help="file of SQuAD")
     speed.add_argument("--size", type=int, default=100, help="questions")
@@ -103,8 +105,6 @@ def run_ner(args: Any) -> None:
     from thinc.api import fix_random_seed
 
     from corpora import columns, folders, in_spacy
-
-    from .scores import of_pipeline
 
     files = folders.files(args.data)
     if args.trainer == "dice_qa":
@@ -172,7 +172,7 @@ def tagger(transformer: str, loss: str) -> Any:
     from thinc.api import Config
 
     config = Config().from_disk(
-        Path(__file__).resolve().parent.parent / "configs/dice_ner_transformer.cfg",
+        ROOT / "configs/dice_ner_transformer.cfg",
         overrides={"paths.transformer": path_of(transformer)},
     )
     config["components"]["dice_ner"]["loss"] = as_config(RECIPES[loss])
@@ -292,8 +292,8 @@ def run_speed(args: Any) -> None:
         measured: Dict[str, List[Any]] = {"spacy": [], "transformers": []}
         for _ in range(args.rounds):
             for one, results in measured.items():
-                command = [sys.executable, "-m", "benchmarks.reading", "speed", "--one", one]
-                command += ["--weights", folder, "--test", str(args.test.resolve())]
+                command = [sys.executable, "-m", "benchmarks.compare.reading", "speed"]
+                command += ["--one", one, "--weights", folder, "--test", str(args.test.resolve())]
                 command += ["--size", str(args.size), "--batch", str(args.batch)]
                 done = subprocess.run(
                     [*command, "--transformer", args.transformer], capture_output=True, text=True

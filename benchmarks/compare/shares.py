@@ -1,6 +1,6 @@
 """Which term of a compound moves what, over training.
 
-    python -m benchmarks.shares --data DIR --loss dice_ce --size 300 --set training.max_steps=600
+    python -m benchmarks.compare.shares --data DIR --loss dice_ce --set training.max_steps=600
 
 Trains dice_ner, with configs/dice_ner.cfg, as `spacy train` does. At each evaluation, for one
 batch: the length of each term's gradient by the logits, over rows of O and over rows of entities;
@@ -26,8 +26,8 @@ from spacy.util import dot_to_dict, registry, resolve_dot_names
 from corpora import in_spacy
 from spacy_dice.heads import emits_logits
 
+from .. import ROOT
 from .recipes import RECIPES, as_config
-from .with_spacy import ROOT
 
 
 def main() -> None:

@@ -9,9 +9,6 @@ from typing import Any, Dict, List, Sequence, Set, Tuple
 
 Scores = Dict[str, Any]
 SPANS = ("spancat", "span_finder")
-# Models whose components end in a softmax, so that their own loss is a cross-entropy (of ner, over
-# transitions).
-SOFTMAX_HEADS = ("textcat", "tagger", "morphologizer", "ner", "dice_ner")
 
 
 def of_pipeline(nlp: Any, name: str, examples: Any) -> Scores:
@@ -42,13 +39,6 @@ def of_examples(nlp: Any, name: str, examples: Any) -> Scores:
         return found
     gold = [_tags(eg.reference) for eg in examples]
     return {**found, "seqeval_f": strict(gold, [_tags(eg.predicted) for eg in examples])["f"]}
-
-
-def counts_macro(data: str, model: str) -> bool:
-    """Whether the score that counts is the mean F1 over labels: that of tags, and of texts of
-    more than two kinds."""
-    texts = model.startswith("textcat") and data not in ("sms_spam", "edos_A")
-    return texts or model.startswith(("tagger", "morphologizer", "probe_tags"))
 
 
 def of_columns(path: Path) -> Scores:

@@ -1,4 +1,4 @@
-"""What was tried beside cross-entropy and is not in the library: `benchmarks.probe` runs these too.
+"""What was tried beside cross-entropy and is not in the library; the probe runs these too.
 
 Importing this makes their losses known to `flair_dice.make_loss`.
 """

@@ -1,6 +1,6 @@
 """Many cheap cells: a small torch head on a frozen transformer, so that seeds are many.
 
-    python -m benchmarks.probe --data FOLDER --transformer PATH [--corpus NAME ...] [--size N ...]
+    python -m benchmarks.compare.probe --data FOLDER --transformer PATH [--corpus NAME ...]
 
 FOLDER holds a folder for each corpus. What the transformer makes of it is computed once (see
 features.py); then each loss of flair_dice, and of tried.py, trains a head of two layers with the
@@ -22,12 +22,12 @@ import torch
 
 from flair_dice import make_loss
 
-from .cell import RESULTS, append, is_done
+from ..results import FOLDER, append, is_done
+from ..versions import versions
 from .features import Part, Task, read
 from .recipes import RECIPES
 from .scores import Scores, of_sets
 from .tried import TRIED
-from .versions import versions
 
 CORPORA = ("wnut17", "ncbi_disease", "ud_english_lines", "sms_spam")
 HIDDEN = 128
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--cache", type=Path, default=Path(".data/probe"))
-    parser.add_argument("--results", type=Path, default=RESULTS / "probe.jsonl")
+    parser.add_argument("--results", type=Path, default=FOLDER / "probe.jsonl")
     args = parser.parse_args()
     settings = [f"epochs={args.epochs}", f"learning-rate={args.learning_rate:g}"]
     for corpus in args.corpus:
@@ -91,7 +91,6 @@ def run(
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     best: Any = (-1.0, None)
-    curve = []
     for epoch in range(1, epochs + 1):
         model.train()
         order = torch.randperm(len(part.lengths)).tolist()
@@ -107,7 +106,6 @@ def run(
             optimizer.step()
         dev = predict(model, task.parts["dev"])
         score = points(scores(task, "dev", dev), task)
-        curve.append([epoch, score])
         if score > best[0]:
             best = (score, {"dev": dev, "test": predict(model, task.parts["test"])})
     logits = best[1]
@@ -120,7 +118,6 @@ def run(
         **{split: scores(task, split, logits[split]) for split in ("dev", "test")},
         "best_threshold": {"shift": shift, "dev": tuned[shift], "test": points(at_best, task)},
         "train_counts": dict(sorted(counts.items())),
-        "curve": curve,
         "seconds": round(time.time() - start, 1),
         "versions": versions("torch", "transformers", "numpy"),
     }

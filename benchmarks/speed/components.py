@@ -1,6 +1,6 @@
 """Speed of our components as ratios to the stock ones, in one run.
 
-    python -m benchmarks.speed --data DIR
+    python -m benchmarks.speed.components --data DIR
 
 DIR holds train.conll. Training: seconds of CPU for one epoch of updates. Prediction: of
 nlp.pipe over all texts. The two of a pair take turns, and each figure is the median of its
