@@ -40,6 +40,12 @@ class LossMixin:
         raise NotImplementedError
 
     @classmethod
+    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+        """The loss that "auto" stands for, as its name and options, by what was measured on such
+        components (docs/evidence.md). None where nothing is gained: the component stays stock."""
+        return None
+
+    @classmethod
     def check_trainable(cls, pipe: Any) -> None:
         """Raise a ConfigValidationError if no loss can train a component as it is set up."""
         find_head(pipe.model, pipe.name)
