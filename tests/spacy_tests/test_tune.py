@@ -190,7 +190,7 @@ def add_bias(nlp, name):
     if name in ("textcat_multilabel", "spancat", "span_finder"):
         shift = numpy.full(len(part.columns), -1.5 if name != "span_finder" else -3.0)
     b = part.last.layer.get_param("b")
-    fold._set(part.last.layer, "b", b + shift.reshape((-1,) + (1,) * (b.ndim - 1)))
+    fold._set(part.last.layer, b + shift.reshape((-1,) + (1,) * (b.ndim - 1)))
 
 
 def part_of(nlp, name):
