@@ -305,7 +305,14 @@ class CompetingLabels(Labels):
         return self._counts(scores + shift, gold)
 
     def _counts(self, scores: Array, gold: Array) -> Array:
-        return competing_counts(scores.argmax(axis=1), gold, self.size, self.background)
+        found = scores.argmax(axis=1)
+        tp, n_found, n_gold = (
+            numpy.bincount(of, minlength=self.size) for of in (found[found == gold], found, gold)
+        )
+        counts = numpy.stack([tp, n_found - tp, n_gold - tp], axis=1)
+        if self.background is not None:
+            counts[self.background] = 0
+        return counts
 
     def _rows(self, docs: Array) -> Tuple[Array, Array]:
         rows = docs[self.doc]
@@ -558,18 +565,6 @@ class SpanCounts:
         return counts
 
 
-def competing_counts(
-    found: Array, gold: Array, size: int, background: Optional[int] = None
-) -> Array:
-    """``(C, 3)``, of rows that have one label each: ints ``(N,)``."""
-    tp = numpy.bincount(found[found == gold], minlength=size)
-    n_found, n_gold = numpy.bincount(found, minlength=size), numpy.bincount(gold, minlength=size)
-    counts = numpy.stack([tp, n_found - tp, n_gold - tp], axis=1)
-    if background is not None:
-        counts[background] = 0
-    return counts
-
-
 # -- choosing ------------------------------------------------------------------------------
 
 
@@ -619,12 +614,12 @@ def choose(
         ValueError: For options that do not fit.
 
     Example:
-        A label whose scores are 2 too low:
+        A label that is missed, as its scores are below 0:
 
         >>> gold = numpy.arange(60) % 3 == 0
         >>> labels = IndependentLabels(["x"], numpy.where(gold, -1.0, -3.0), gold)
         >>> choose(labels, Objective()).shift
-        array([2.])
+        array([1.])
     """
     check_options(n_folds, min_examples)
     own = own or {}

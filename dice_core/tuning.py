@@ -109,6 +109,14 @@ class TagPart(Part):
         return numpy.asarray([of.get(name, 0.0) for name in self.columns])
 
 
+def unfolded(
+    now: numpy.ndarray, folded: numpy.ndarray, bias: numpy.ndarray, temperatures: numpy.ndarray
+) -> numpy.ndarray:
+    """The bias that was folded, bit for bit; if it was trained since, with what was learnt."""
+    with numpy.errstate(invalid="ignore"):  # -inf
+        return numpy.where(now == folded, bias, bias + (now - folded) * temperatures)
+
+
 def parse_objectives(
     parts: Iterable[Part], labels: Optional[Mapping[str, Any]], n_folds: int, min_examples: int
 ) -> Dict[str, Objective]:

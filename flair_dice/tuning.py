@@ -7,7 +7,19 @@ predicts the same in plain Flair. What was done is kept in the model card, under
 
 import copy
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import flair
 import flair.models as stock
@@ -25,7 +37,6 @@ from dice_core.cuts import (
     IndependentLabels,
     Span,
     SpanCounts,
-    competing_counts,
 )
 from dice_core.cuts import Labels as Cuts
 from dice_core.objectives import as_objective
@@ -222,7 +233,8 @@ class ModelPart(core.Part):
             bias, folded, temperatures = (
                 numpy.asarray(state[key]) for key in ("bias", "folded", "temperatures")
             )
-            self._write(bias + (self._bias() - folded) * temperatures, temperatures)
+            before = core.unfolded(self._bias(), folded, bias, temperatures)
+            self._write(before, temperatures)
             self.model.model_card = card
 
     def _bias(self) -> numpy.ndarray:
@@ -338,46 +350,28 @@ class Tags(ModelPart):
         return labels.confidence("each token's tag")
 
 
-class CrfTags(core.TagPart, Tags):
-    """The same with a CRF: the best sequence."""
-
-    prefixes = ("",)
-
-    @property
-    def labels(self) -> List[str]:
-        return [tag for tag in self.columns if tag not in (OUTSIDE, *SPECIAL)]
-
-    def read(self, data: Sequence[Any]) -> Cuts:
-        scores, decoder = _emissions(self.model, data, self.size), _decoder(self.model)
-        rows, n_tags = self.of_tokens(scores, data), len(self.columns)
-        column: Dict[Any, int] = {tag: c for c, tag in enumerate(self.columns)}
-        golds = [
-            numpy.asarray([column.get(tag, -1) for tag in _gold_tags(self.model, s)], "int64")
-            for s in data
-        ]
-        at = [column[label] for label in self.labels]
-
-        def decode(shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-            counts = numpy.zeros((len(data), len(at), 3))
-            places, columns = numpy.flatnonzero(mask), self.spread(shift)
-            for d, ids in zip(places, decoder([scores[d] + columns for d in places])):
-                known = golds[d] >= 0
-                found = numpy.asarray(ids, dtype="int64")[known]
-                counts[d] = competing_counts(found, golds[d][known], n_tags)[at]
-            return counts
-
-        n_examples = rows.n_examples[at]
-        return DecodedLabels(self.labels, decode, len(data), n_examples, common=False)
-
-
 class Entities(core.TagPart, Tags):
     """Tags of entities: what counts is whole entities. A label's shift is of all of its tags."""
 
-    prefixes = ("B-", "I-", "E-", "S-")
+    prefixes: Tuple[str, ...] = ("B-", "I-", "E-", "S-")
+    has_common = True
 
     @property
     def labels(self) -> List[str]:
         return list(dict.fromkeys(x[2:] for x in self.columns if x[:2] in self.prefixes))
+
+    def gold(self, sentence: Any) -> List[Span]:
+        return _gold_spans(self.model, sentence)
+
+    def found(self, tags: List[str]) -> List[Span]:
+        if all(tag == OUTSIDE for tag in tags):
+            return []
+        spans = get_spans_from_bio(tags, [1.0] * len(tags))
+        return [(places[0], places[-1] + 1, label) for places, _, label in spans]
+
+    def unknown(self, sentence: Any) -> FrozenSet[int]:
+        """Tokens about which nothing is wrong."""
+        return frozenset()
 
     def read(self, data: Sequence[Any]) -> Cuts:
         if isinstance(self.model, stock.SequenceTagger):
@@ -385,25 +379,44 @@ class Entities(core.TagPart, Tags):
         else:
             flat, _, doc = _points(self.model, data, self.size)
             scores = [flat[doc == d] for d in range(len(data))]
-        self._data, self._scores, decoder = data, scores, _decoder(self.model)
-        count = SpanCounts(self.labels, [_gold_spans(self.model, s) for s in data])
+        self._data, self._scores = data, scores
+        decoder, names = _decoder(self.model), self.columns
+        unknown = [self.unknown(sentence) for sentence in data]
+        count = SpanCounts(self.labels, [self.gold(s) for s in data], unknown=unknown)
 
         def decode(shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-            places, columns = numpy.flatnonzero(mask), self.spread(shift)
-            found = decoder([scores[d] + columns for d in places])
-            return count(zip(places, map(self._spans, found)))
+            places, columns = numpy.flatnonzero(mask).tolist(), self.spread(shift)
+            decoded = decoder([scores[d] + columns for d in places])
+            found = [self.found([names[c] for c in ids.tolist()]) for ids in decoded]
+            return count(zip(places, found))
 
-        return DecodedLabels(self.labels, decode, len(data), count.n_examples)
-
-    def _spans(self, ids: numpy.ndarray) -> List[Span]:
-        tags = [self.columns[i] for i in ids]
-        if all(tag == OUTSIDE for tag in tags):
-            return []
-        found = get_spans_from_bio(tags, [1.0] * len(tags))
-        return [(places[0], places[-1] + 1, label) for places, _, label in found]
+        n_examples = count.n_examples
+        return DecodedLabels(self.labels, decode, len(data), n_examples, common=self.has_common)
 
     def confidence(self, labels: Any) -> Confidence:
         return super().confidence(self.of_tokens(self._scores, self._data))
+
+
+class CrfTags(Entities):
+    """Tags of tokens that a CRF finds the best sequence of: each is counted as an entity of one
+    token."""
+
+    prefixes = ("",)
+    has_common = False
+
+    @property
+    def labels(self) -> List[str]:
+        return [tag for tag in self.columns if tag not in (OUTSIDE, *SPECIAL)]
+
+    def gold(self, sentence: Any) -> List[Span]:
+        return self.found(_gold_tags(self.model, sentence))
+
+    def found(self, tags: List[str]) -> List[Span]:
+        return [(i, i + 1, tag) for i, tag in enumerate(tags)]
+
+    def unknown(self, sentence: Any) -> FrozenSet[int]:
+        tags = enumerate(_gold_tags(self.model, sentence))
+        return frozenset(i for i, tag in tags if tag not in self.columns)
 
 
 def _part(model: Any, what: str, size: int = 32) -> ModelPart:

@@ -12,7 +12,7 @@ import numpy
 from thinc.api import Model
 
 from dice_core.calibration import logit
-from dice_core.tuning import DIGITS
+from dice_core.tuning import DIGITS, unfolded
 
 from ..errors import config_error
 from ..heads import PASS_ON
@@ -170,7 +170,7 @@ def unfold(last: LastLayer, pipe: Any) -> None:
     )
     temperature = numpy.ones(len(now))
     temperature[:n] = state["temperatures"]
-    now[:n] = bias + (now[:n] - folded) * _like(temperature[:n], now)
+    now[:n] = unfolded(now[:n], folded, bias, _like(temperature[:n], now))
     _set(last.layer, now)
     _scale(last.layer, temperature)
 

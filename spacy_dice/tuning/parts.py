@@ -78,6 +78,11 @@ class PipePart(Part):
                 f"{own(self)} cannot be tuned: its threshold is {threshold}, which no shift of "
                 "scores can reach. Set one between 0 and 1, such as 0.5."
             )
+        if self.is_sigmoid and self.last.activation == "softmax":
+            raise config_error(
+                f"{own(self)} cannot be tuned: its labels are decided by themselves, and its model "
+                "ends in a softmax, where they compete. Set exclusive_classes = false."
+            )
 
     @property
     def center(self) -> float:
