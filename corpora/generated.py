@@ -26,18 +26,22 @@ TEMPLATES = (
 SYLLABLES = ("ba", "ren", "to", "mi", "lor", "ka", "sen", "du", "vel", "ni", "gra", "po")
 
 
-def write(folder: Path, seed: int = 0) -> Path:
-    """Write train.conll, dev.conll and test.conll. The same seed gives the same files."""
+def write(folder: Path, seed: int = 0, empty: float = 0.4) -> Path:
+    """Write train.conll, dev.conll and test.conll. The same seed gives the same files.
+
+    empty: the share of sentences without an entity. Near 1 the corpus is as imbalanced as real
+    ones whose entities are rare.
+    """
     rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     for split, size in SIZES.items():
-        lines = [line for _ in range(size) for line in (*_sentence(rng), "")]
+        lines = [line for _ in range(size) for line in (*_sentence(rng, empty), "")]
         (folder / f"{split}.conll").write_text("\n".join(lines), encoding="utf8")
     return folder
 
 
-def _sentence(rng: random.Random) -> Iterator[str]:
-    if rng.random() < 0.4:
+def _sentence(rng: random.Random, empty: float) -> Iterator[str]:
+    if rng.random() < empty:
         text = rng.choice(FILLERS)
     else:
         text = rng.choices([t for t, _ in TEMPLATES], [w for _, w in TEMPLATES])[0]

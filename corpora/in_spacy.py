@@ -21,10 +21,15 @@ def docs(sentences: Iterable[columns.Sentence]) -> Iterator[Doc]:
 
 def write(sentences: Iterable[columns.Sentence], path: Path) -> int:
     """Write sentences, one a doc, in spaCy's binary format. RETURNS how many."""
-    made = DocBin(docs=docs(sentences))
+    return save(docs(sentences), path)
+
+
+def save(made: Iterable[Doc], path: Path) -> int:
+    """Write docs in spaCy's binary format. RETURNS how many."""
+    kept = DocBin(docs=made)
     path.parent.mkdir(parents=True, exist_ok=True)
-    made.to_disk(path)
-    return len(made)
+    kept.to_disk(path)
+    return len(kept)
 
 
 def write_folder(
@@ -35,12 +40,10 @@ def write_folder(
     folder, task: see `splits`. limit: so many docs of train, drawn at random from all of them;
     seed: of the draw. Raises FileNotFoundError for a folder that is in no format.
     """
-    out.mkdir(parents=True, exist_ok=True)
     sizes = {}
     for split, of_split in splits(folder, task).items():
         made = folders.sample(list(of_split), limit if split == "train" else None, seed)
-        DocBin(docs=made).to_disk(out / f"{split}.spacy")
-        sizes[split] = len(made)
+        sizes[split] = save(made, out / f"{split}.spacy")
     return sizes
 
 

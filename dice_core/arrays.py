@@ -26,6 +26,8 @@ def namespace(array: Array) -> Any:
 def like(values: Any, array: Array, dtype: Any = None) -> Array:
     """Numbers, or an array of any library, on the device and of the type of another array."""
     xp, device = namespace(array), array.device
+    if isinstance(values, float):
+        return xp.asarray(values, dtype=dtype or array.dtype, device=device)
     if type(values) is type(array):
         return xp.astype(values.to(device) if hasattr(values, "to") else values, array.dtype)
     values = to_numpy(values) if hasattr(values, "shape") else numpy.asarray(values)
@@ -77,6 +79,14 @@ def add_at(array: Array, ids: Array, values: Array) -> None:
         array += _one_hot(ids, array.shape[1], array) * values[:, None]
 
 
+def add_product(array: Array, factors: Array, others: Array) -> Array:
+    """``array + factors * others``, in place."""
+    if hasattr(array, "addcmul_"):
+        return array.addcmul_(factors, others)
+    array += factors * others
+    return array
+
+
 def sum_by(values: Array, ids: Array, size: int) -> Array:
     """``(size,)``: the sum of values ``(N,)`` by ids ``(N,)`` from 0 on."""
     xp = namespace(values)
@@ -89,7 +99,7 @@ def sum_by(values: Array, ids: Array, size: int) -> Array:
     return xp.sum(_one_hot(ids, size, values) * values[:, None], axis=0)
 
 
-def blocks(array: Array, cells: int = 1 << 16) -> Iterator[slice]:
+def blocks(array: Array, cells: int = 1 << 18) -> Iterator[slice]:
     """Rows of ``(N, C)``, in parts that stay in a processor's cache. One part on other devices."""
     n_rows, n_columns = array.shape
     on_host = isinstance(array, numpy.ndarray) or str(array.device) == "cpu"

@@ -8,7 +8,7 @@ dL/dp * j, with ``j`` the part of the activation's derivative that belongs to th
 softmax, p (1-p) for a sigmoid. See `slopes`, which makes gradients of them.
 """
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from . import arrays
 from .arrays import Array, namespace
@@ -62,13 +62,19 @@ def squared_mass(p: Array, j: Array) -> Mass:
 
 
 def self_adjusting_mass(
-    p: Array, q: Array, j: Array, alpha: float, detach_weight: bool, is_softmax: bool
+    p: Array, q: Optional[Array], j: Array, alpha: float, detach_weight: bool, is_softmax: bool
 ) -> Mass:
     """Of DSC: s = (1-p)^alpha p in place of p. Source: Li et al. 2020, equation 11.
 
     ds/dp = (1-p)^alpha - alpha p (1-p)^(alpha-1), without its second part if the weight is held
     constant. For a softmax and alpha < 1 that is infinite at p = 1: see `slopes.Slope.steep`.
+    q is None for 1-p of a softmax and alpha = 1.
     """
+    if q is None:
+        square = p * p
+        s = p - square
+        slope = s if detach_weight else s - square
+        return Mass(s, s, slope, slope)
     weight = q if alpha == 1 else q**alpha
     s = weight * p
     slope = s if j is p else weight * j
@@ -102,7 +108,9 @@ def overlap(
     xp = namespace(predicted)
     rest = 1.0 - alpha - beta
     num = hits + smooth
-    den = alpha * predicted + ((rest * hits + smooth) + beta * gold)
+    den = alpha * predicted + (smooth + beta * gold)
+    if rest:  # not Dice
+        den += rest * hits
     empty = None
     if not smooth:
         empty = den <= 0
@@ -115,7 +123,7 @@ def overlap(
         value = -xp.log(arrays.at_least(f, low))
         by_hits, by_predicted = rest * one_by - 1.0 / num, alpha * one_by
     else:
-        by_hits, by_predicted = (rest * f - 1.0) * one_by, alpha * f * one_by
+        by_hits, by_predicted = (rest * f - 1.0) * one_by if rest else -one_by, alpha * f * one_by
         value = 1.0 - f
     if empty is None:
         return value, by_hits, by_predicted
@@ -130,25 +138,27 @@ def overlap(
 def overlap_of_others(
     predicted: Array, alpha: float, smooth: float, log: bool
 ) -> Tuple[Array, Array]:
-    """`overlap` of cells that are not gold, where hits and gold are 0, in few passes: with
-    F = 1 / (predicted alpha / smooth + 1).
+    """`overlap` of cells ``(N, C)`` that are not gold, where hits and gold are 0, in few passes:
+    with c = smooth / alpha, F = c / (predicted + c) and dF/dpredicted = -c / (predicted + c)^2.
 
     Returns:
-        F, or -log F if ``log``; and the derivative of the loss by ``predicted``.
+        The sum of the losses of each row, ``(N,)``, and their derivatives by ``predicted``.
     """
-    if not smooth:
-        zero = namespace(predicted).zeros_like(predicted)
+    xp = namespace(predicted)
+    if not smooth or not alpha:
+        zero = xp.zeros_like(predicted)
         value, _, slope = overlap(zero, predicted, zero, alpha, 0.0, smooth, log)
-        return (value if log else 1.0 - value), slope
-    ratio = alpha / smooth
-    den = predicted * ratio
-    den += 1.0
-    f = den**-1.0  # a reciprocal, in one pass
+        return xp.sum(value, axis=1), slope
+    c = smooth / alpha
+    slope = predicted + c
+    slope **= -1.0  # a reciprocal, in one pass
     if log:
-        return namespace(den).log(den), f * ratio
-    slope = f * f
-    slope *= ratio
-    return f, slope
+        return xp.sum(xp.log1p(predicted * (1.0 / c)), axis=1), slope
+    value = predicted.shape[1] - c * xp.sum(slope, axis=1)
+    slope *= slope
+    if c != 1:
+        slope *= c
+    return value, slope
 
 
 def overlap_of_set(

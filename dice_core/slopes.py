@@ -19,6 +19,7 @@ class Slope:
         cells: ``(N, C)``, of each cell (see `formulas`).
         columns: ``(C,)``, dL/dp of all cells of a column: their slope is that times p.
         gold: ``(N,)``, of each row's gold cell alone, for targets with class ids.
+        totals: ``(N,)``, the sums of ``cells`` over each row, where they are known already.
         steep: Whether ``cells`` may grow without bound as p goes to 1, where only its product
             with 1-p is finite.
     """
@@ -29,12 +30,18 @@ class Slope:
         columns: Optional[Array] = None,
         gold: Optional[Array] = None,
         steep: bool = False,
+        totals: Optional[Array] = None,
     ):
         self.cells, self.columns, self.gold, self.steep = cells, columns, gold, steep
+        self.totals = totals
 
     def add(self, other: "Slope", weight: float) -> None:
         """Add another one, times a weight, in place."""
-        for name in ("cells", "columns", "gold"):
+        if other.cells is not None and other.totals is None:
+            self.totals = None
+        elif self.cells is not None and self.totals is None:
+            other = Slope(other.cells, other.columns, other.gold, other.steep)
+        for name in ("cells", "totals", "columns", "gold"):
             theirs, ours = getattr(other, name), getattr(self, name)
             if theirs is None:
                 continue
@@ -77,26 +84,28 @@ def by_probabilities(view: View, slope: Slope, targets: Targets) -> Array:
 
 def _by_logits_of_softmax(p: Array, slope: Slope, targets: Targets) -> Array:
     xp = namespace(p)
-    total = xp.zeros(p.shape[0], dtype=p.dtype, device=p.device)
+    total = slope.totals
+    if total is None and slope.cells is not None:
+        total = xp.sum(slope.cells, axis=1)
     if slope.columns is not None:
-        total = p @ slope.columns
+        of_columns = p @ slope.columns
+        total = of_columns if total is None else total + of_columns
     if slope.gold is not None:
-        total = total + slope.gold
-    if slope.cells is not None:
-        total = total + xp.sum(slope.cells, axis=1)
-    if slope.cells is None:
-        columns = slope.columns
-        if columns is None:
-            columns = xp.zeros(p.shape[1], dtype=p.dtype, device=p.device)
-        gradient = columns - total[:, None]
+        total = slope.gold if total is None else total + slope.gold
+    if total is None:
+        return xp.zeros_like(p)
+    if slope.cells is None and slope.columns is None:
+        gradient = p * -total[:, None]
+    elif slope.cells is None:
+        gradient = slope.columns - total[:, None]
         gradient *= p
     else:
         gradient = slope.cells
         for rows in arrays.blocks(p):
-            part = -total[rows, None]
+            factors = -total[rows, None]
             if slope.columns is not None:
-                part = slope.columns + part
-            gradient[rows, :] += part * p[rows, :]
+                factors = slope.columns + factors
+            gradient[rows, :] = arrays.add_product(gradient[rows, :], factors, p[rows, :])
     if slope.gold is not None:
         arrays.add_at(gradient, targets.ids, slope.gold)
     return gradient

@@ -119,7 +119,14 @@ class ClosedForm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        return FirstDerivative.apply(upstream, *ctx.saved_tensors), None, None, None
+        gradient, logits = ctx.saved_tensors
+        if torch.is_grad_enabled():  # as create_graph=True asks
+            gradient = FirstDerivative.apply(upstream, gradient, logits)
+        elif upstream.device.type == "cpu" and upstream.item() == 1:
+            gradient = gradient.view_as(gradient)
+        else:
+            gradient = gradient * upstream
+        return gradient, None, None, None
 
 
 class FirstDerivative(torch.autograd.Function):
@@ -127,8 +134,6 @@ class FirstDerivative(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, upstream: Tensor, gradient: Tensor, logits: Tensor) -> Tensor:
-        if upstream.device.type == "cpu" and upstream.item() == 1:
-            return gradient.view_as(gradient)
         return gradient * upstream
 
     @staticmethod

@@ -47,8 +47,9 @@ def read_targets(
         known = mask if mask is None or mask.ndim == 1 else mask.any(dim=1)
         if known is not None:
             ids = torch.where(known, ids, 0)
-        wrong = (ids < 0) | (ids >= n_classes)
-        if wrong.any():
+        low, high = torch.aminmax(ids) if n_rows else (0, 0)
+        if low < 0 or high >= n_classes:
+            wrong = (ids < 0) | (ids >= n_classes)
             raise spec.config_error(
                 f"class id {int(ids[wrong][0])} is not one of 0 to {n_classes - 1}. Rows of "
                 "unknown class are left out with mask."

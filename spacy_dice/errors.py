@@ -10,9 +10,12 @@ from dice_core.labels import LabelSpec
 def config_error(message: str) -> ConfigValidationError:
     """An error that spaCy's command line prints as one message, without a traceback.
 
-    It is a `ValueError`, so that Python callers catch it as they would any bad argument.
+    It is a `ValueError`, so that Python callers catch it as they would any bad argument; there it
+    reads as the message alone, without title and blank lines.
     """
-    return ConfigValidationError(title="spacy_dice", desc=message, show_config=False)
+    error = ConfigValidationError(title="spacy_dice", desc=message, show_config=False)
+    error.args = (message,)
+    return error
 
 
 def diverged_error(owner: str) -> ConfigValidationError:

@@ -16,6 +16,7 @@ from .components.per_token import (
     DiceSentenceRecognizer,
     DiceTagger,
 )
+from .components.trainable import warn_of_sub_batches
 from .components.transition import DiceDependencyParser, DiceEntityRecognizer
 from .errors import config_error
 from .losses import make_loss
@@ -69,7 +70,8 @@ def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
         ``nlp``.
 
     Warns:
-        UserWarning: If "auto" leaves all components as they are.
+        UserWarning: If "auto" leaves all components as they are, or accumulate_gradient in the
+            config cuts up the batches that a loss counts over.
 
     Raises:
         ConfigValidationError: Before anything is changed, for a name that is no component, a
@@ -106,6 +108,7 @@ def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
     for name, pipe, ours in plan:
         stock = pipe.to_stock() if isinstance(pipe, ours) else pipe
         _replace(nlp, name, ours.from_stock(stock, made[name]))
+        warn_of_sub_batches(nlp.get_pipe(name), made[name], nlp)
     return nlp
 
 

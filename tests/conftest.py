@@ -1,4 +1,5 @@
-"""Corpora and a way into spaCy's command line, for all tests."""
+"""Corpora and a way into spaCy's command line, for all tests. What needs spaCy is imported where it
+is used: Flair's tests run without it."""
 
 import os
 import subprocess
@@ -6,10 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import spacy
-from spacy.tokens import Doc, DocBin
 
-from corpora import columns, generated, in_spacy
+from corpora import columns, generated
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """A folder with train.spacy, dev.spacy and test.spacy of the generated corpus."""
+    from corpora import in_spacy
+
     folder = generated.write(tmp_path_factory.mktemp("corpus"))
     for split in generated.SIZES:
         in_spacy.write(columns.read(folder / f"{split}.conll"), folder / f"{split}.spacy")
@@ -27,6 +28,9 @@ def corpus(tmp_path_factory):
 def tagged(tmp_path_factory, corpus):
     """The same with tags, of how a token looks, and categories, of whether there are entities:
     easy to learn."""
+    import spacy
+    from spacy.tokens import Doc, DocBin
+
     folder = tmp_path_factory.mktemp("tagged")
     vocab = spacy.blank("en").vocab
     for split in generated.SIZES:

@@ -11,20 +11,20 @@ import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from benchmarks import (
+from benchmarks import results
+from benchmarks.compare import (
     calibration,
-    components,
     cuts,
     grid,
     recipes,
-    report,
     rivals,
     scores,
     tried,
     with_flair,
     with_spacy,
 )
-from benchmarks import cell as benchmark
+from benchmarks.compare import cell as benchmark
+from benchmarks.report import components, pages, tables
 from corpora import folders, generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,24 +41,27 @@ def run(*args):
 @pytest.mark.parametrize("model", ["ner", "dice_ner"])
 def test_a_cell_is_measured_once(model, tmp_path):
     data = generated.write(tmp_path / "generated")
-    results = tmp_path / "results.jsonl"
-    command = ["benchmarks.cell", "--data", data, "--model", model, "--loss", "dice_ce"]
-    command += ["--size", 50, "--results", results, "--keep", tmp_path / "model"]
+    path = tmp_path / "results.jsonl"
+    command = ["benchmarks.compare.cell", "--data", data, "--model", model, "--loss", "dice_ce"]
+    command += ["--size", 50, "--results", path, "--keep", tmp_path / "model"]
     command += ["--set", "training.max_steps=20", "training.eval_frequency=10"]
+    command += ["training.optimizer.learn_rate=0.01"]
     run(*command)
     assert "Done already" in run(*command)
-    (line,) = results.read_text().splitlines()
+    (line,) = path.read_text().splitlines()
     done = json.loads(line)
     assert (done["data"], done["size"], done["seed"]) == ("generated", 50, 0)
     assert [row[0] for row in done["curve"]] == [0, 10, 20]
     assert set(done["test"]) == {"f", "p", "r", "macro_f", "per_type", "seqeval_f"}
     assert done["test"]["seqeval_f"] == pytest.approx(done["test"]["f"])
     assert done["versions"]["spacy"] and sum(done["train_counts"].values()) > 20
+    output = run("benchmarks.compare.calibration", "--data", data, tmp_path / "model")
+    assert output.count("ECE") + output.count("no entities") == 2
+    if model == "ner":
+        assert output.count("by a beam of 16") == 2
     if model == "dice_ner":
         assert done["best_threshold"]["dev"] >= done["dev"]["f"]
-        output = run("benchmarks.calibration", "--data", data, tmp_path / "model")
-        assert output.count("ECE") + output.count("no entities") == 2
-        rows = run("benchmarks.thresholds", "--data", data, tmp_path / "model").splitlines()
+        rows = run("benchmarks.compare.thresholds", "--data", data, tmp_path / "model").splitlines()
         assert len(rows) == 24 and rows[0].split() == ["dev", "precision", "recall", "F1"]
 
 
@@ -69,11 +72,11 @@ def test_cells_of_other_components(model, lowest, tagged, tmp_path):
     data.mkdir()
     write = {"tagger": write_conllu, "textcat": write_messages, "spancat": generated.write}
     write[model](data)
-    results = tmp_path / "results.jsonl"
-    command = ["benchmarks.cell", "--data", data, "--model", model, "--loss", "dice_ce"]
-    command += ["--results", results, "--set", "training.max_steps=120"]
+    path = tmp_path / "results.jsonl"
+    command = ["benchmarks.compare.cell", "--data", data, "--model", model, "--loss", "dice_ce"]
+    command += ["--results", path, "--set", "training.max_steps=120"]
     run(*command, "training.eval_frequency=20")
-    (line,) = results.read_text().splitlines()
+    (line,) = path.read_text().splitlines()
     done = json.loads(line)
     assert done["test"]["f"] > lowest
     assert done["curve"][-1][0] == 120 and sum(done["train_counts"].values()) > 20
@@ -93,16 +96,16 @@ def test_cells_of_other_components(model, lowest, tagged, tmp_path):
 def test_cells_of_stock_components(model, settings, tmp_path):
     """With the library's loss and without the library, in this process, with scores kept; and a
     cell is the same whatever was trained before it."""
-    data, results = tmp_path / "in", tmp_path / "results.jsonl"
+    data, path = tmp_path / "in", tmp_path / "results.jsonl"
     data.mkdir()
     write = {"morphologizer": write_conllu, "textcat": write_labelled}
     write.get(model if model in write else model[:7], generated.write)(data)
     common = ["--data", data, "--model", model, "--size", 60, "--learn-rate", 0.01]
     common += ["--set", "training.max_steps=60", "training.eval_frequency=20", *settings]
-    for loss, file_ in (("stock", results), ("dice_ce", results), ("stock", tmp_path / "again")):
+    for loss, file_ in (("stock", path), ("dice_ce", path), ("stock", tmp_path / "again")):
         command = [*common, "--loss", loss, "--results", file_, "--scores", tmp_path / "scores"]
         benchmark.main([str(part) for part in command])
-    stock, ours = (json.loads(line) for line in results.read_text().splitlines())
+    stock, ours = (json.loads(line) for line in path.read_text().splitlines())
     again = json.loads((tmp_path / "again").read_text())
     assert again["test"] == stock["test"] and again["dev"] == stock["dev"]
     assert [row[:2] for row in again["curve"]] == [row[:2] for row in stock["curve"]]
@@ -118,7 +121,7 @@ def test_cells_of_stock_components(model, settings, tmp_path):
         of_stock, kept = map(numpy.load, of)
         assert not numpy.array_equal(of_stock["test_p"], kept["test_p"])
         read = cuts.Read(*(kept[f"test_{part}"] for part in cuts.Read._fields))
-        macro = scores.counts_macro("in", model)
+        macro = results.counts_macro("in", model)
         found = cuts.f_scores(read.p >= 0.5, read, macro)
         assert found == pytest.approx(ours["test"]["macro_f" if macro else "f"], abs=0.01)
         assert ours["cuts"]["one"]["dev"] >= ours["dev"]["macro_f" if macro else "f"] - 1e-3
@@ -159,15 +162,21 @@ def test_a_rate_is_tuned_with_the_first_seed(tmp_path):
     assert grid.rates(block, "focal", 1, path, [0.003, 0.001]) == [0.003]
 
 
-def component(loss, seed, f, rate=0.003, model="spancat", curve=()):
-    """A line of results: F1 of dev is f, of test one more."""
+def component(loss, seed, f, rate=0.003, model="spancat", curve=(), labels="X", tuned=None):
+    """A line of results: F1 of dev is f, of test one more; with "tune" it is tuned."""
     of_split = {
         split: {"f": (f + more) / 100, "p": 0.5, "r": 0.25, "macro_f": 0.1, "per_type": {"X": 0.2}}
         for split, more in (("dev", 0), ("test", 1))
     }
     line = {"data": "d", "size": 300, "model": model, "loss": loss, "seed": seed, "settings": []}
-    tuned = {"one": {"test": (f + 3) / 100}}
-    line.update(learn_rate=rate, curve=curve, words_per_second=9000, cuts=tuned, **of_split)
+    line.update(learn_rate=rate, curve=curve, words_per_second=9000, **of_split)
+    line.update(cuts={"one": {"test": (f + 3) / 100}}, train_counts=dict.fromkeys(labels, 5))
+    if tuned is not None:
+        errors = {"before": [0.02 + seed / 100, 0.1], "calibrated": [0.01, 0.1]}
+        line["tuned"] = {
+            "test": {"f": tuned / 100, "macro_f": 0.3, "per_type": {}},
+            "errors": errors,
+        }
     return json.dumps(line) + "\n"
 
 
@@ -183,19 +192,20 @@ def test_tables_of_components_by_hand(tmp_path):
         + component("ce", 0, 41, 0.001)
         + component("ce", 0, 60, model="tagger")
     )
-    groups = components.grouped(report.read([path]))
+    groups = components.grouped(results.read([path]))
     (spans, tags) = groups
     assert spans == ("d", "300", "spancat") and tags == ("d", "300", "tagger")
     assert list(groups[spans]["ce"]) == [0, 1]
-    assert components.scores(groups, ["stock", "ce"])[2:] == [
-        "| spancat, d, 300 | 2 | 42.0 | +3.0 ± 12.7 |",
-        "| tagger, d, 300 | 1 | 10.0 |  |",
+    assert components.scores(groups, ["stock", "ce", "auto"])[2:] == [
+        "| spancat, d, 300 | 2 | 42.0 | +3.0 ± 12.7 | +3.0 ± 12.7 |",
+        "| tagger, d, 300 | 1 | 10.0 |  | stock |",
     ]
     assert components.means(groups, ["stock", "ce"], "dev")[2:] == [
         "| spancat, d, 300 | 2 | 41.0 | **44.0** |"
     ]
     assert components.sooner(groups, ["stock", "ce"])[2:] == [
-        "| spancat, d, 300 | 60 (6.0 s) | 30 (2.0 s) |"
+        "| spancat, d, 300 | 60 (6.0 s) | 30 (2.0 s) |",
+        "| median ratio of updates (cells) | 1 | 0.50 (1) |",
     ]
     assert components.early(groups, ["stock", "ce"])[2:] == [
         "| spancat, d, 300 | 20.0 / 40.0 | 41.0 /  |"
@@ -204,8 +214,8 @@ def test_tables_of_components_by_hand(tmp_path):
         "| spancat, d, 300 | 42.0 / 44.0 | 45.0 / 47.0 |"
     )
     assert components.rates(groups, ["ce"])[2] == "| spancat, d, 300 | 0.003 |"
-    slow_rate = components.grouped(report.read([path]), rate=0.001)
-    assert [list(by_loss) for by_loss in slow_rate.values()] == [["ce"], []]
+    slow_rate = components.grouped(results.read([path]), rate=0.001)
+    assert [list(by_loss) for by_loss in slow_rate.values()] == [["ce", "auto"], []]
     assert components.wins(groups, ["stock", "ce"])[2:] == [
         "| sigmoid, spans | stock | 1 | 0 | 0 | -3.0 | -3.0 | 0 | 0 |",
         "| sigmoid, spans | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
@@ -214,9 +224,104 @@ def test_tables_of_components_by_hand(tmp_path):
     assert components.ner(groups, "d", "300", ["stock"])[2:] == [
         "| spancat | stock | 2 | 41.0 | 42.0 | 50.0 | 25.0 | 9,000 |"
     ]
-    assert not report.grouped(report.read([path]))
+    cells = results.read([path])
+    assert components.recommended(("d", "300", "ner"), cells) == "stock"
+    assert components.recommended(("d", "300", "dice_ner"), cells) == "dice_ce"
+    for kind, of_kind in pages.COMPONENTS.items():  # "auto" is a column of all of them
+        rows = of_kind(cells, ["stock", "ce", "auto"])[2:]
+        in_tagger = [row for row in rows if "tagger" in row]
+        assert not in_tagger or ("stock |" in in_tagger[0]), kind
+    assert not tables.grouped(results.read([path]))
     assert "**gains**" in run("benchmarks.report", path)
     assert "Wrote" in run("benchmarks.report", path, "--picture", tmp_path / "a.png")
+
+
+def test_tables_over_cells_by_hand():
+    """Cross-entropy gains 2 in one cell and loses 2 in the other, where it is never above stock."""
+    curve = lambda *steps: [[i, f, float(i)] for i, f in steps]  # noqa: E731
+    lines = [
+        component("stock", 0, 38, 0.001, curve=curve((0, 0.0), (100, 0.4))),
+        component("ce", 0, 40, 0.001, curve=curve((0, 0.0), (30, 0.5))),
+        component("stock", 0, 52, 0.001, "span_finder", curve=curve((0, 0.0), (50, 0.7))),
+        component("ce", 0, 50, 0.001, "span_finder", curve=curve((0, 0.0), (50, 0.7))),
+        component("stock", 0, 90, 0.003),
+    ]
+    cells = [json.loads(line) for line in lines]
+    assert pages.COMPONENTS["plain"](cells, ["stock", "ce"])[2:] == [
+        "| span_finder, d, 300 | 1 | 53.0 | -2.0 |",
+        "| spancat, d, 300 | 1 | 39.0 | +2.0 |",
+    ]
+    assert pages.COMPONENTS["sooner_plain"](cells, ["stock", "auto"])[2:] == [
+        "| span_finder, d, 300 | 50 (50.0 s) | - |",
+        "| spancat, d, 300 | 100 (100.0 s) | 30 (30.0 s) |",
+        "| median ratio of updates (cells) | 1 | - (2) |",
+    ]
+    (stock, auto, _) = components.wins(
+        components.grouped(cells, rate=0.001), ["stock", "auto", "ce"]
+    )[2:]
+    assert stock == "| sigmoid, spans | stock | 2 | 1 | 1 | +0.0 ± 25.4 | +0.0 ± 25.4 | 0 | 0 |"
+    assert auto == "| sigmoid, spans | auto | 2 | 1 | 1 | +0.0 ± 0.0 | +0.0 ± 0.0 | 0 | 0 |"
+
+
+def test_table_of_tuning_by_hand():
+    """Micro F1 of spans goes from 41 and 43 to 44 and 42; that of texts counts as macro F1."""
+    lines = [
+        component("stock", 0, 40, tuned=44),
+        component("stock", 1, 42, tuned=42),
+        component("stock", 2, 10),
+        component("ce", 0, 50, model="textcat_multilabel", tuned=49, labels="XY"),
+    ]
+    cells = [json.loads(line) for line in lines]
+    assert pages.COMPONENTS["tuned"](cells, ["stock", "ce"])[2:] == [
+        "| spancat, d, 300 | stock | 2 | 42.0 -> 43.0 | 10.0 -> 30.0 | +1.0 ± 25.4 | -1.0 "
+        "| 0.025 -> 0.010 |",
+        "| textcat_multilabel, d, 300 | CE | 1 | 51.0 -> 49.0 | 10.0 -> 30.0 | +20.0 | +20.0 "
+        "| 0.020 -> 0.010 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    "model, n_labels, loss",
+    [
+        ("spancat", 1, "ce"),
+        ("spancat", 3, "weighted_ce"),
+        ("span_finder", 3, "ce"),
+        ("textcat_multilabel", 3, "balanced_macro"),
+        ("textcat", 3, "balanced_macro"),
+        ("textcat", 2, "stock"),
+        ("ner", 3, "stock"),
+        ("tagger", 3, "stock"),
+        ("morphologizer", 3, "stock"),
+    ],
+)
+def test_auto_is_what_the_library_recommends(model, n_labels, loss):
+    """The report says what use_loss takes, for stock components; the losses are equal."""
+    from thinc.api import registry
+
+    import spacy_dice
+    from spacy_dice.switch import STOCK_TO_DICE
+
+    cell = json.loads(component(loss, 0, 50, model=model, labels="XYZ"[:n_labels]))
+    assert components.recommended(("d", "300", model), [cell]) == loss
+    pipe = spacy.blank("en").add_pipe(model)
+    if model == "morphologizer":
+        pipe.add_label("Number=Sing")
+    elif model != "span_finder":
+        for label in "XYZ"[:n_labels]:
+            pipe.add_label(label)
+    found = STOCK_TO_DICE[type(pipe)].recommended(pipe)
+    assert (found is None) == (loss == "stock")
+    if found is not None:
+        config = {"loss": recipes.as_config(recipes.RECIPES[loss])}
+        losses = [registry.resolve(config)["loss"], spacy_dice.make_loss(found)]
+        p, y = (
+            numpy.random.default_rng(0).dirichlet([1, 1, 1], 20),
+            numpy.eye(3)[[0, 0, 0, 1, 2] * 4],
+        )
+        for of_loss in losses:
+            of_loss.activation = "softmax" if model == "textcat" else "sigmoid"
+        gradients = [of_loss(p, y)[0] for of_loss in losses]
+        assert numpy.allclose(*gradients) and abs(gradients[0]).max() > 0.01
 
 
 def test_cuts_by_hand():
@@ -365,8 +470,10 @@ def test_strict_scores_by_hand(tmp_path):
 
 
 def test_shares(tmp_path):
-    command = ["benchmarks.shares", "--data", generated.write(tmp_path), "--size", 50, "--set"]
-    rows = run(*command, "training.max_steps=20", "training.eval_frequency=10").splitlines()
+    command = ["benchmarks.compare.shares", "--data", generated.write(tmp_path), "--size", 50]
+    rows = run(
+        *command, "--set", "training.max_steps=20", "training.eval_frequency=10"
+    ).splitlines()
     assert rows[0].split("  ")[3:] == [
         "cross_entropy on O, on entities",
         "dice on O, on entities",
@@ -381,14 +488,14 @@ def test_probe(write, tmp_path):
     from flair_tests.helpers import BERT
 
     {"generated": generated.write}.get(write, globals().get(write))(made(tmp_path / "data/x"))
-    command = ["benchmarks.probe", "--data", tmp_path / "data", "--transformer", BERT]
+    command = ["benchmarks.compare.probe", "--data", tmp_path / "data", "--transformer", BERT]
     command += ["--corpus", "x", "--size", 60, "--epochs", 12, "--cache", tmp_path / "cache"]
     command += ["--learning-rate", 0.003, "--loss", "ce", "dice_ce_macro_later", "--seeds"]
-    results = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
-    run(*command, 2, "--results", results[0])
-    assert not run(*command, 2, "--results", results[0])
-    run(*command, 1, "--results", results[1])
-    once, again = ([json.loads(line) for line in path.read_text().splitlines()] for path in results)
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    run(*command, 2, "--results", files[0])
+    assert not run(*command, 2, "--results", files[0])
+    run(*command, 1, "--results", files[1])
+    once, again = (results.read([path]) for path in files)
     assert [(c["loss"], c["seed"]) for c in once] == [
         ("ce", 0),
         ("ce", 1),
@@ -397,8 +504,8 @@ def test_probe(write, tmp_path):
     ]
     assert [c["test"] for c in again] == [c["test"] for c in once[::2]]
     for cell in once:
-        assert cell["test"]["f"] > 0.2 and len(cell["curve"]) == 12
-        assert cell["best_threshold"]["dev"] >= max(score for _, score in cell["curve"])
+        assert cell["test"]["f"] > 0.2
+        assert cell["best_threshold"]["dev"] >= results.points(cell, "dev") / 100 - 1e-6
 
 
 def made(folder):
@@ -432,30 +539,30 @@ def results_file(path):
 
 def test_report_by_hand(tmp_path):
     """Gains of 1, 2 and 3: the mean is 2, the deviation 1, t of 2 degrees 4.303."""
-    groups = report.grouped(report.read([results_file(tmp_path / "r.jsonl")]))
+    groups = tables.grouped(results.read([results_file(tmp_path / "r.jsonl")]))
     ((group, by_loss),) = groups.items()
-    found = report.gain(by_loss["dice"], by_loss["ce"])
+    found = results.gain(by_loss["dice"], by_loss["ce"])
     assert found.mean == pytest.approx(2) and found.half == pytest.approx(4.303 / 3**0.5, rel=1e-3)
-    assert report.table(group, by_loss)[2:] == [
+    assert tables.table(group, by_loss)[2:] == [
         "| loss | seeds | dev | test | gain on test |",
         "|---|---|---|---|---|",
         "| ce | 3 | 50.0 | 50.0 |  |",
         "| dice | 3 | 52.0 | 52.0 | +2.0 ± 2.5 |",
         "| one_seed | 1 | 45.0 | 45.0 | +5.0 |",
     ]
-    assert report.summary(groups, ["dice", "one_seed", "none"]) == [
+    assert tables.summary(groups, ["dice", "one_seed", "none"]) == [
         "| data | size | model | ce | dice | one_seed | none |",
         "|---|---|---|---|---|---|---|",
         "| d | 300 | ner | 50.0 | +2.0 ± 2.5 (3) | +5.0 (1) |  |",
     ]
-    assert report.types(group, by_loss, ["dice", "none"])[2:] == [
+    assert tables.types(group, by_loss, ["dice", "none"])[2:] == [
         "| type | in training | ce | dice |",
         "|---|---|---|---|",
         "| X | 7 | 20.0 | 20.0 |",
     ]
     for seed, cell in by_loss["dice"].items():
         cell["best_threshold"] = {"test": 0.4 + seed / 10}
-    assert report.table(group, by_loss)[2:6] == [
+    assert tables.table(group, by_loss)[2:6] == [
         "| loss | seeds | dev | test | gain on test | test, best threshold |",
         "|---|---|---|---|---|---|",
         "| ce | 3 | 50.0 | 50.0 |  |  |",
@@ -464,12 +571,12 @@ def test_report_by_hand(tmp_path):
 
 
 def test_the_tables_of_the_evidence_are_those_of_the_results():
-    cells = report.read(sorted(report.RESULTS.glob("*.jsonl")))
+    cells = results.read(sorted(results.FOLDER.glob("*.jsonl")))
     document = (ROOT / "docs/evidence.md").read_text()
     assert document.count("<!-- end -->") >= 5
-    assert report.filled(document, cells) == document, "run benchmarks.report --fill"
+    assert pages.filled(document, cells) == document, "run benchmarks.report --fill"
     with pytest.raises(ValueError, match="no cells of wnut17 7 ner"):
-        report.filled("<!-- table wnut17 7 ner -->\n<!-- end -->", cells)
+        pages.filled("<!-- table wnut17 7 ner -->\n<!-- end -->", cells)
 
 
 def test_report_prints_what_was_measured_and_plots(tmp_path):
@@ -495,7 +602,7 @@ def test_scores_of_tags_by_hand():
 
 def test_speed(tmp_path):
     data = generated.write(tmp_path)
-    output = run("benchmarks.speed", "--data", data, "--sentences", 40, "--rounds", 1)
+    output = run("benchmarks.speed.components", "--data", data, "--sentences", 40, "--rounds", 1)
     assert len([line for line in output.splitlines() if "(from" in line]) == 10
 
 

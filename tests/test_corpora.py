@@ -8,7 +8,19 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from corpora import columns, edos, emotions, folders, generated, in_spacy, messages, offsets, wnut17
+from corpora import (
+    columns,
+    download,
+    edos,
+    emotions,
+    folders,
+    generated,
+    in_spacy,
+    messages,
+    ncbi_disease,
+    offsets,
+    wnut17,
+)
 
 
 def test_read_columns(tmp_path):
@@ -166,12 +178,16 @@ def test_generated_is_the_same_for_the_same_seed(tmp_path):
     tags = [tag for _, sentence in columns.read(one / "train.conll") for tag in sentence]
     assert {tag[2:] for tag in tags if tag != "O"} == {"person", "city", "product"}
     assert 0.85 < tags.count("O") / len(tags) < 0.95
+    rarer = generated.write(tmp_path / "rarer", empty=0.9) / "train.conll"
+    rare = [tag for _, sentence in columns.read(rarer) for tag in sentence]
+    assert 0.97 < rare.count("O") / len(rare) < 1
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A server on this machine in place of the corpus's home."""
-    contents = {"/" + remote: f"{remote}\tO\n".encode() for remote, _, _ in wnut17.FILES.values()}
+@pytest.fixture(params=[ncbi_disease, wnut17], ids=lambda of: of.__name__)
+def home(request, monkeypatch):
+    """A corpus, and a server on this machine in place of its home."""
+    of = request.param
+    contents = {"/" + remote: f"{remote}\tO\n".encode() for remote, _ in of.FILES.values()}
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -186,44 +202,33 @@ def home(tmp_path, monkeypatch):
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(wnut17, "HOME", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(of, "HOME", f"http://127.0.0.1:{server.server_port}/")
     pinned = {
-        split: (remote, name, hashlib.sha256(contents["/" + remote]).hexdigest())
-        for split, (remote, name, _) in wnut17.FILES.items()
+        split: (remote, hashlib.sha256(contents["/" + remote]).hexdigest())
+        for split, (remote, _) in of.FILES.items()
     }
-    monkeypatch.setattr(wnut17, "FILES", pinned)
-    yield contents, asked
+    monkeypatch.setattr(of, "FILES", pinned)
+    yield of, contents, asked
     server.shutdown()
 
 
 def test_download_once_and_verify(home, tmp_path):
-    contents, asked = home
-    files = wnut17.locate(tmp_path / "cache")
-    assert {split: path.name for split, path in files.items()} == {
-        "train": "train.conll",
-        "dev": "dev.conll",
-        "test": "test.conll",
-    }
-    assert len(asked) == 3 and b"wnut17train" in files["train"].read_bytes()
-    wnut17.locate(tmp_path / "cache")
+    of, contents, asked = home
+    files = of.locate(tmp_path / "cache")
+    assert folders.files(tmp_path / "cache") == files
+    assert len(asked) == 3 and of.FILES["train"][0] in files["train"].read_text()
+    of.locate(tmp_path / "cache")
     assert len(asked) == 3
     files["dev"].write_text("cut short")
-    wnut17.locate(tmp_path / "cache")
+    of.locate(tmp_path / "cache")
     assert len(asked) == 4
-    contents["/wnut17train.conll"] = b"something else"
+    contents["/" + of.FILES["train"][0]] = b"something else"
     with pytest.raises(ValueError, match="is not the file that this project was made for"):
-        wnut17.locate(tmp_path / "other")
+        of.locate(tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
-def test_unreachable_and_local(tmp_path, monkeypatch):
+def test_unreachable(tmp_path, monkeypatch):
     monkeypatch.setattr(wnut17, "HOME", "http://127.0.0.1:9/")
-    with pytest.raises(wnut17.Unreachable):
+    with pytest.raises(download.Unreachable):
         wnut17.locate(tmp_path / "cache")
-    folder = generated.write(tmp_path / "local")
-    assert wnut17.locate(tmp_path / "cache", folder)["dev"] == folder / "dev.conll"
-    (folder / "dev.conll").rename(folder / "emerging.dev.conll")
-    assert wnut17.locate(tmp_path / "cache", folder)["dev"] == folder / "emerging.dev.conll"
-    (folder / "test.conll").unlink()
-    with pytest.raises(FileNotFoundError, match="has no test.conll or emerging.test.annotated"):
-        wnut17.locate(tmp_path / "cache", folder)

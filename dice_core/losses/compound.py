@@ -1,6 +1,6 @@
 """Weighted sums of losses."""
 
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple, Type
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Tuple, Type
 
 from ..arrays import Array
 from ..labels import LabelSpec
@@ -46,6 +46,7 @@ class Compound(Loss):
         self.losses = self.hold(terms)
         self.smooths = any(loss.smooths for loss in terms.values())
         self.weights = {name: Weight(given.get(name, 1.0), name, self) for name in terms}
+        self.watched: Optional[Dict[str, Any]] = None
 
     def read_term(self, term: Any, name: str) -> Loss:
         """A term, checked."""
@@ -70,6 +71,8 @@ class Compound(Loss):
             if weight:
                 term, term_slope = loss.compute_loss(view, targets)
                 value = value + weight * term
+                if self.watched is not None:
+                    self.watched[name] = self.watched.get(name, 0.0) + weight * term
                 slope.add(term_slope, weight)
         return value, slope
 
@@ -79,6 +82,26 @@ class Compound(Loss):
             for inner, inner_weight, leaf in loss.terms():
                 is_leaf = leaf is loss
                 yield name if is_leaf else f"{name}.{inner}", weight * inner_weight, leaf
+
+    def watch_terms(self) -> None:
+        """Add up what each term contributes from now on, for `take_watched`."""
+        self.watched = {}
+        for loss in self.losses.values():
+            if isinstance(loss, Compound):
+                loss.watch_terms()
+
+    def take_watched(self) -> Dict[str, float]:
+        """What each term contributed since `watch_terms` or the last call, weight included, by the
+        names that `terms` gives. Terms of a term are as they are in that one."""
+        taken: Dict[str, float] = {}
+        for name, loss in self.losses.items():
+            if isinstance(loss, Compound):
+                inner = loss.take_watched()
+                taken.update({f"{name}.{key}": value for key, value in inner.items()})
+            else:
+                taken[name] = float((self.watched or {}).get(name, 0.0))
+        self.watched = {}
+        return taken
 
     def check(self, spec: LabelSpec) -> None:
         super().check(spec)

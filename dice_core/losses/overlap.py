@@ -1,6 +1,6 @@
 """Losses of the overlap of what is predicted and what is true: Dice and its kin."""
 
-from typing import TYPE_CHECKING, List, Tuple
+from typing import TYPE_CHECKING, Any, List, Tuple
 
 from .. import arrays, formulas
 from ..arrays import Array, namespace
@@ -76,30 +76,35 @@ class _Overlap(Loss):
         p, q, ids = self._p(view), self._q(view), targets.ids
         alpha, beta, smooth = self.weights()
         # Of all cells as if none were gold, and of the gold ones what is different.
-        cells = xp.empty_like(p)
-        values = xp.empty_like(p[:, 0])
+        cells: Any = None
+        values, totals = xp.empty_like(p[:, 0]), xp.empty_like(p[:, 0])
         for rows in arrays.blocks(p):
             part = p[rows, :]
             mass = self.mass(part, None if q is None else q[rows, :], part, True)
-            others, slope = formulas.overlap_of_others(mass.predicted, alpha, smooth, self.log)
-            values[rows] = xp.sum(others, axis=1)
+            values[rows], slope = formulas.overlap_of_others(
+                mass.predicted, alpha, smooth, self.log
+            )
             slope *= mass.predicted_slope
+            totals[rows] = xp.sum(slope, axis=1)
+            if rows.stop - rows.start == p.shape[0]:
+                cells = slope
+                break
+            cells = xp.empty_like(p) if cells is None else cells
             cells[rows, :] = slope
         p_gold = view.gather(ids) if p is view.p else arrays.gather(p, ids)
         gold = self.mass(p_gold, None if q is None else arrays.gather(q, ids), p_gold, True)
-        other, slope_of_other = formulas.overlap_of_others(gold.predicted, alpha, smooth, self.log)
+        other, slope_of_other = formulas.overlap_of_others(
+            gold.predicted[:, None], alpha, smooth, self.log
+        )
         value, by_hits, by_predicted = formulas.overlap(
             gold.hit, gold.predicted, 1.0, alpha, beta, smooth, self.log
         )
-        slope = by_hits * gold.hit_slope + (by_predicted - slope_of_other) * gold.predicted_slope
-        values -= other
-        if not self.log:
-            values = (targets.n_classes - 1.0) - values
-        values += value
+        by_predicted -= slope_of_other[:, 0]
+        values += value - other
         if targets.weights is not None:
             values *= targets.weights
-        arrays.add_at(cells, ids, slope)
-        return xp.sum(values), Slope(cells=cells, steep=self.is_steep())
+        slope = by_hits * gold.hit_slope + by_predicted * gold.predicted_slope
+        return xp.sum(values), Slope(cells=cells, totals=totals, gold=slope, steep=self.is_steep())
 
     def _of_batch(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
         xp = namespace(view.p)
@@ -339,14 +344,13 @@ class SelfAdjustingDice(_Overlap):
         self.detach_weight = self.read_flag("detach_weight", detach_weight)
 
     def mass(self, p: Array, q: Array, j: Array, is_softmax: bool) -> Mass:
-        q = 1.0 - p if q is None else q
         return formulas.self_adjusting_mass(p, q, j, self.alpha, self.detach_weight, is_softmax)
 
     def is_steep(self) -> bool:
         return 0 < self.alpha < 1 and not self.detach_weight
 
     def _q(self, view: View) -> Array:
-        if self.alpha == 1 and view.logits is None:
+        if self.alpha == 1 and view.activation == "softmax":
             return None
         q = view.q(exact=self.alpha < 1)
         if self.alpha < 1 and view.activation == "sigmoid":

@@ -22,7 +22,7 @@ from ..errors import config_error, label_spec
 from ..heads import Head, emits_logits, find_head, last_layer
 from ..losses import CrossEntropy, Loss
 from .per_token import PerToken
-from .trainable import own
+from .trainable import own, warn_of_sub_batches
 
 # Logit of a label that was added after training, until it is trained.
 UNTRAINED = -10.0
@@ -192,6 +192,7 @@ class DiceNER(PerToken, TrainablePipe):
                 f"Check the corpus, or give [initialize.components.{self.name}] its labels."
             )
         self.check(self, self.loss)
+        warn_of_sub_batches(self, self.loss, nlp)
         docs = [eg.x for eg in islice(get_examples(), 10)]
         if not docs:
             raise ValueError(Errors.E923.format(name=self.name))

@@ -34,7 +34,7 @@ from ..reading import answers as decoding
 from ..reading import questions as of_docs
 from ..reading.questions import Extent
 from ..reading.windows import Pair, Window, in_batches, sigmoid_targets, softmax_targets
-from .trainable import LossMixin, check_is_loss, own
+from .trainable import LossMixin, check_is_loss, own, warn_of_sub_batches
 
 ACTIVATIONS = ("softmax", "sigmoid")
 # A CPU predicts large batches more slowly than small ones (1.5 times at 8192 pieces).
@@ -314,6 +314,7 @@ class DiceQA(LossMixin, TrainablePipe):
         """Read the encoder, and look through the data for what cannot be learned from it."""
         validate_get_examples(get_examples, "DiceQA.initialize")
         self.check(self, self.loss)
+        warn_of_sub_batches(self, self.loss, nlp)
         if not list(islice(get_examples(), 1)):
             raise ValueError(Errors.E923.format(name=self.name))
         n_known = n_several = n_lacking = 0

@@ -4,6 +4,7 @@ import warnings
 from contextlib import contextmanager
 from typing import Any, Dict, Iterable, Iterator, Optional
 
+from spacy.language import Language
 from spacy.training import Example
 from thinc.api import Optimizer
 
@@ -37,6 +38,12 @@ class LossMixin:
     def label_spec(cls, pipe: Any) -> LabelSpec:
         """A component's classes, as the loss sees them."""
         raise NotImplementedError
+
+    @classmethod
+    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+        """The loss that "auto" stands for, as its name and options, by what was measured on such
+        components (docs/evidence.md). None where nothing is gained: the component stays stock."""
+        return None
 
     @classmethod
     def check_trainable(cls, pipe: Any) -> None:
@@ -97,12 +104,6 @@ class StockLossMixin(LossMixin):
     stock: Any
 
     @classmethod
-    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
-        """The loss that "auto" stands for, as its name and options, by what was measured on such
-        components (docs/evidence.md). None where nothing is gained: the component stays stock."""
-        return None
-
-    @classmethod
     def from_stock(cls, pipe: Any, loss: Loss) -> Any:
         """Turn a stock component, in place, into one that trains with ``loss``."""
         pipe.__class__ = cls
@@ -138,6 +139,23 @@ def warn_of_unknown(component: Any, what: str, labels: Iterable[str]) -> None:
             f"{own(component)} does not learn {what} {', '.join(names)}, which are none of its "
             f"labels. Add them before training (labels in [initialize.components."
             f"{component.name}], or add_label).",
+            stacklevel=3,
+        )
+
+
+def warn_of_sub_batches(component: Any, loss: Loss, nlp: Optional[Language]) -> None:
+    """Warn if training cuts up the batches that a loss counts over.
+
+    The update of a component is not told of it: what the config says is looked up before.
+    """
+    if nlp is None or not loss.set_level:
+        return
+    parts = nlp.config.interpolate()["training"].get("accumulate_gradient")
+    if isinstance(parts, int) and parts > 1:
+        warnings.warn(
+            f"{own(component)}: {type(loss).__name__} counts over whole batches, but "
+            f"training.accumulate_gradient = {parts} cuts them up, so that it counts over parts of "
+            "them. Use a larger batch instead, as far as memory goes, or a loss of single rows.",
             stacklevel=3,
         )
 

@@ -148,9 +148,9 @@ def test_ids_and_rows_are_the_same_truth():
 def test_cells_that_are_not_gold_by_the_one_formula(log, smooth):
     p = numpy.asarray([1e-6, 0.2, 0.9, 1.0])
     expected = formulas.overlap(0 * p, p, 0 * p, 0.3, 0.7, smooth, log)
-    value, slope = formulas.overlap_of_others(p, 0.3, smooth, log)
-    assert_allclose(value if log else 1 - value, expected[0], rtol=1e-9)
-    assert_allclose(slope, expected[2], rtol=1e-12)
+    value, slope = formulas.overlap_of_others(p[:, None], 0.3, smooth, log)
+    assert_allclose(value, expected[0], rtol=1e-9)
+    assert_allclose(slope[:, 0], expected[2], rtol=1e-12)
 
 
 def test_semimetric_dice_by_hand():

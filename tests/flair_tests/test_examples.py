@@ -50,7 +50,7 @@ def test_scripts_train(script, options, loss, folder, tmp_path):
 
 def test_cost_of_marginals():
     """That it measures; what it measures is not asked of a machine that runs tests."""
-    lines = run("benchmarks.crf", "--rounds", 1, "--length", 8).splitlines()
+    lines = run("benchmarks.speed.crf", "--rounds", 1, "--length", 8).splitlines()
     assert len([line for line in lines if "/ ViterbiLoss" in line]) == 3
 
 

@@ -169,6 +169,7 @@ def test_a_schedule_from_the_config_is_followed(run_spacy, configs, corpus, tmp_
             *("--training.max_steps", 20, "--training.eval_frequency", 10),
         )
         assert status == 0, output
+        assert output.count("accumulate_gradient = 2 cuts them up") == 1, output
         rows = [line.split() for line in output.splitlines() if re.match(r"\s+\d+\s+\d+ ", line)]
         reported.append([float(row[3]) for row in rows])
     never, from_12 = reported

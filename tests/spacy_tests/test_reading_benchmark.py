@@ -1,4 +1,4 @@
-"""benchmarks.reading runs, from the command lines of its docstring."""
+"""benchmarks.compare.reading runs, from the command lines of its docstring."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def run(transformer, *args):
         [
             sys.executable,
             "-m",
-            "benchmarks.reading",
+            "benchmarks.compare.reading",
             *map(str, args),
             *("--transformer", str(transformer)),
         ],

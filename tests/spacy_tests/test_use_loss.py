@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import warnings
 
 import pytest
 import spacy
@@ -239,6 +240,34 @@ def test_schedules_step_once_an_update_whatever_is_accumulated():
     assert nlp.get_pipe("tagger").loss.weights["dice"].current == 0  # frozen
 
 
+@pytest.mark.parametrize(
+    "names, losses, warned",
+    [
+        (["tagger", "ner"], {"ner": "DiceCE", "tagger": "CrossEntropy"}, ["ner"]),
+        (["ner"], {"ner": {"name": "DiceCE", "level": "element"}}, []),
+        (["dice_ner", "dice_tagger"], None, ["dice_ner", "dice_tagger"]),
+    ],
+)
+@pytest.mark.parametrize("parts", [1, 3])
+def test_batches_cut_up_are_warned_about(names, losses, warned, parts):
+    """By the config, for losses that count over a batch: use_loss's, and those of own blocks."""
+    nlp = spacy.blank("en")
+    for name in names:
+        block = {"loss": {"@losses": "spacy_dice.DiceCE.v1"}} if name == "dice_tagger" else {}
+        nlp.add_pipe(name, config=block)
+    nlp.config["training"]["accumulate_gradient"] = parts
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nlp.initialize(lambda: examples(nlp))
+        if losses:
+            spacy_dice.use_loss(nlp, losses)
+    found = [str(warning.message) for warning in caught if "cuts them up" in str(warning.message)]
+    assert len(found) == (len(warned) if parts > 1 else 0)
+    for name, message in zip(warned, found):
+        assert message.startswith(f"Component '{name}': DiceCE counts over whole batches")
+        assert "accumulate_gradient = 3" in message
+
+
 def test_to_stock_shares_the_models_and_changes_nothing(tmp_path):
     nlp = make(("dice_tagger", "ner", "dice_ner"))
     nlp.disable_pipe("dice_ner")
@@ -291,7 +320,7 @@ def test_auto_is_what_is_recommended_for_a_component(name, labels, expected):
         assert repr(nlp.get_pipe(name).loss).startswith(expected)
 
 
-@pytest.mark.parametrize("name, labels", [("textcat", "AB"), ("tagger", "AB")])
+@pytest.mark.parametrize("name, labels", [("textcat", "AB"), ("tagger", "AB"), ("ner", "A")])
 def test_auto_says_where_it_changes_nothing(name, labels):
     nlp = of_labels(**{name: labels})
     kind = type(nlp.get_pipe(name))

@@ -1,0 +1,1 @@
+"""Which loss scores what: models that are trained with each, rivals, seeds."""

@@ -1,0 +1,226 @@
+"""All cells of the comparison, one after the other; those that are done already are skipped.
+
+    python -m benchmarks.compare.grid --data FOLDER [--transformer MiniLM=PATH] [--part NAME ...]
+
+FOLDER holds a folder for each corpus of the grid. In the parts of stock components each loss
+has a learning rate of its own: the one of RATES that is best on dev with the first seed. In the
+part "first", which was measured before those, learning rates, epochs and steps were tuned for
+cross-entropy, on dev, and are the same for all losses.
+"""
+
+import argparse
+import time
+import traceback
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Tuple
+
+from ..results import COMPONENTS, best_rate, read
+from . import cell
+
+SEEDS = range(3)
+MORE_SEEDS = range(5)
+MANY_SEEDS = range(10)  # where a cell takes a minute
+BASELINE = ("ce", "dice_ce", "dice_ce_macro")
+WEIGHTS = ("dice_ce_macro_0.1", "dice_ce_macro_0.3", "dice_ce_macro_3")
+FORMS = ("dice_ce_macro_log", "dice_ce_macro_later", "tversky_0.3_0.7_ce", "tversky_0.1_0.9_ce")
+ENTITIES = ("ce_light_O", "dice_ce_macro_light_O", "entity_dice_ce", "entity_dice_ce_macro")
+RIVALS = ("weighted_ce", "focal")
+ALONE = ("dice_micro", "dice_macro")
+PAPER = ("paper_dl", "paper_dsc", "paper_dsc_0.01", "dsc_hold", "dsc_hold_0.01")
+REST = (*WEIGHTS, *FORMS, *RIVALS, *ALONE, *PAPER)
+
+
+class Block(NamedTuple):
+    """Cells of one corpus, size and model. size: training examples; 0 is all."""
+
+    data: str
+    size: int
+    model: str
+    settings: Tuple[str, ...]
+    losses: Tuple[str, ...]
+    seeds: range = SEEDS
+    task: str = "A"
+
+
+STACKED = ("epochs=25", "learning-rate=0.3", "mini-batch-size=8")
+TUNED = ("epochs=8", "learning-rate=0.0003", "mini-batch-size=16")
+SHORT = ("training.max_steps=600", "training.eval_frequency=50")
+QUICK = (*SHORT, "training.optimizer.learn_rate=0.003")
+QUICK_BERT = (  # about 8 epochs, as in Flair
+    "training.max_steps=150",
+    "training.eval_frequency=25",
+    "training.batcher.size=300",
+    "training.optimizer.learn_rate.initial_rate=0.0003",
+    "training.optimizer.learn_rate.warmup_steps=15",
+)
+LONG = ("training.max_steps=1500", "training.eval_frequency=100")
+
+FIRST = (
+    # Low resource.
+    Block("ncbi_disease", 300, "dice_ner", SHORT, BASELINE, MANY_SEEDS),
+    Block("sms_spam", 300, "textcat", QUICK, BASELINE, MANY_SEEDS),
+    Block("ud_english_lines", 300, "tagger", SHORT, BASELINE, MANY_SEEDS),
+    Block("wnut17", 300, "flair_transformer", TUNED, BASELINE, MORE_SEEDS),
+    Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=true"), BASELINE, MORE_SEEDS),
+    # All of the data.
+    Block("sms_spam", 0, "textcat", LONG, BASELINE, MORE_SEEDS),
+    Block("ncbi_disease", 0, "dice_ner", LONG, BASELINE, MORE_SEEDS),
+    Block("ud_english_lines", 0, "tagger", LONG, BASELINE, MORE_SEEDS),
+    Block("wnut17", 0, "dice_ner", (), BASELINE, MORE_SEEDS),
+    Block("wnut17", 0, "ner", (), BASELINE, MORE_SEEDS),
+    Block("wnut17", 0, "spancat", (), ("stock", *BASELINE)),
+    Block("wnut17", 300, "dice_ner_transformer", QUICK_BERT, BASELINE),
+    Block("ud_english_lines", 300, "tagger_transformer", QUICK_BERT, BASELINE),
+    # What else there is.
+    Block("ncbi_disease", 300, "dice_ner", SHORT, (*ENTITIES, *REST)),
+    Block("sms_spam", 300, "textcat", QUICK, REST),
+    Block("ud_english_lines", 300, "tagger", SHORT, REST),
+    Block("wnut17", 300, "flair_transformer", TUNED, (*ENTITIES, *REST)),
+)
+
+
+# Stock components at low resource, samples drawn anew for each seed. All losses have the same
+# number of updates. A loss takes the best of these learning rates: see `rates`.
+RATES = (0.003, 0.001)
+SMALL = ("components.tok2vec.model.encode.width=64", "components.tok2vec.model.encode.depth=2")
+FEW = ("training.max_steps=300", "training.eval_frequency=30")
+WORDS = ("training.batcher.size=500", *FEW)
+TEXTS = ("training.batcher.size=1000", *FEW)
+SPANCAT = (*SMALL, *WORDS, "components.spancat.model.reducer.hidden_size=64")
+NGRAMS = "components.spancat.suggester.sizes="
+ONE_LABEL = ("stock", "ce", "weighted_ce", "dice_ce", "balanced_macro")
+MANY = ("stock", "ce", "weighted_ce", "dice_ce", "dice_ce_macro", "balanced_macro")
+SOFTMAX = ("ce", "weighted_ce", "dice_ce", "dice_ce_macro", "balanced_macro")
+
+
+def sigmoids(one: Tuple[str, ...], many: Tuple[str, ...], seeds: range) -> Tuple[Block, ...]:
+    """Cells of components with sigmoid heads, of losses for heads of one label and of many."""
+    return (
+        Block("ncbi_disease", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4,5]"), one, seeds),
+        Block("litbank_events", 300, "spancat", (*SPANCAT, NGRAMS + "[1]"), one, seeds),
+        Block("wnut17", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4]"), many, seeds),
+        Block("goemotions", 3000, "textcat_multilabel_bow", TEXTS, many, seeds),
+        Block("goemotions", 3000, "textcat_multilabel", (*SMALL, *TEXTS), many, seeds),
+        Block("toxic_spans", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4]"), one, seeds),
+        Block("toxic_spans", 300, "span_finder", (*SMALL, *WORDS), many, seeds),
+    )
+
+
+def softmaxes(losses: Tuple[str, ...], seeds: range) -> Tuple[Block, ...]:
+    """Cells of components with softmax heads; cross-entropy is what they have as stock."""
+    return (
+        Block("edos", 0, "textcat", (*SMALL, *TEXTS), losses, seeds, "C"),
+        Block("ncbi_disease", 300, "dice_ner", (*SMALL, *WORDS), losses, seeds),
+        Block("ud_english_lines", 300, "tagger", (*SMALL, *WORDS), losses, seeds),
+        Block("wnut17", 300, "dice_ner", (*SMALL, *WORDS), losses, seeds),
+        Block("edos", 300, "textcat", (*SMALL, *TEXTS), losses, seeds, "A"),
+        Block("litbank_events", 300, "dice_ner", (*SMALL, *WORDS), losses, seeds),
+        Block("ud_english_lines", 300, "morphologizer", (*SMALL, *WORDS), losses, seeds),
+    )
+
+
+NER = (Block("ncbi_disease", 300, "ner", (*SMALL, *WORDS), ("stock", "dice_ce"), MORE_SEEDS),)
+REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS), MANY, SEEDS)
+SIGMOID_RIVALS = ("focal", "asl", "logit_adjustment_0.5")
+TERMS = ("balanced_macro_c", "balanced_micro", "dice_ce_macro_c")
+PARTS: Dict[str, Tuple[Block, ...]] = {
+    "sigmoid": sigmoids(ONE_LABEL, MANY, MORE_SEEDS),
+    "softmax": (*softmaxes(SOFTMAX, MORE_SEEDS), *NER),
+    "sigmoid_terms": sigmoids((), TERMS, SEEDS),
+    "sigmoid_rivals": sigmoids(SIGMOID_RIVALS, SIGMOID_RIVALS, SEEDS),
+    "softmax_rivals": softmaxes(("focal", "logit_adjustment"), SEEDS),
+    "reduce": (REDUCE,),
+    "first": FIRST,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the corpora's folders")
+    parser.add_argument("--transformer", metavar="NAME[=PATH]", help='for the part "first"')
+    parser.add_argument("--part", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--model", nargs="*", help="only these models")
+    parser.add_argument("--corpus", nargs="*", help="only these corpora; EDOS as edos_A, edos_C")
+    parser.add_argument("--seed", nargs="*", type=int, help="only these seeds")
+    parser.add_argument("--loss", nargs="*", help="only these losses")
+    parser.add_argument("--rate", nargs="*", type=float, default=list(RATES), help="to try")
+    parser.add_argument("--scores", type=Path, help="folder to keep scores in, as arrays")
+    parser.add_argument("--tune", action="store_true", help="measure spacy_dice.tune, too")
+    parser.add_argument("--results", type=Path, help="the file to append to")
+    parser.add_argument("--list", action="store_true", help="print the cells, run none")
+    args = parser.parse_args()
+    results = args.results or COMPONENTS
+    for part in args.part:
+        for seed in sorted({seed for block in PARTS[part] for seed in block.seeds}):
+            for block in PARTS[part]:
+                if args.model and block.model not in args.model or seed not in block.seeds:
+                    continue
+                if args.seed and seed not in args.seed:
+                    continue
+                if args.corpus and corpus(block) not in args.corpus:
+                    continue
+                for loss in block.losses:
+                    if args.loss and loss not in args.loss:
+                        continue
+                    for rate in (
+                        [None] if part == "first" else rates(block, loss, seed, results, args.rate)
+                    ):
+                        command = arguments(block, loss, seed, rate, args)
+                        print(*command, flush=True)
+                        if not args.list:
+                            run(command, results if part != "first" else None)
+
+
+def corpus(block: Block) -> str:
+    """How the results call a block's data."""
+    return block.data + (f"_{block.task}" if block.data == "edos" else "")
+
+
+def rates(block: Block, loss: str, seed: int, results: Path, tried: List[float]) -> List[float]:
+    """The learning rates to train a loss with: those to try with the first seed, and with the
+    others the one that was best on dev with the first."""
+    if seed == 0:
+        return tried
+    wanted = {
+        "data": corpus(block),
+        "size": block.size or "full",
+        "model": block.model,
+        "loss": loss,
+    }
+    wanted["seed"] = 0
+    cells = read([results])
+    found = best_rate(c for c in cells if all(c[k] == v for k, v in wanted.items()))
+    return [found or tried[0]]
+
+
+def arguments(
+    block: Block, loss: str, seed: int, rate: float, args: argparse.Namespace
+) -> List[str]:
+    """What benchmarks.compare.cell takes for a cell."""
+    made = ["--data", str(args.data.resolve() / block.data), "--size", str(block.size)]
+    made += ["--model", block.model, "--loss", loss, "--seed", str(seed)]
+    if rate is not None:
+        made += ["--learn-rate", str(rate)]
+    if block.data == "edos":
+        made += ["--task", block.task]
+    if "transformer" in block.model or block.model.startswith("flair"):
+        made += ["--transformer", str(args.transformer)]
+    if args.tune:
+        made += ["--tune"]
+    if args.scores:
+        made += ["--scores", str(args.scores)]
+    return [*made, *(["--set", *block.settings] if block.settings else [])]
+
+
+def run(command: List[str], results: Path) -> None:
+    """A cell, in this process; what goes wrong is printed, and the next cell comes."""
+    start = time.time()
+    try:
+        cell.main([*command, *([] if results is None else ["--results", str(results)])])
+    except Exception:
+        traceback.print_exc()
+    print(f"{time.time() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

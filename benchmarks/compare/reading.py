@@ -1,0 +1,345 @@
+"""Reading comprehension: losses, our component against transformers', NER as reading.
+
+    python -m benchmarks.compare.reading train --transformer PATH --train FILE --test FILE
+    python -m benchmarks.compare.reading ner --transformer PATH --data DIR --question LABEL=TEXT
+    python -m benchmarks.compare.reading speed --transformer PATH --test FILE
+
+PATH is an encoder's name or folder. train: dice_qa on files of SQuAD, or with --trainer
+transformers its twin, the same encoder with the head and loss of transformers in its Trainer; both
+predict by dice_qa. Optimiser, learning rate (linear to 0) and epochs are the same for all; there
+is no choice of a model by dev. ner: dice_qa with fixed questions and a sigmoid, or with --trainer
+dice_ner that, on columns of token TAB tag. Lines of JSON are appended to
+benchmarks/results/reading/runs.jsonl. speed: questions a second and peak memory of nlp.pipe and of
+transformers' question-answering pipeline, each in a process of its own, taking turns.
+"""
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+from .. import ROOT
+from ..results import FOLDER, append
+from ..versions import versions
+from .recipes import RECIPES, as_config
+from .scores import of_pipeline
+
+PACKAGES = ("spacy", "thinc", "spacy-transformers", "transformers", "torch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train")
+    train.add_argument("--train", type=Path, required=True, help="file of SQuAD")
+    train.add_argument("--test", type=Path, required=True, nargs="+", help="files of SQuAD")
+    train.add_argument("--longest", type=int, default=0, help="words of a context at most; 0: all")
+    train.add_argument("--trainer", choices=("spacy", "transformers"), default="spacy")
+    train.add_argument("--activation", choices=("softmax", "sigmoid"), default="softmax")
+    ner = commands.add_parser("ner")
+    ner.add_argument("--data", type=Path, required=True, help="folder of columns")
+    ner.add_argument("--question", nargs="+", default=[], metavar="LABEL=QUESTION")
+    ner.add_argument("--trainer", choices=("dice_qa", "dice_ner"), default="dice_qa")
+    for of_training in (train, ner):
+        add = of_training.add_argument
+        add("--loss", choices=RECIPES, default="dice_ce")
+        add("--seed", type=int, default=0)
+        add("--size", type=int, default=0, help="questions or sentences of train; 0 is all")
+        add("--test-size", type=int, default=0, help="the same of each test file")
+        add("--epochs", type=int, default=3)
+        add("--batch", type=int, default=8)
+        add("--learning-rate", type=float, default=3e-4)
+        add("--results", type=Path, default=FOLDER / "reading/runs.jsonl")
+    speed = commands.add_parser("speed")
+    speed.add_argument("--test", type=Path, required=True, help="file of SQuAD")
+    speed.add_argument("--size", type=int, default=100, help="questions")
+    speed.add_argument("--rounds", type=int, default=3)
+    speed.add_argument("--batch", type=int, default=8, help="of transformers' pipeline")
+    speed.add_argument("--one", choices=("spacy", "transformers"), help=argparse.SUPPRESS)
+    speed.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
+    for command in (train, ner, speed):
+        command.add_argument("--transformer", required=True, help="name, folder or NAME=FOLDER")
+    args = parser.parse_args()
+    {"train": run_train, "ner": run_ner, "speed": run_speed}[args.command](args)
+
+
+# -- training ---------------------------------------------------------------------------
+
+
+def run_train(args: Any) -> None:
+    from thinc.api import fix_random_seed
+
+    nlp = reader(args.transformer, args.loss, activation=args.activation)
+    examples = squad(nlp, args.train, args.longest, args.size)
+    tests = {test.parent.name: squad(nlp, test, args.longest, args.test_size) for test in args.test}
+    fix_random_seed(args.seed)
+    nlp.initialize(lambda: examples[:8])
+    start = time.time()
+    if args.trainer == "spacy":
+        curve = train_pipeline(nlp, examples, args)
+    else:
+        curve = train_with_transformers(nlp, examples, args)
+    seconds = time.time() - start
+    scores = {}
+    for name, of_test in tests.items():
+        start = time.time()
+        found = nlp.evaluate(of_test)
+        scores[name] = {
+            **{"questions": len(of_test), "exact": found["qa_exact"], "f1": found["qa_f1"]},
+            "seconds": time.time() - start,
+        }
+    line = {"task": "reading", "data": args.train.resolve().parent.name, "size": len(examples)}
+    finish(args, line, scores, seconds, curve)
+
+
+def run_ner(args: Any) -> None:
+    import spacy
+    from spacy.training import Example
+    from thinc.api import fix_random_seed
+
+    from corpora import columns, folders, in_spacy
+
+    files = folders.files(args.data)
+    if args.trainer == "dice_qa":
+        questions = dict(item.split("=", 1) for item in args.question)
+        nlp = reader(args.transformer, args.loss, questions=questions, activation="sigmoid")
+        nlp.get_pipe("dice_qa").cfg["set_ents"] = True
+        name = "dice_qa"
+    else:
+        nlp, name = tagger(args.transformer, args.loss), "dice_ner"
+
+    def read(split: str, limit: int) -> List[Any]:
+        made = []
+        for doc in in_spacy.docs(list(columns.read(files[split]))[: limit or None]):
+            words = [token.text for token in doc]
+            gold = spacy.tokens.Doc(nlp.vocab, words=words)
+            gold.set_ents([spacy.tokens.Span(gold, e.start, e.end, e.label_) for e in doc.ents])
+            made.append(Example(spacy.tokens.Doc(nlp.vocab, words=words), gold))
+        return made
+
+    examples = read("train", args.size)
+    fix_random_seed(args.seed)
+    nlp.initialize(lambda: examples)
+    start = time.time()
+    curve = train_pipeline(nlp, examples, args)
+    seconds = time.time() - start
+    scores = {}
+    for split in ("dev", "test"):
+        start, of_split = time.time(), read(split, args.test_size)
+        if args.trainer == "dice_qa":
+            found = nlp.evaluate(of_split)
+            scores[split] = {key: found[f"qa_spans_{key}"] or 0.0 for key in "fpr"}
+        else:
+            scored = of_pipeline(nlp, name, of_split)
+            scores[split] = {key: scored[key] for key in "fpr"}
+        scores[split].update(sentences=len(of_split), seconds=time.time() - start)
+    line = {"task": "ner", "data": args.data.resolve().name, "size": len(examples)}
+    finish(args, line, scores, seconds, curve)
+
+
+def finish(args: Any, line: Dict[str, Any], scores: Any, seconds: float, curve: Any) -> None:
+    line.update(trainer=args.trainer, loss=args.loss, seed=args.seed)
+    line["settings"] = {
+        **{"transformer": args.transformer.partition("=")[0], "epochs": args.epochs},
+        **{"batch": args.batch, "learning_rate": args.learning_rate},
+        **{key: getattr(args, key) for key in ("longest", "activation") if hasattr(args, key)},
+    }
+    line.update(scores=scores, losses=curve, seconds=seconds, versions=versions(*PACKAGES))
+    append(line, args.results)
+    print(json.dumps({key: value for key, value in line.items() if key != "versions"}))
+
+
+def reader(transformer: str, loss: str = "ce", **options: Any) -> Any:
+    """A pipeline of dice_qa."""
+    import spacy
+
+    nlp = spacy.blank("en")
+    model = {"@architectures": "spacy_dice.QuestionAnswering.v1", "name": path_of(transformer)}
+    nlp.add_pipe("dice_qa", config={"model": model, "loss": as_config(RECIPES[loss]), **options})
+    return nlp
+
+
+def tagger(transformer: str, loss: str) -> Any:
+    """The pipeline of configs/dice_ner_transformer.cfg."""
+    from spacy.util import load_model_from_config
+    from thinc.api import Config
+
+    config = Config().from_disk(
+        ROOT / "configs/dice_ner_transformer.cfg",
+        overrides={"paths.transformer": path_of(transformer)},
+    )
+    config["components"]["dice_ner"]["loss"] = as_config(RECIPES[loss])
+    return load_model_from_config(config, auto_fill=True)
+
+
+def path_of(transformer: str) -> str:
+    return transformer.partition("=")[2] or transformer
+
+
+def squad(nlp: Any, path: Path, longest: int, size: int) -> List[Any]:
+    """Examples of a question each, the first so many of those with short enough a context."""
+    from spacy_dice.reading.corpus import squad_reader
+
+    examples = [
+        example
+        for example in squad_reader(path, per_question=True)(nlp)
+        if not longest or len(example.reference.text.split()) <= longest
+    ]
+    if not examples:
+        raise SystemExit(f"{path} has no question with a context of {longest} words at most.")
+    return examples[: size or None]
+
+
+def train_pipeline(nlp: Any, examples: List[Any], args: Any) -> List[float]:
+    """Train in place. RETURNS the loss of each epoch."""
+    from thinc.api import Adam
+
+    steps = args.epochs * -(-len(examples) // args.batch)
+    rate = (args.learning_rate * (1 - step / steps) for step in range(steps + 1))
+    optimizer = Adam(args.learning_rate, L2=0.01, grad_clip=1.0, L2_is_weight_decay=True)
+    order, curve = random.Random(args.seed), []
+    for _ in range(args.epochs):
+        examples = order.sample(examples, len(examples))
+        losses: Dict[str, float] = {}
+        for first in range(0, len(examples), args.batch):
+            optimizer.learn_rate = next(rate)
+            nlp.update(examples[first : first + args.batch], sgd=optimizer, losses=losses)
+        curve.append(losses[nlp.pipe_names[-1]])
+        print(f"epoch {len(curve)}: loss {curve[-1]:.1f}", flush=True)
+    return curve
+
+
+def train_with_transformers(nlp: Any, examples: List[Any], args: Any) -> List[float]:
+    """Train dice_qa's encoder in place, by Trainer, with the loss that it has itself. The windows
+    and the places of the answers are dice_qa's."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    from spacy_dice.reading.encoder import hf_objects
+
+    pipe = nlp.get_pipe("dice_qa")
+    model = hf_objects(pipe.model).transformer
+    asked = pipe._gold(examples)
+    rows = []
+    for window in pipe._encode(asked):
+        found = [window.find(extent) for extent in asked[window.pair].gold or []]
+        first, last = next((place for place in found if place), (window.cls, window.cls))
+        rows.append((window, first, last))
+
+    def collate(batch: List[Any]) -> Dict[str, Any]:
+        longest = max(len(window.ids) for window, _, _ in batch)
+        filled = lambda values: [  # noqa: E731
+            torch.nn.functional.pad(torch.as_tensor(v), (0, longest - len(v))) for v in values
+        ]
+        inputs = {
+            "input_ids": filled([window.ids for window, _, _ in batch]),
+            "attention_mask": filled([window.ids * 0 + 1 for window, _, _ in batch]),
+        }
+        if batch[0][0].types is not None:
+            inputs["token_type_ids"] = filled([window.types for window, _, _ in batch])
+        tensors = {key: torch.stack(value) for key, value in inputs.items()}
+        tensors["start_positions"] = torch.tensor([first for _, first, _ in batch])
+        tensors["end_positions"] = torch.tensor([last for _, _, last in batch])
+        return tensors
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            model,
+            TrainingArguments(
+                folder,
+                per_device_train_batch_size=args.batch,
+                num_train_epochs=args.epochs,
+                learning_rate=args.learning_rate,
+                weight_decay=0.01,
+                seed=args.seed,
+                save_strategy="no",
+                logging_strategy="epoch",
+                report_to=[],
+                disable_tqdm=True,
+                remove_unused_columns=False,
+            ),
+            data_collator=collate,
+            train_dataset=rows,
+        )
+        trainer.train()
+        return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+# -- speed ------------------------------------------------------------------------------
+
+
+def run_speed(args: Any) -> None:
+    if args.one:
+        print(json.dumps({"spacy": by_spacy, "transformers": by_transformers}[args.one](args)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        nlp = reader(args.transformer)
+        examples = squad(nlp, args.test, 0, args.size)
+        nlp.initialize(lambda: examples)
+        from spacy_dice.reading.encoder import hf_objects
+
+        objects = hf_objects(nlp.get_pipe("dice_qa").model)
+        objects.transformer.save_pretrained(f"{folder}/hf")
+        objects.tokenizer.save_pretrained(f"{folder}/hf")
+        nlp.to_disk(f"{folder}/spacy")
+        measured: Dict[str, List[Any]] = {"spacy": [], "transformers": []}
+        for _ in range(args.rounds):
+            for one, results in measured.items():
+                command = [sys.executable, "-m", "benchmarks.compare.reading", "speed"]
+                command += ["--one", one, "--weights", folder, "--test", str(args.test.resolve())]
+                command += ["--size", str(args.size), "--batch", str(args.batch)]
+                done = subprocess.run(
+                    [*command, "--transformer", args.transformer], capture_output=True, text=True
+                )
+                if done.returncode:
+                    raise SystemExit(done.stderr)
+                results.append(json.loads(done.stdout.splitlines()[-1]))
+    for one, results in measured.items():
+        rate = statistics.median(result["per_second"] for result in results)
+        memory = statistics.median(result["peak_mib"] for result in results)
+        print(f"{one:13} {rate:6.2f} questions/s, peak {memory:.0f} MiB")
+    ours, theirs = measured["spacy"], measured["transformers"]
+    ratio = lambda key: statistics.median(a[key] / b[key] for a, b in zip(ours, theirs))  # noqa: E731
+    print(f"ratio: {ratio('per_second'):.2f} of questions/s, {ratio('peak_mib'):.2f} of memory")
+
+
+def by_spacy(args: Any) -> Dict[str, float]:
+    import spacy
+
+    nlp = spacy.load(args.weights / "spacy")
+    docs = [example.predicted for example in squad(nlp, args.test, 0, args.size)]
+    start = time.perf_counter()
+    n = sum(1 for _ in nlp.pipe(docs, batch_size=64))
+    return taken(n, start)
+
+
+def by_transformers(args: Any) -> Dict[str, float]:
+    from transformers import pipeline
+
+    answer = pipeline("question-answering", model=str(args.weights / "hf"), device="cpu")
+    articles = json.loads(args.test.read_text(encoding="utf8"))["data"]
+    paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+    inputs = [
+        {"question": qa["question"], "context": paragraph["context"]}
+        for paragraph in paragraphs
+        for qa in paragraph["qas"]
+    ][: args.size]
+    start = time.perf_counter()
+    found = answer(inputs, batch_size=args.batch, max_answer_len=30)
+    return taken(len(found), start)
+
+
+def taken(n: int, start: float) -> Dict[str, float]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"per_second": n / (time.perf_counter() - start), "peak_mib": peak}
+
+
+if __name__ == "__main__":
+    main()

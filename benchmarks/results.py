@@ -1,0 +1,127 @@
+"""Results: lines of JSON, one for each cell, and what is said of several: means, gains, intervals.
+
+A cell is a model that was trained with one loss and one seed, and scored.
+"""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+from . import ROOT
+
+Cell = Dict[str, Any]
+Seeds = Dict[int, Cell]
+FOLDER = ROOT / "benchmarks/results"
+COMPONENTS = FOLDER / "components.jsonl"
+# What tells one cell from another.
+KEY = ("data", "size", "model", "loss", "seed", "settings", "learn_rate")
+SPLITS = ("dev", "test")
+
+
+class Gain(NamedTuple):
+    """Mean and half-width of its 95 % interval (None for fewer than two values), in points; and
+    the number of values."""
+
+    mean: float
+    half: Optional[float]
+    n: int
+
+
+# -- lines -----------------------------------------------------------------------------
+
+
+def read(files: Iterable[Path]) -> List[Cell]:
+    """The cells of JSON lines files; of a file that does not exist, none."""
+    lines = (line for path in files if path.exists() for line in path.read_text().splitlines())
+    return [json.loads(line) for line in lines]
+
+
+def is_done(cell: Cell, path: Path) -> bool:
+    """Whether a file has a line of this cell."""
+    return any(all(line.get(k) == cell.get(k) for k in KEY) for line in read([path]))
+
+
+def append(line: Cell, path: Path) -> None:
+    """Add a line to a file, its numbers to six places."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file_:
+        file_.write(json.dumps(rounded(line)) + "\n")
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(inner) for inner in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+# -- scores ----------------------------------------------------------------------------
+
+
+def counts_macro(data: str, model: str) -> bool:
+    """Whether the score that counts is the mean F1 over labels: that of tags, and of texts of
+    more than two kinds."""
+    texts = model.startswith("textcat") and data not in ("sms_spam", "edos_A")
+    return texts or model.startswith(("tagger", "morphologizer", "probe_tags"))
+
+
+def points(cell: Cell, split: str) -> float:
+    """The score that counts for this cell, from 0 to 100."""
+    scores = cell[split]
+    if counts_macro(cell["data"], cell["model"]):
+        return 100 * scores["macro_f"]
+    for rare in ("spam", "sexist"):
+        if rare in scores["per_type"]:
+            return 100 * scores["per_type"][rare]
+    return 100 * scores["f"]
+
+
+def mean(seeds: Seeds, split: str) -> float:
+    """The mean of the score that counts over all seeds."""
+    return statistics.fmean(points(cell, split) for cell in seeds.values())
+
+
+def gain(ours: Seeds, baseline: Seeds, split: str = "test") -> Optional[Gain]:
+    """The gain over the baseline, over the seeds that both have; None if there are none."""
+    seeds = sorted(ours.keys() & baseline.keys())
+    return of_gains([points(ours[s], split) - points(baseline[s], split) for s in seeds])
+
+
+def of_gains(values: Sequence[float]) -> Optional[Gain]:
+    """The mean of some gains and its interval; None if there are none."""
+    return Gain(statistics.fmean(values), interval(values), len(values)) if values else None
+
+
+def interval(values: Sequence[float]) -> Optional[float]:
+    """Half-width of the 95 % interval of a mean (Student's t); None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy.stats import t  # slow to import, and cells are appended without it
+
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return float(half)
+
+
+def best_rate(tried: Iterable[Cell]) -> Optional[float]:
+    """The learning rate of the cell that is best on dev; None if there are none."""
+    cells = sorted(tried, key=lambda cell: points(cell, "dev"))
+    return cells[-1]["learn_rate"] if cells else None
+
+
+def text(found: Optional[Gain]) -> str:
+    """A gain as a table shows it; nothing where there is none."""
+    if found is None:
+        return ""
+    return f"{found.mean:+.1f}" + ("" if found.half is None else f" ± {found.half:.1f}")
+
+
+def table_row(cells: Iterable[str]) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def table_head(columns: Sequence[str]) -> List[str]:
+    """The two lines that a Markdown table begins with."""
+    return [table_row(columns), "|---" * len(columns) + "|"]

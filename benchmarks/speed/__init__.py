@@ -1,0 +1,1 @@
+"""What the losses cost: ratios to the toolkits' own, in one run."""
