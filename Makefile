@@ -66,7 +66,7 @@ lint: $(VENV)/test/ready
 
 $(VENV)/quickstart/ready: setup.cfg
 	$(PYTHON) -m venv $(VENV)/quickstart
-	$(VENV)/quickstart/bin/pip install --disable-pip-version-check --quiet -e ".[quickstart]"
+	$(VENV)/quickstart/bin/pip install --disable-pip-version-check --quiet -e ".[spacy,plots]"
 	touch $@
 
 $(VENV)/docs/ready: setup.cfg
