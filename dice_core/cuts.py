@@ -480,7 +480,7 @@ class DecodedLabels(Labels):
         values = [value(of_all) for of_all in grid]
         # At an end of the grid there may be more beyond it.
         step = grid[1] - grid[0]
-        while abs(highest := _nearest_best(grid, values)) == max(map(abs, grid)) < LIMIT:
+        while abs(highest := grid[int(numpy.argmax(values))]) == max(map(abs, grid)) < LIMIT:
             place = 0 if highest < 0 else len(grid)
             grid.insert(place, highest + numpy.copysign(step, highest))
             values.insert(place, value(grid[place]))
@@ -687,11 +687,6 @@ def check_options(n_folds: int, min_examples: int) -> None:
 def _rules(mixtures: Iterable[float], shrinkages: Iterable[float]) -> List[Rule]:
     shrinkages = list(shrinkages)
     return [Rule("labels", mixture, shrinkage) for mixture in mixtures for shrinkage in shrinkages]
-
-
-def _nearest_best(grid: List[float], values: List[float]) -> float:
-    """The shift of the highest value; of several, the smallest."""
-    return min((x for x, value in zip(grid, values) if value == max(values)), key=abs)
 
 
 def _smooth(values: Array, objective: Objective) -> Array:
