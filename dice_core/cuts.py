@@ -63,7 +63,8 @@ Decode = Callable[[Array, Array], Array]
 class Rule(NamedTuple):
     """A way to choose shifts. kind: "as it is", "common" (one shift) or "labels" (one for each
     label). mixture: how much macro counts beside micro. shrinkage: as SHRINKAGE. margin: by how
-    much a floor is raised in choosing, so that it is kept on other examples."""
+    much a floor is raised in choosing, so that it is kept on other examples.
+    """
 
     kind: str
     mixture: float = 0.0
@@ -79,7 +80,8 @@ class Rule(NamedTuple):
 
 class Task(NamedTuple):
     """objective: of all labels. own: of single labels, by index. free: bools ``(C,)``, the
-    labels that have enough examples for a cut of their own."""
+    labels that have enough examples for a cut of their own.
+    """
 
     objective: Objective
     own: Mapping[int, Objective]
@@ -113,7 +115,8 @@ class Labels:
 
     def counts(self, shift: Array, docs: Array) -> Array:
         """``(C, 3)``: true positives, false positives and false negatives in these documents, a
-        mask ``(D,)``, with this shift."""
+        mask ``(D,)``, with this shift.
+        """
         raise NotImplementedError
 
     def fit(self, rule: Rule, docs: Array, task: Task) -> Array:
@@ -374,7 +377,8 @@ class CompetingLabels(Labels):
         values_of: Callable[[Array], Array],
     ) -> float:
         """The best shift of one label, all others as they are. values_of: from counts
-        ``(candidates, C, 3)`` to what is to be highest."""
+        ``(candidates, C, 3)`` to what is to be highest.
+        """
         if not len(scores):
             return float(shift[c])
         others = scores + shift
@@ -691,7 +695,8 @@ def _rules(mixtures: Iterable[float], shrinkages: Iterable[float]) -> List[Rule]
 
 def _smooth(values: Array, objective: Objective) -> Array:
     """Each value averaged with its neighbours, so that a lucky cut does not win. A floor is kept
-    or is not: there is nothing to average."""
+    or is not: there is nothing to average.
+    """
     if len(values) < 5 or not objective.is_f:
         return values
     padded = numpy.concatenate([values[:1], values, values[-1:]])

@@ -38,7 +38,8 @@ class Prf(NamedTuple):
 @dataclass
 class Row:
     """One label, or all. n: gold examples. a, b: scores. difference, low, high: F1 of B less that
-    of A, and its interval, from -1 to 1."""
+    of A, and its interval, from -1 to 1.
+    """
 
     label: str
     n: int
@@ -173,7 +174,8 @@ def compare(
     documents of the same kind would do, and nothing about other seeds of the training.
 
     Args:
-        nlp_a, nlp_b: Trained pipelines.
+        nlp_a: A trained pipeline.
+        nlp_b: Another.
         examples_a: With gold annotation. What is predicted already is not read.
         examples_b: The same documents for ``nlp_b``, if its tokenizer or vocabulary is another;
             None makes them from the texts.
@@ -461,8 +463,10 @@ def _row(label: str, n: int, scores: Sequence[Prf], differences: Any) -> Row:
 
 
 def _errors(key: str, pairs: Iterable[Tuple[Set[Item], Set[Item]]]) -> Dict[str, int]:
-    """Errors by kind. Each gold item that was not found is one, and each prediction that touches
-    no gold item."""
+    """Errors by kind.
+
+    Each gold item that was not found is one, and each prediction that touches no gold item.
+    """
     if key == "tags":
         return {"wrong": sum(len(gold - found) for gold, found in pairs)}
     counts = {"other label": 0, "other boundaries": 0, "missed": 0, "spurious": 0}

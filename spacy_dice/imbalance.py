@@ -75,7 +75,8 @@ GAIN_WIDTH = max(len(gain.data) for gains in MEASURED.values() for gain in gains
 @dataclass
 class LabelCount:
     """A label. n: its examples. units: of what the loss sees (tokens, candidates, texts).
-    share: of all units."""
+    share: of all units.
+    """
 
     label: str
     n: int

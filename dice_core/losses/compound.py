@@ -92,7 +92,8 @@ class Compound(Loss):
 
     def take_watched(self) -> Dict[str, float]:
         """What each term contributed since `watch_terms` or the last call, weight included, by the
-        names that `terms` gives. Terms of a term are as they are in that one."""
+        names that `terms` gives. Terms of a term are as they are in that one.
+        """
         taken: Dict[str, float] = {}
         for name, loss in self.losses.items():
             if isinstance(loss, Compound):
