@@ -3,9 +3,10 @@
 What they have in common is said in `dice_core.losses`; their parameters, formulas and sources are
 said in each. As torch modules:
 
-- logits ``(N, C)``, of any float type, one row a token (or text) and one column a class; targets
-  are class ids ``(N,)`` or rows ``(N, C)``; mask is None, ``(N,)`` or ``(N, C)``. The result is a
-  scalar, float32 (float64 for float64 logits), also inside autocast.
+- logits ``(N, C)``, of any float type, one row a token (or text) and one column a class, or
+  ``(sentences, tokens, C)``; targets are class ids ``(N,)``, -100 for unknown, or rows ``(N, C)``;
+  mask is None, ``(N,)`` or ``(N, C)``. The result is a scalar, float32 (float64 for float64
+  logits), also inside autocast.
 - ``reduction="sum"`` is the loss summed over rows; ``"mean"`` is that over the number of rows with
   any known cell. Flair back-propagates sums, and Flair's models take the sum whatever
   ``reduction`` is.
@@ -24,7 +25,7 @@ Example:
     1.074
 """
 
-from typing import Any, Dict, Literal, Optional, Sequence
+from typing import Any, Dict, Literal, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -74,16 +75,24 @@ class Loss(core.Loss, torch.nn.Module):
         """The loss, a scalar.
 
         Args:
-            logits: Floats ``(N, C)``; ``-inf`` rules a class out.
-            targets: Class ids ``(N,)`` or rows ``(N, C)``, one-hot, soft or multi-hot.
+            logits: Floats ``(N, C)``; ``-inf`` rules a class out. Or ``(..., N, C)``, such as
+                ``(sentences, tokens, classes)``, with the classes last; targets and mask then
+                have these dimensions, too.
+            targets: Class ids ``(N,)``, -100 where the class is unknown, or rows ``(N, C)``,
+                one-hot, soft or multi-hot.
             mask: None, ``(N,)`` or ``(N, C)``, 1 where the truth is known.
-            lengths: Rows of each sentence, which EntityDice reads.
+            lengths: Rows of each sentence, which EntityDice reads; known where logits have three
+                dimensions.
 
         Raises:
             ValueError: For shapes that do not match, class ids out of range and options that do
                 not fit the labels.
         """
         spec = LabelSpec(f"flair_dice.{type(self).__name__}", self.names)
+        if logits.ndim > 2:
+            if logits.ndim == 3 and lengths is None:
+                lengths = [logits.shape[1]] * logits.shape[0]
+            logits, targets, mask = _as_rows(logits, targets, mask, spec)
         if logits.ndim != 2 or not logits.shape[1] or not logits.is_floating_point():
             raise spec.config_error(
                 f"logits must be floats (rows, classes), got {tuple(logits.shape)} of "
@@ -98,22 +107,49 @@ class Loss(core.Loss, torch.nn.Module):
             wide = widen(logits)
             read = read_targets(targets, mask, wide.detach(), spec, lengths)
             read.learning = self.training and torch.is_grad_enabled()
-            value = self.of_head(TokenHead(wide, self.activation), read)
-            if self.reduction == "sum":
-                return value
-            return value / read.n_rows().clamp(min=1.0)
+            head = TokenHead(wide, self.activation)
+            scale = None if self.reduction == "sum" else 1.0 / read.n_rows().clamp(min=1.0)
+            if _is_closed(self):
+                return ClosedForm.apply(wide, self, head, read, scale)
+            value = self.of_head(head, read)
+            return value if scale is None else value * scale
 
     def of_head(self, head: Head, targets: Targets) -> Tensor:
         """The loss summed over rows, a scalar, of a model's head: its gradient in closed form."""
-        return ClosedForm.apply(head.logits, self, head, targets)
+        return ClosedForm.apply(head.logits, self, head, targets, None)
+
+
+def _as_rows(
+    logits: Tensor, targets: Tensor, mask: Optional[Tensor], spec: LabelSpec
+) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    """Logits ``(..., C)``, and what belongs to them, with one dimension of rows."""
+    outer, n_classes = logits.shape[:-1], logits.shape[-1]
+
+    def rows(name: str, tensor: Tensor) -> Tensor:
+        if tensor.shape not in (outer, logits.shape):
+            raise spec.config_error(
+                f"{name} must have the shape {tuple(outer)} or {tuple(logits.shape)}, as the "
+                f"logits, whose last dimension is the classes; got {tuple(tensor.shape)}."
+            )
+        return tensor.flatten() if tensor.shape == outer else tensor.reshape(-1, n_classes)
+
+    known = None if mask is None else rows("mask", mask)
+    return logits.reshape(-1, n_classes), rows("targets", targets), known
 
 
 class ClosedForm(torch.autograd.Function):
     """A loss of `dice_core` as a function of logits: value and gradient come together."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, loss: Loss, head: Head, targets: Targets) -> Tensor:
-        value, gradient = loss.value_and_gradient(head.view(), targets)
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        loss: Loss,
+        head: Head,
+        targets: Targets,
+        scale: Optional[Tensor],
+    ) -> Tensor:
+        value, gradient = loss.value_and_gradient(head.view(), targets, scale=scale)
         ctx.save_for_backward(gradient, logits)
         return value
 
@@ -126,7 +162,7 @@ class ClosedForm(torch.autograd.Function):
             gradient = gradient.view_as(gradient)
         else:
             gradient = gradient * upstream
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
 
 class FirstDerivative(torch.autograd.Function):
@@ -205,8 +241,7 @@ class Compound(core.Compound, Loss):
         return torch.nn.ModuleDict(terms)
 
     def of_head(self, head: Head, targets: Targets) -> Tensor:
-        leaves = [leaf for _, _, leaf in self.terms()]
-        if not targets.spec.crf and all(_is_closed(leaf) for leaf in leaves):
+        if not targets.spec.crf and _is_closed(self):
             return super().of_head(head, targets)
         value = head.logits.sum() * 0.0
         for _, weight, leaf in self.terms():
@@ -222,7 +257,9 @@ class DiceCE(core.DiceCE, Compound):
 
 def _is_closed(loss: Any) -> bool:
     """Whether a loss, where there is no CRF, is what its `compute_loss` says."""
-    return type(loss).of_head in (Loss.of_head, CrossEntropy.of_head, EntityDice.of_head)
+    ours = (Loss.of_head, CrossEntropy.of_head, EntityDice.of_head, Compound.of_head)
+    all_of_it = (loss, *(leaf for _, _, leaf in loss.terms()))
+    return all(type(part).of_head in ours for part in all_of_it)
 
 
 def make_loss(spec: Any, owner: str = "flair_dice.make_loss") -> Any:

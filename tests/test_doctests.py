@@ -28,6 +28,7 @@ SHOWN = ("text", "math")
 ELSEWHERE = {"docs/extend.md": "here", "docs/huggingface.md": "flair_tests/test_huggingface.py"}
 # Pages whose names mean something else than on the others.
 OF_THEIR_OWN = {
+    "docs/commands.md": pages.with_dice_ner,
     "docs/components/dice_ner.md": pages.with_dice_ner,
     "docs/reading.md": pages.for_reading,
 }
@@ -47,7 +48,16 @@ def pages_with(*kinds):
 
 
 @pytest.mark.parametrize(
-    "name", ["dice_core.schedules", "spacy_dice.losses", "spacy_dice.switch", "flair_dice.losses"]
+    "name",
+    [
+        "dice_core.schedules",
+        "flair_dice.losses",
+        "spacy_dice.callbacks",
+        "spacy_dice.cli.common",
+        "spacy_dice.config_file",
+        "spacy_dice.losses",
+        "spacy_dice.switch",
+    ],
 )
 def test_examples(name):
     found = doctest.testmod(import_module(name))
@@ -104,7 +114,7 @@ def check_config(text):
     headers = "".join(f"[{name}]\n\n" for name in above if f"[{name}]" not in text)
     config = Config().from_str(headers + text, interpolate=False)
     for section, block in config.get("training", {}).items():
-        if "@callbacks" in block:
+        if "@callbacks" in block or "@loggers" in block:
             assert callable(registry.resolve({"made": block})["made"])
         else:
             assert section == "score_weights" and all(0 <= w <= 1 for w in block.values())
