@@ -60,14 +60,14 @@ EXTRAS = {
         CORE + SPACY,
         ("torch", "flair"),
         [
-            *("core_tests/test_cuts.py", "core_tests/test_tags.py"),
+            "core_tests/test_tags.py",
             *(f"spacy_tests/test_{name}.py" for name in ("per_doc", "per_span", "use_loss")),
         ],
     ),
     "flair": (
         CORE + FLAIR,
         ("spacy",),
-        ["core_tests/test_tags.py", "flair_tests/test_crf.py", "flair_tests/test_contract.py"],
+        ["core_tests/test_tags.py", "flair_tests/test_crf.py"],
     ),
     "transformers": (CORE + SPACY + TRANSFORMERS, ("flair",), ["core_tests/test_tags.py"]),
 }
