@@ -489,21 +489,21 @@ def _errors(key: str, pairs: Iterable[Tuple[Set[Item], Set[Item]]]) -> Dict[str,
 
 def _as_text(task: Task) -> str:
     rows = [task.micro, *([task.macro] if len(task.labels) > 1 else []), *task.labels[:MAX_ROWS]]
-    width = min(max(len(row.label) for row in rows), 14)
+    width = min(max(len(row.label) for row in rows), 12)
+    of_one = f"{'P':>5}{'R':>5}{'F1':>6}"
     lines = [
         f"{task.what}: {task.n_docs:,} texts",
-        f"  {'':{width}} {'':>6}  {'A':>15}  {'B':>16}",
-        f"  {'':{width}} {'gold':>6}  {'P':>5} {'R':>4} {'F1':>5}  {'P':>5} {'R':>4} {'F1':>5}"
-        f"   B - A  {LEVEL} % interval",
+        f"  {'':{width}} {'':>6} {'A':>16} {'B':>16}",
+        f"  {'':{width}} {'gold':>6} {of_one} {of_one}  B - A    {LEVEL} % interval",
     ]
     for row in rows:
-        label = row.label if len(row.label) <= width else row.label[: width - 3] + "..."
-        scores = "  ".join(
-            f"{100 * of.p:5.1f}{100 * of.r:5.1f} {100 * of.f:5.1f}" for of in (row.a, row.b)
+        label = row.label if len(row.label) <= width else row.label[: width - 2] + ".."
+        scores = " ".join(
+            f"{100 * of.p:5.1f}{100 * of.r:5.1f}{100 * of.f:6.1f}" for of in (row.a, row.b)
         )
         lines.append(
-            f"  {label:{width}} {row.n:6,}  {scores}  {100 * row.difference:+6.1f}  "
-            f"{100 * row.low:+6.1f} to {100 * row.high:+5.1f} {'*' if row.clear else ''}".rstrip()
+            f"  {label:{width}} {row.n:6,} {scores} {100 * row.difference:+6.1f}  "
+            f"{100 * row.low:+6.1f} to {100 * row.high:+5.1f}{'*' if row.clear else ''}"
         )
     if len(task.labels) > MAX_ROWS:
         lines.append(f"  ... and {len(task.labels) - MAX_ROWS} more labels; --json has all")
@@ -533,7 +533,7 @@ def _plot_task(axes: Any, task: Task, name_a: str, name_b: str) -> None:
         [100 * r.b.f for r in rows], y, "s", color="black", markersize=5, label=f"B: {name_b}"
     )
     left.set_yticks(y, [f"{row.label} ({row.n:,})" for row in rows])
-    left.invert_yaxis()
+    left.set_ylim(len(rows) - 0.5, -0.5)
     left.set(xlabel="F1", xlim=(-2, 102))
     left.set_title(f"{task.what}, {task.n_docs:,} texts", fontsize="medium")
     left.legend(
@@ -586,7 +586,8 @@ def _page(found: Comparison, limit: int) -> Tuple[str, int]:
         parts.append(f"<pre>{html.escape(_as_text(task))}</pre>")
         parts.append(
             f'<p class="note">{len(n_different):,} of {len(items):,} texts are seen differently; '
-            f"{len(order):,} are shown, those with the most differences first.</p>"
+            f"{len(order):,} are shown, those with the most differences first. Beside each: how "
+            "many are right of how many, and + how many are wrong.</p>"
         )
         for i in order:
             parts.append(

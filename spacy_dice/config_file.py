@@ -95,7 +95,7 @@ def _parse(text: str, path: str) -> Config:
                 "Delete the line (after_init = null), and keep the block."
             ) from None
         what = " ".join([error.desc or error.title or "", *places]).strip()
-        raise config_error(f"{path}: {what}") from None
+        raise config_error(f"{path} cannot be read as a config: {what}") from None
     except ValueError as error:
         raise config_error(f"{path} cannot be read as a config: {_one_line(error)}") from None
     if "components" not in config or "pipeline" not in config.get("nlp", {}):
@@ -225,9 +225,11 @@ def loss_block(loss: str, options: Dict[str, Any]) -> Any:
         raise config_error(
             f"There is no registered loss {name!r}. See: python -m spacy dice losses"
         )
-    if name.startswith("spacy_dice.") and not any(isinstance(v, dict) for v in options.values()):
-        make_loss({"name": loss.split(".")[-2] if "." in loss else loss, **options}, "apply")
     block = {"@losses": name, **options}
+    if "${" in json.dumps(options):
+        return block  # its variables have values in the config alone; check_config looks at it
+    if name.startswith("spacy_dice.") and not any(isinstance(v, dict) for v in options.values()):
+        make_loss({"name": name.split(".")[1], **options}, "apply")
     try:
         made = registry.resolve({"loss": block})["loss"]
     except ConfigValidationError as error:

@@ -37,11 +37,12 @@ def docs(n=32):
     """Docs that have every kind of annotation."""
     vocab, made = spacy.blank("en").vocab, []
     for i in range(n):
-        words = WORDS.split() if i % 2 else ["my", "new", "phone", "+", "case", "is", "fine", "."]
+        words = WORDS.split() if i % 3 else ["my", "new", "phone", "+", "case", "is", "fine", "."]
         city = words.index("Rome") if "Rome" in words else None
         product = None if city is not None else 2
         ents = ["O"] * len(words)
-        ents[city if product is None else product] = "B-city" if product is None else "B-product"
+        label = "city" if product is None else "creative-work" if i % 4 else "product"
+        ents[city if product is None else product] = f"B-{label}"
         doc = Doc(
             vocab,
             words=words,
@@ -101,7 +102,7 @@ def for_spacy(folder: Path) -> dict:
 
 
 def with_dice_ner(folder: Path) -> dict:
-    return {"nlp": pipeline("dice_ner")}
+    return {"nlp": pipeline("dice_ner"), "spacy": spacy}
 
 
 def for_reading(folder: Path) -> dict:
