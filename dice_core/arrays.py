@@ -10,6 +10,8 @@ import numpy
 
 Array = Any  # of any library that keeps to the array API standard
 _NAMESPACES: Dict[type, Any] = {}
+# How large `blocks` are: what stays in a processor's cache, and what keeps a GPU busy.
+CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 18, 1 << 22
 
 
 def namespace(array: Array) -> Any:
@@ -99,11 +101,12 @@ def sum_by(values: Array, ids: Array, size: int) -> Array:
     return xp.sum(_one_hot(ids, size, values) * values[:, None], axis=0)
 
 
-def blocks(array: Array, cells: int = 1 << 18) -> Iterator[slice]:
-    """Rows of ``(N, C)``, in parts that stay in a processor's cache. One part on other devices."""
+def blocks(array: Array) -> Iterator[slice]:
+    """Rows of ``(N, C)``, in parts that bound what is in use beside it."""
     n_rows, n_columns = array.shape
     on_host = isinstance(array, numpy.ndarray) or str(array.device) == "cpu"
-    step = max(1, cells // max(1, n_columns)) if on_host else max(1, n_rows)
+    cells = CELLS_ON_HOST if on_host else CELLS_ELSEWHERE
+    step = max(1, cells // max(1, n_columns))
     for first in range(0, n_rows, step):
         yield slice(first, min(first + step, n_rows))
 

@@ -58,7 +58,8 @@ class Mass(NamedTuple):
 
 def squared_mass(p: Array, j: Array) -> Mass:
     """Of DL as published: p^2 + y^2 below. Source: Milletari et al. 2016."""
-    return Mass(p, p * p, j, 2.0 * p * j)
+    square = p * p
+    return Mass(p, square, j, 2.0 * (square if j is p else p * j))
 
 
 def self_adjusting_mass(

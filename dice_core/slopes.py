@@ -19,7 +19,6 @@ class Slope:
         cells: ``(N, C)``, of each cell (see `formulas`).
         columns: ``(C,)``, dL/dp of all cells of a column: their slope is that times p.
         gold: ``(N,)``, of each row's gold cell alone, for targets with class ids.
-        totals: ``(N,)``, the sums of ``cells`` over each row, where they are known already.
         steep: Whether ``cells`` may grow without bound as p goes to 1, where only its product
             with 1-p is finite.
     """
@@ -30,18 +29,12 @@ class Slope:
         columns: Optional[Array] = None,
         gold: Optional[Array] = None,
         steep: bool = False,
-        totals: Optional[Array] = None,
     ):
         self.cells, self.columns, self.gold, self.steep = cells, columns, gold, steep
-        self.totals = totals
 
     def add(self, other: "Slope", weight: float) -> None:
         """Add another one, times a weight, in place."""
-        if other.cells is not None and other.totals is None:
-            self.totals = None
-        elif self.cells is not None and self.totals is None:
-            other = Slope(other.cells, other.columns, other.gold, other.steep)
-        for name in ("cells", "totals", "columns", "gold"):
+        for name in ("cells", "columns", "gold"):
             theirs, ours = getattr(other, name), getattr(self, name)
             if theirs is None:
                 continue
@@ -53,6 +46,13 @@ class Slope:
                 ours += theirs
         self.steep = self.steep or other.steep
 
+    def scale(self, factor: Array) -> None:
+        """Multiply it, in place, with a scalar."""
+        for name in ("cells", "columns", "gold"):
+            part = getattr(self, name)
+            if part is not None:
+                part *= factor
+
 
 def by_logits(view: View, slope: Slope, targets: Targets) -> Array:
     """The gradient ``(N, C)`` by a model's logits."""
@@ -63,7 +63,7 @@ def by_logits(view: View, slope: Slope, targets: Targets) -> Array:
     elif slope.steep:
         gradient = _by_logits_of_steep(view.p, _as_cells(view, slope, targets))
     else:
-        gradient = _by_logits_of_softmax(view.p, slope, targets)
+        gradient = _by_logits_of_softmax(view, slope, targets)
     return _known_only(gradient, targets)
 
 
@@ -82,11 +82,9 @@ def by_probabilities(view: View, slope: Slope, targets: Targets) -> Array:
     return _known_only(xp.clip(gradient, -largest, largest), targets)
 
 
-def _by_logits_of_softmax(p: Array, slope: Slope, targets: Targets) -> Array:
-    xp = namespace(p)
-    total = slope.totals
-    if total is None and slope.cells is not None:
-        total = xp.sum(slope.cells, axis=1)
+def _by_logits_of_softmax(view: View, slope: Slope, targets: Targets) -> Array:
+    p, xp = view.p, namespace(view.p)
+    total = None if slope.cells is None else xp.sum(slope.cells, axis=1)
     if slope.columns is not None:
         of_columns = p @ slope.columns
         total = of_columns if total is None else total + of_columns
@@ -94,18 +92,21 @@ def _by_logits_of_softmax(p: Array, slope: Slope, targets: Targets) -> Array:
         total = slope.gold if total is None else total + slope.gold
     if total is None:
         return xp.zeros_like(p)
-    if slope.cells is None and slope.columns is None:
-        gradient = p * -total[:, None]
-    elif slope.cells is None:
-        gradient = slope.columns - total[:, None]
-        gradient *= p
-    else:
-        gradient = slope.cells
+    if slope.cells is None:
+        gradient = view.for_gradient()
         for rows in arrays.blocks(p):
             factors = -total[rows, None]
             if slope.columns is not None:
                 factors = slope.columns + factors
-            gradient[rows, :] = arrays.add_product(gradient[rows, :], factors, p[rows, :])
+            if gradient is p:
+                gradient[rows, :] *= factors
+            else:
+                gradient[rows, :] = factors * p[rows, :]
+    else:
+        factors = -total[:, None]
+        if slope.columns is not None:
+            factors = slope.columns + factors
+        gradient = arrays.add_product(slope.cells, factors, p)
     if slope.gold is not None:
         arrays.add_at(gradient, targets.ids, slope.gold)
     return gradient

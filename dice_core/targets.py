@@ -33,6 +33,8 @@ class Targets:
         reduce: From the sums over these rows to those over a set of which they are a part, such
             as a chunk of a batch. The value is then the part's share, and the gradients of all
             parts add up to the gradient of the set.
+        at_hand: From the sums over these rows to those over all rows at hand, of which they may
+            be a block.
         learning: Whether this batch is learned from, so that running counts count it.
     """
 
@@ -46,6 +48,7 @@ class Targets:
     counted: Optional[Array] = None
     lengths: Optional[Sequence[int]] = None
     reduce: Optional[Reduce] = None
+    at_hand: Optional[Reduce] = None
     learning: bool = True
 
     def __post_init__(self) -> None:
@@ -54,6 +57,17 @@ class Targets:
     def whole(self, part: Array) -> Array:
         """The sum over the whole set, from that over these rows."""
         return part if self.reduce is None else self.reduce(part)
+
+    def of_batch(self, part: Array) -> Array:
+        """The sum over all rows at hand, from that over these rows."""
+        return part if self.at_hand is None else self.at_hand(part)
+
+    def rows(self, rows: slice) -> "Targets":
+        """Some of the rows."""
+        names = ("ids", "y", "mask", "weights", "counted")
+        given = {name: getattr(self, name) for name in names}
+        cut = {name: a[rows, ...] for name, a in given.items() if a is not None}
+        return replace(self, lengths=None, **cut)
 
     def n_rows(self) -> Array:
         """How many rows have any known cell, by weight: a scalar array."""
@@ -91,10 +105,6 @@ class Targets:
         columns = xp.arange(self.n_classes, device=self.ids.device)
         y = xp.astype(self.ids[:, None] == columns[None, :], self.like.dtype)
         return replace(self, ids=None, y=y)
-
-    def hard(self) -> Optional[Tuple[Array, Optional[Array]]]:
-        """Class ids and weights of rows, or None if some row is not of one class, or unsure."""
-        return None if self.ids is None else (self.ids, self.weights)
 
     def best_ids(self) -> numpy.ndarray:
         """The class of each row on the host, MISSING where it is not known."""

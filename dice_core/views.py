@@ -19,13 +19,37 @@ class View:
     Attributes:
         activation: "softmax", a row's classes share 1; or "sigmoid", each cell by itself.
         p: Floats ``(N, C)`` in [0, 1], float32 or float64.
-        logits: Floats ``(N, C)`` of sigmoids, or None.
+        logits: Floats ``(N, C)`` of sigmoids, or None. ``p`` can do without then.
+        like: The array that was given, of the two.
+        used_up: Whether the gradient may take the place of ``like``.
     """
 
-    def __init__(self, activation: str, p: Array, logits: Optional[Array] = None):
-        self.activation, self.p, self.logits = activation, p, logits
-        self.low = arrays.floor(p)
+    def __init__(
+        self,
+        activation: str,
+        p: Optional[Array],
+        logits: Optional[Array] = None,
+        used_up: bool = False,
+    ):
+        self.activation, self._p, self.logits, self.used_up = activation, p, logits, used_up
+        self.like: Array = p if logits is None else logits
+        self.low = arrays.floor(self.like)
         self._gathered: Any = (None, None)
+
+    @property
+    def p(self) -> Array:
+        if self._p is None:
+            self._p = _sigmoid(self.logits)
+        return self._p
+
+    def for_gradient(self) -> Array:
+        """An array ``(N, C)`` to be filled row by row, once the row here has been read."""
+        return self.like if self.used_up else namespace(self.like).empty_like(self.like)
+
+    def rows(self, rows: slice) -> "View":
+        """Some of the rows."""
+        p, logits = (None if a is None else a[rows, :] for a in (self._p, self.logits))
+        return View(self.activation, p, logits)
 
     def gather(self, ids: Array) -> Array:
         """``(N,)``: p of the column of each row that ids ``(N,)`` say."""
@@ -68,13 +92,13 @@ def view_of_logits(logits: Array, activation: str) -> View:
     if activation == "sigmoid":
         limit = -math.log(arrays.floor(logits))
         logits = xp.clip(logits, -limit, limit)
-        return View(activation, _sigmoid(logits), logits)
+        return View(activation, None, logits, used_up=True)
     logits = arrays.at_least(logits, RULED_OUT)
     if not logits.shape[0]:
         return View(activation, logits)
     p = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
     p /= xp.sum(p, axis=1, keepdims=True)
-    return View(activation, p)
+    return View(activation, p, used_up=True)
 
 
 def _sigmoid(x: Array) -> Array:

@@ -54,7 +54,7 @@ def torch_view(logits: Tensor, activation: Activation) -> View:
     if activation == "softmax":
         p = torch.softmax(logits, dim=1)
         if not p[:, 0].isnan().any():  # as where a row has no class that is not ruled out
-            return View(activation, p)
+            return View(activation, p, used_up=True)
     return view_of_logits(logits, activation)
 
 

@@ -190,7 +190,7 @@ class LossMixin(FromStock):
     def forward_loss(self, data_points: Any) -> Tuple[Tensor, int]:
         self._has_summed = False
         if self._chunks is not None:
-            self._chunks.next_chunk()
+            self._chunks.next_part()
         loss, count = super().forward_loss(data_points)  # type: ignore[safe-super]
         if self.loss is not None and not self._has_summed and self._reduce() is not None:
             loss = loss + self._nothing(self.loss)

@@ -107,14 +107,16 @@ class Loss(core.Loss, torch.nn.Module):
             wide = widen(logits)
             read = read_targets(targets, mask, wide.detach(), spec, lengths)
             read.learning = self.training and torch.is_grad_enabled()
-            value = self.of_head(TokenHead(wide, self.activation), read)
-            if self.reduction == "sum":
-                return value
-            return value / read.n_rows().clamp(min=1.0)
+            head = TokenHead(wide, self.activation)
+            scale = None if self.reduction == "sum" else 1.0 / read.n_rows().clamp(min=1.0)
+            if _is_closed(self):
+                return ClosedForm.apply(wide, self, head, read, scale)
+            value = self.of_head(head, read)
+            return value if scale is None else value * scale
 
     def of_head(self, head: Head, targets: Targets) -> Tensor:
         """The loss summed over rows, a scalar, of a model's head: its gradient in closed form."""
-        return ClosedForm.apply(head.logits, self, head, targets)
+        return ClosedForm.apply(head.logits, self, head, targets, None)
 
 
 def _as_rows(
@@ -139,8 +141,15 @@ class ClosedForm(torch.autograd.Function):
     """A loss of `dice_core` as a function of logits: value and gradient come together."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, loss: Loss, head: Head, targets: Targets) -> Tensor:
-        value, gradient = loss.value_and_gradient(head.view(), targets)
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        loss: Loss,
+        head: Head,
+        targets: Targets,
+        scale: Optional[Tensor],
+    ) -> Tensor:
+        value, gradient = loss.value_and_gradient(head.view(), targets, scale=scale)
         ctx.save_for_backward(gradient, logits)
         return value
 
@@ -153,7 +162,7 @@ class ClosedForm(torch.autograd.Function):
             gradient = gradient.view_as(gradient)
         else:
             gradient = gradient * upstream
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
 
 class FirstDerivative(torch.autograd.Function):
@@ -232,8 +241,7 @@ class Compound(core.Compound, Loss):
         return torch.nn.ModuleDict(terms)
 
     def of_head(self, head: Head, targets: Targets) -> Tensor:
-        leaves = [leaf for _, _, leaf in self.terms()]
-        if not targets.spec.crf and all(_is_closed(leaf) for leaf in leaves):
+        if not targets.spec.crf and _is_closed(self):
             return super().of_head(head, targets)
         value = head.logits.sum() * 0.0
         for _, weight, leaf in self.terms():
@@ -249,7 +257,9 @@ class DiceCE(core.DiceCE, Compound):
 
 def _is_closed(loss: Any) -> bool:
     """Whether a loss, where there is no CRF, is what its `compute_loss` says."""
-    return type(loss).of_head in (Loss.of_head, CrossEntropy.of_head, EntityDice.of_head)
+    ours = (Loss.of_head, CrossEntropy.of_head, EntityDice.of_head, Compound.of_head)
+    all_of_it = (loss, *(leaf for _, _, leaf in loss.terms()))
+    return all(type(part).of_head in ours for part in all_of_it)
 
 
 def make_loss(spec: Any, owner: str = "flair_dice.make_loss") -> Any:

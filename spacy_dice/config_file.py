@@ -163,10 +163,11 @@ def apply_loss(
         ConfigValidationError: For components that are not there, frozen or cannot have the loss,
             options that do not fit, and labels that it cannot place.
 
-    Example:
-        >>> text, config = read_config("config.cfg")
-        >>> new = apply_loss(config, "DiceCE", {"weight": 0.5}, ["ner"])
-        >>> print(edit_text(text, new))
+    Example::
+
+        text, config = read_config("config.cfg")
+        new = apply_loss(config, "DiceCE", {"weight": 0.5}, ["ner"])
+        print(edit_text(text, new))
     """
     new = config.copy()
     by_name = factories(config)

@@ -9,6 +9,8 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from thinc.api import fix_random_seed
 
+import spacy_dice
+
 WORDS = "they are moving to Rome and sadly the train was late again ."
 SMALL = {
     "@architectures": "spacy.HashEmbedCNN.v2",
@@ -94,6 +96,7 @@ def for_spacy(folder: Path) -> dict:
     nlp = spacy.load(folder / "model")
     known = examples(nlp)
     return {
+        "spacy_dice": spacy_dice,
         "nlp": nlp,
         "ner_nlp": spacy.load(folder / "model"),
         "get_examples": lambda: known,

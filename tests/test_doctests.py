@@ -50,7 +50,16 @@ def pages_with(*kinds):
 
 
 @pytest.mark.parametrize(
-    "name", ["dice_core.schedules", "spacy_dice.losses", "spacy_dice.switch", "flair_dice.losses"]
+    "name",
+    [
+        "dice_core.schedules",
+        "flair_dice.losses",
+        "spacy_dice.callbacks",
+        "spacy_dice.cli.common",
+        "spacy_dice.config_file",
+        "spacy_dice.losses",
+        "spacy_dice.switch",
+    ],
 )
 def test_examples(name):
     found = doctest.testmod(import_module(name))
@@ -151,7 +160,7 @@ def check_config(text):
         spacy.blank("en").add_pipe(factory, name=name, config=block)
     after_init = config.get("initialize", {}).get("after_init")
     if after_init is not None:
-        losses = re.findall(r"losses\.(\w+)\]", text) + re.findall(r'"(\w+)": "', text)
+        losses = re.findall(r"losses\.(\w+)\]", text) + re.findall(r'"(\w+)": ["{]', text)
         named = [name for name in dict.fromkeys(losses) if spacy.Language.has_factory(name)]
         nlp = pages.pipeline(*(named or ["ner", "textcat_multilabel"]))
         registry.resolve({"made": after_init})["made"](nlp)

@@ -4,10 +4,11 @@ import inspect
 from difflib import get_close_matches
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type
 
-from .. import slopes
+from .. import arrays, slopes
 from ..arrays import Array, namespace
 from ..labels import LabelSpec
 from ..options import ACTIVATIONS, Activation, Options, Wrt
+from ..parts import OverParts
 from ..schedules import Weight
 from ..slopes import Slope
 from ..targets import Targets
@@ -26,6 +27,14 @@ class Loss(Options):
 
     # Whether a term of this loss obeys a component's own label_smoothing.
     smooths = False
+    # Whether `compute_loss` can take rows in parts, with sums over all of them by `Targets.whole`.
+    # A subclass that has its own says so anew.
+    in_parts = False
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "compute_loss" in vars(cls) and "in_parts" not in vars(cls):
+            cls.in_parts = False
 
     def __init__(
         self,
@@ -53,23 +62,67 @@ class Loss(Options):
         raise NotImplementedError
 
     def value_and_gradient(
-        self, view: View, targets: Targets, wrt: Wrt = "logits"
+        self, view: View, targets: Targets, wrt: Wrt = "logits", scale: Optional[Array] = None
     ) -> Tuple[Array, Array]:
         """The loss summed over rows, a scalar array, and its gradient ``(N, C)``.
 
         Args:
-            view: Probabilities ``(N, C)``.
+            view: Probabilities ``(N, C)``, which are overwritten if the view is used up.
             targets: The truth of each row.
             wrt: By what the gradient is: "logits", or "probabilities" for layers that multiply
                 by the activation's derivative themselves.
+            scale: A scalar that both are multiplied with.
         """
-        xp = namespace(view.p)
-        if not view.p.shape[0] and targets.reduce is None:
-            return xp.sum(view.p), xp.zeros_like(view.p)
+        xp = namespace(view.like)
+        if not view.like.shape[0] and targets.reduce is None:
+            return xp.sum(view.like), xp.zeros_like(view.like)
+        blocks = list(arrays.blocks(view.like))
+        in_blocks = wrt == "probabilities" or self.makes_cells(view, targets)
+        if self.in_parts and in_blocks and len(blocks) > 1:
+            return self._in_blocks(view, targets, wrt, scale, blocks)
         value, slope = self.compute_loss(view, targets)
-        if wrt == "probabilities":
-            return value, slopes.by_probabilities(view, slope, targets)
-        return value, slopes.by_logits(view, slope, targets)
+        if scale is not None:
+            value = value * scale
+            slope.scale(scale)
+        of = slopes.by_probabilities if wrt == "probabilities" else slopes.by_logits
+        return value, of(view, slope, targets)
+
+    def makes_cells(self, view: View, targets: Targets) -> bool:
+        """Whether the slope has numbers for each cell."""
+        return True
+
+    def _in_blocks(
+        self,
+        view: View,
+        targets: Targets,
+        wrt: Wrt,
+        scale: Optional[Array],
+        blocks: Sequence[slice],
+    ) -> Tuple[Array, Array]:
+        """The same with few arrays as large as the scores: of blocks of rows, one by one."""
+        whole, at_hand = OverParts(), OverParts()
+        parts = [(rows, targets.rows(rows)) for rows in blocks]
+        for _, part in parts:
+            part.reduce, part.at_hand, part.learning = whole, at_hand, False
+        if self.set_level or any(loss.needs_counts() for _, _, loss in self.terms()):
+            for rows, part in parts:
+                self.compute_loss(view.rows(rows), part)
+                whole.next_part()
+                at_hand.next_part()
+        whole.replay(targets.reduce)
+        at_hand.replay()
+        parts[-1][1].learning = targets.learning
+        gradient, value = view.for_gradient(), 0.0
+        for rows, part in parts:
+            of_part, gradient[rows, :] = self.value_and_gradient(view.rows(rows), part, wrt, scale)
+            value = value + of_part
+            whole.next_part()
+            at_hand.next_part()
+        return value, gradient
+
+    def needs_counts(self) -> bool:
+        """Whether it counts the classes of batches."""
+        return False
 
     def check(self, spec: LabelSpec) -> None:
         """Raise a ValueError if this loss cannot be used with these labels."""

@@ -108,6 +108,13 @@ class Compound(Loss):
         for loss in self.losses.values():
             loss.check(spec if loss.smooths else spec._replace(label_smoothing=0.0))
 
+    def makes_cells(self, view: View, targets: Targets) -> bool:
+        return any(loss.makes_cells(view, targets) for loss in self.losses.values())
+
+    @property
+    def in_parts(self) -> bool:  # type: ignore[override]
+        return all(loss.in_parts for loss in self.losses.values())
+
     @property
     def set_level(self) -> bool:
         return any(loss.set_level for loss in self.losses.values())

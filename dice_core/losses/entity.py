@@ -100,9 +100,12 @@ class EntityDice(Loss):
         whole = targets.whole(n)
         # d P / d log p = P for each cell of a path.
         cells = arrays.sum_by(xp.take(found, which), flat, p.shape[0] * n_classes)
-        cells = xp.reshape(cells, p.shape) * (whole * by_found)
-        of_start = (p * starts) * (known * (whole * by_expected))[:, None]
-        cells += of_start
+        cells *= whole * by_found
+        cells = xp.reshape(cells, p.shape)
+        of_start = (known * (whole * by_expected))[:, None]
+        for rows in arrays.blocks(p):
+            factors = of_start[rows, :] * starts
+            cells[rows, :] = arrays.add_product(cells[rows, :], factors, p[rows, :])
         if view.activation == "sigmoid":
             cells *= view.q()
         return n * value, Slope(cells=cells)

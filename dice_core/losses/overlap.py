@@ -1,6 +1,6 @@
 """Losses of the overlap of what is predicted and what is true: Dice and its kin."""
 
-from typing import TYPE_CHECKING, Any, List, Tuple
+from typing import TYPE_CHECKING, List, Tuple
 
 from .. import arrays, formulas
 from ..arrays import Array, namespace
@@ -25,6 +25,7 @@ class _Overlap(Loss):
     they are weighed (`weights`).
     """
 
+    in_parts = True
     smooth: float
     log = False
     # Whether a cell adds p itself, so that its slope is the same for all cells of a column.
@@ -61,9 +62,11 @@ class _Overlap(Loss):
         """What gold cells add."""
         return y
 
+    def makes_cells(self, view: View, targets: Targets) -> bool:
+        return not (self.plain and self.set_level and _is_sparse(view, targets))
+
     def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
-        sparse = targets.ids is not None and targets.counted is None
-        if view.activation == "softmax" and sparse:
+        if _is_sparse(view, targets):
             of = self._of_batch if self.set_level else self._of_elements
             return of(view, targets)
         of = self._of_dense_batch if self.set_level else self._of_dense_elements
@@ -74,37 +77,23 @@ class _Overlap(Loss):
     def _of_elements(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
         xp = namespace(view.p)
         p, q, ids = self._p(view), self._q(view), targets.ids
-        alpha, beta, smooth = self.weights()
+        how = (*self.weights()[::2], self.log)
         # Of all cells as if none were gold, and of the gold ones what is different.
-        cells: Any = None
-        values, totals = xp.empty_like(p[:, 0]), xp.empty_like(p[:, 0])
-        for rows in arrays.blocks(p):
-            part = p[rows, :]
-            mass = self.mass(part, None if q is None else q[rows, :], part, True)
-            values[rows], slope = formulas.overlap_of_others(
-                mass.predicted, alpha, smooth, self.log
-            )
-            slope *= mass.predicted_slope
-            totals[rows] = xp.sum(slope, axis=1)
-            if rows.stop - rows.start == p.shape[0]:
-                cells = slope
-                break
-            cells = xp.empty_like(p) if cells is None else cells
-            cells[rows, :] = slope
+        mass = self.mass(p, q, p, True)
+        values, cells = formulas.overlap_of_others(mass.predicted, *how)
+        cells *= mass.predicted_slope
         p_gold = view.gather(ids) if p is view.p else arrays.gather(p, ids)
         gold = self.mass(p_gold, None if q is None else arrays.gather(q, ids), p_gold, True)
-        other, slope_of_other = formulas.overlap_of_others(
-            gold.predicted[:, None], alpha, smooth, self.log
-        )
+        other, slope_of_other = formulas.overlap_of_others(gold.predicted[:, None], *how)
         value, by_hits, by_predicted = formulas.overlap(
-            gold.hit, gold.predicted, 1.0, alpha, beta, smooth, self.log
+            gold.hit, gold.predicted, 1.0, *self.weights(), self.log
         )
         by_predicted -= slope_of_other[:, 0]
         values += value - other
         if targets.weights is not None:
             values *= targets.weights
         slope = by_hits * gold.hit_slope + by_predicted * gold.predicted_slope
-        return xp.sum(values), Slope(cells=cells, totals=totals, gold=slope, steep=self.is_steep())
+        return xp.sum(values), Slope(cells=cells, gold=slope, steep=self.is_steep())
 
     def _of_batch(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
         xp = namespace(view.p)
@@ -213,6 +202,11 @@ class _Overlap(Loss):
         if self.background == AUTO:
             return spec.columns(spec.background, "its background")
         return spec.columns(self.background, "background")
+
+
+def _is_sparse(view: View, targets: Targets) -> bool:
+    """Whether rows share 1 among the classes, of which one is gold and counted."""
+    return view.activation == "softmax" and targets.ids is not None and targets.counted is None
 
 
 class Dice(_Overlap):

@@ -24,23 +24,26 @@ K = 3.0  # the weights' default: the most frequent class has about log10(3)
 class _LogLoss(Loss):
     """Cross-entropies: rows of "is this class", and for sigmoids also of "is not"."""
 
+    in_parts = True
     gamma = 0.0
     label_smoothing = 0.0
     # Counts of the batches learned from so far: of each class, and of all rows.
     _seen: Any = None
 
-    def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
-        smoothing = self.label_smoothing or targets.spec.label_smoothing
-        one_hot = targets.hard()
-        if one_hot is not None and view.activation == "softmax" and not smoothing:
-            return self._of_gold(view, targets, *one_hot)
-        return self._of_cells(view, _smoothed(targets.dense(), smoothing))
+    def makes_cells(self, view: View, targets: Targets) -> bool:
+        return view.activation != "softmax" or targets.ids is None or self._smoothing(targets) > 0
 
-    def _of_gold(
-        self, view: View, targets: Targets, ids: Array, weights: Optional[Array]
-    ) -> Tuple[Array, Slope]:
+    def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
+        if self.makes_cells(view, targets):
+            return self._of_cells(view, _smoothed(targets.dense(), self._smoothing(targets)))
+        return self._of_gold(view, targets)
+
+    def _smoothing(self, targets: Targets) -> float:
+        return self.label_smoothing or targets.spec.label_smoothing
+
+    def _of_gold(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
         """Of a softmax with one gold class a row: nothing but that cell counts."""
-        xp = namespace(view.p)
+        xp, ids, weights = namespace(view.p), targets.ids, targets.weights
         p = view.gather(ids)
         log_p = xp.log(arrays.at_least(p, view.low))
         value, gold = formulas.log_loss(p, arrays.at_least(1.0 - p, 0.0), log_p, self.gamma)
@@ -88,15 +91,11 @@ class _LogLoss(Loss):
         """
         return None, None
 
-    def needs_counts(self) -> bool:
-        """Whether `class_factors` needs the counts of the batch."""
-        return False
-
     def running_counts(self, targets: Targets, counts: Array) -> Tuple[Array, Array]:
         """Of the batches so far and this one: of each class, and of all rows. Exact to 2^24 rows
         in float32, so that they are kept in float64 on the host."""
-        batch = arrays.to_numpy(counts).astype("float64")
-        n = float(targets.n_rows())
+        batch = arrays.to_numpy(targets.of_batch(counts)).astype("float64")
+        n = float(targets.of_batch(targets.n_rows()))
         if self._seen is not None and self._seen[0].shape == batch.shape:
             batch, n = batch + self._seen[0], n + self._seen[1]
         if targets.learning:

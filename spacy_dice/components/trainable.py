@@ -35,15 +35,15 @@ class LossMixin:
     _rehearsing = False
 
     @classmethod
+    def label_spec(cls, pipe: Any) -> LabelSpec:
+        """A component's classes, as the loss sees them."""
+        raise NotImplementedError
+
+    @classmethod
     def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
         """The loss that "auto" stands for, as its name and options, by what was measured on such
         components (docs/evidence.md). None where nothing is gained: the component stays stock."""
         return None
-
-    @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
-        """A component's classes, as the loss sees them."""
-        raise NotImplementedError
 
     @classmethod
     def check_trainable(cls, pipe: Any) -> None:

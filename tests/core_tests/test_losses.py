@@ -2,6 +2,8 @@
 not the host's, where an implicit copy to the host or a mix of devices raises. Where there is a
 GPU, CuPy and CUDA, too."""
 
+import tracemalloc
+
 import array_api_strict
 import numpy
 import pytest
@@ -141,6 +143,57 @@ def test_ids_and_rows_are_the_same_truth():
             found.append(loss.value_and_gradient(view_of_logits(Z, "softmax"), read))
         assert_allclose(found[0][0], found[1][0], rtol=1e-10)
         assert_allclose(found[0][1], found[1][1], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrt", ["logits", "probabilities"])
+@pytest.mark.parametrize("kind", ["ids", "negatives", "soft"])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_rows_in_blocks_are_the_batch(loss, activation, kind, wrt, monkeypatch):
+    found = []
+    for cells in (100, 6):
+        monkeypatch.setattr(arrays, "CELLS_ON_HOST", cells)
+        loss._seen = None
+        read = targets(kind, Z)
+        # Twice, for running counts; of a batch that is itself a part of something larger.
+        read.reduce = lambda part: 2.0 * part
+        views = [view_of_logits(Z, activation) for _ in range(2)]
+        found.append([loss.value_and_gradient(view, read, wrt) for view in views])
+    for (value, gradient), (other_value, other_gradient) in zip(*found):
+        assert_allclose(other_value, value, rtol=1e-10)
+        assert_allclose(other_gradient, gradient, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrt", ["logits", "probabilities"])
+@pytest.mark.parametrize("kind", ["ids", "rows"])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if "[" not in repr(loss)], ids=repr)
+def test_three_arrays_beside_the_scores_are_enough(loss, activation, kind, wrt, monkeypatch):
+    monkeypatch.setattr(arrays, "CELLS_ON_HOST", 500)
+    logits = numpy.random.default_rng(0).normal(size=(500, 50))
+    read = from_ids(numpy.arange(500) % 50, 50, SPEC, logits)
+    read = read.dense() if kind == "rows" else read
+    loss._seen = None
+    loss.value_and_gradient(view_of_logits(logits[:2], activation), read.rows(slice(0, 2)), wrt)
+    tracemalloc.start()
+    loss.value_and_gradient(view_of_logits(logits, activation), read, wrt)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3.5 * logits.nbytes  # with blocks and numbers of rows
+
+
+def test_a_loss_of_ones_own_sees_the_batch(monkeypatch):
+    """It may compare rows: nothing cuts them apart unless it says that it can do with parts."""
+
+    class Own(core.Focal):
+        def compute_loss(self, view, targets):
+            self.seen = view.p.shape
+            return super().compute_loss(view, targets)
+
+    monkeypatch.setattr(arrays, "CELLS_ON_HOST", 6)
+    for loss in (Own(), core.Compound([Own()])):
+        loss.value_and_gradient(view_of_logits(Z, "sigmoid"), targets("ids", Z))
+        assert (loss if isinstance(loss, Own) else loss.losses["0"]).seen == Z.shape
 
 
 @pytest.mark.parametrize("log", [False, True])
