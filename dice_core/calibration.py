@@ -39,7 +39,8 @@ def measure(p: Any, right: Any) -> Calibration:
 
 def expected_calibration_error(p: Any, right: Any) -> float:
     """The mean, over decisions, of how far a bin's mean probability is from its share that is
-    right; bins of equal width over [0, 1] (Naeini et al. 2015)."""
+    right; bins of equal width over [0, 1] (Naeini et al. 2015).
+    """
     p, right = _pair(p, right)
     at = numpy.minimum((p * N_BINS).astype(int), N_BINS - 1)
     total = numpy.bincount(at, weights=p, minlength=N_BINS)
@@ -55,7 +56,8 @@ def brier(p: Any, right: Any) -> float:
 
 def risk_coverage_area(p: Any, right: Any) -> float:
     """The area under the risk-coverage curve, 0 to 1; lower ranks better (Geifman & El-Yaniv
-    2017): the mean share of wrong decisions among the most probable 1/N, 2/N, ... of them."""
+    2017): the mean share of wrong decisions among the most probable 1/N, 2/N, ... of them.
+    """
     p, right = _pair(p, right)
     wrong = 1 - right[numpy.argsort(-p, kind="stable")]
     return float((wrong.cumsum() / numpy.arange(1, len(p) + 1)).mean()) if len(p) else 0.0
@@ -96,7 +98,8 @@ def logit(p: Any) -> Any:
 
 def fit_softmax(scores: Any, gold: Any) -> float:
     """The temperature with the lowest negative log-likelihood of ``gold``, ints ``(N,)``, by the
-    softmax of ``scores / temperature``, floats ``(N, C)`` (Guo et al. 2017)."""
+    softmax of ``scores / temperature``, floats ``(N, C)`` (Guo et al. 2017).
+    """
     scores, gold = numpy.asarray(scores, dtype="float64"), numpy.asarray(gold, dtype="int64")
     of_gold = scores[numpy.arange(len(gold)), gold]
     usable = numpy.isfinite(of_gold)
@@ -152,7 +155,8 @@ def minimum(loss: Callable[[float], float]) -> float:
 class Confidence(NamedTuple):
     """what: which decisions. right: bools ``(N,)``, whether they are right. at: from a temperature
     to their probabilities ``(N,)``. fit: the best temperature; its argument is whether each label
-    gets its own, where labels are decided by themselves."""
+    gets its own, where labels are decided by themselves.
+    """
 
     what: str
     right: Array
@@ -169,7 +173,8 @@ def of_cells(
     center: float,
 ) -> Confidence:
     """Of labels that are decided by themselves. scores: log-odds beyond ``center``, ``(N, C)``;
-    gold, known: bools ``(N, C)``."""
+    gold, known: bools ``(N, C)``.
+    """
     usable = known & numpy.isfinite(scores)
 
     def at(temperature: Temperature) -> Array:

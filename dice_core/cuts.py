@@ -63,7 +63,8 @@ Decode = Callable[[Array, Array], Array]
 class Rule(NamedTuple):
     """A way to choose shifts. kind: "as it is", "common" (one shift) or "labels" (one for each
     label). mixture: how much macro counts beside micro. shrinkage: as SHRINKAGE. margin: by how
-    much a floor is raised in choosing, so that it is kept on other examples."""
+    much a floor is raised in choosing, so that it is kept on other examples.
+    """
 
     kind: str
     mixture: float = 0.0
@@ -79,7 +80,8 @@ class Rule(NamedTuple):
 
 class Task(NamedTuple):
     """objective: of all labels. own: of single labels, by index. free: bools ``(C,)``, the
-    labels that have enough examples for a cut of their own."""
+    labels that have enough examples for a cut of their own.
+    """
 
     objective: Objective
     own: Mapping[int, Objective]
@@ -113,7 +115,8 @@ class Labels:
 
     def counts(self, shift: Array, docs: Array) -> Array:
         """``(C, 3)``: true positives, false positives and false negatives in these documents, a
-        mask ``(D,)``, with this shift."""
+        mask ``(D,)``, with this shift.
+        """
         raise NotImplementedError
 
     def fit(self, rule: Rule, docs: Array, task: Task) -> Array:
@@ -374,7 +377,8 @@ class CompetingLabels(Labels):
         values_of: Callable[[Array], Array],
     ) -> float:
         """The best shift of one label, all others as they are. values_of: from counts
-        ``(candidates, C, 3)`` to what is to be highest."""
+        ``(candidates, C, 3)`` to what is to be highest.
+        """
         if not len(scores):
             return float(shift[c])
         others = scores + shift
@@ -480,7 +484,7 @@ class DecodedLabels(Labels):
         values = [value(of_all) for of_all in grid]
         # At an end of the grid there may be more beyond it.
         step = grid[1] - grid[0]
-        while abs(highest := _nearest_best(grid, values)) == max(map(abs, grid)) < LIMIT:
+        while abs(highest := grid[int(numpy.argmax(values))]) == max(map(abs, grid)) < LIMIT:
             place = 0 if highest < 0 else len(grid)
             grid.insert(place, highest + numpy.copysign(step, highest))
             values.insert(place, value(grid[place]))
@@ -689,14 +693,10 @@ def _rules(mixtures: Iterable[float], shrinkages: Iterable[float]) -> List[Rule]
     return [Rule("labels", mixture, shrinkage) for mixture in mixtures for shrinkage in shrinkages]
 
 
-def _nearest_best(grid: List[float], values: List[float]) -> float:
-    """The shift of the highest value; of several, the smallest."""
-    return min((x for x, value in zip(grid, values) if value == max(values)), key=abs)
-
-
 def _smooth(values: Array, objective: Objective) -> Array:
     """Each value averaged with its neighbours, so that a lucky cut does not win. A floor is kept
-    or is not: there is nothing to average."""
+    or is not: there is nothing to average.
+    """
     if len(values) < 5 or not objective.is_f:
         return values
     padded = numpy.concatenate([values[:1], values, values[-1:]])

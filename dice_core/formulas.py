@@ -48,7 +48,8 @@ def log_inverse_frequency(counts: Array, total: Array, K: float) -> Array:
 
 class Mass(NamedTuple):
     """What a cell adds to the true positives where it is gold (``hit``) and to the predictions
-    (``predicted``), with their slopes. For most losses they are the same array."""
+    (``predicted``), with their slopes. For most losses they are the same array.
+    """
 
     hit: Array
     predicted: Array
@@ -92,7 +93,7 @@ def self_adjusting_mass(
 def overlap(
     hits: Array, predicted: Array, gold: Array, alpha: float, beta: float, smooth: float, log: bool
 ) -> Tuple[Array, Array, Array]:
-    """The one formula of all overlap losses: 1 - F, or -log F, of
+    """The one formula of all overlap losses, 1 - F or -log F.
 
         F = (TP + smooth) / (TP + alpha FP + beta FN + smooth)
 
@@ -171,7 +172,11 @@ def overlap_of_set(
         counts: ``(3, C)``: hits, predicted and gold of each class.
         present: ``(C,)`` of 0 and 1, the classes that take part: pooled into one coefficient
             (``micro``) or averaged over (macro).
-        micro, alpha, beta, smooth, log: See `overlap`.
+        micro: See present.
+        alpha: See `overlap`, as of all others.
+        beta: What a false negative costs.
+        smooth: Added above and below.
+        log: -log F instead of 1 - F.
 
     Returns:
         The value, a scalar that is 0 if no class takes part, and its derivatives by the hits and

@@ -79,7 +79,8 @@ class Objective:
 
     def value(self, counts: Array, average: Optional[str] = None) -> Array:
         """The value of all labels: counts ``(..., C, 3)`` to floats ``(...)``. Labels without
-        examples count in micro only."""
+        examples count in micro only.
+        """
         counts = numpy.asarray(counts, dtype="float64")
         if (average or self.average) == "micro":
             return self.of_labels(counts.sum(axis=-2, keepdims=True))[..., 0]

@@ -19,8 +19,9 @@ BALANCED = "balanced"
 
 
 class Reading(TypedDict, total=False):
-    """How a loss that stands by itself reads what it is called with. In a component or a model
-    those say it, and a loss inside of a Compound goes by the Compound.
+    """How a loss that stands by itself reads what it is called with.
+
+    In a component or a model those say it, and a loss inside of a Compound goes by the Compound.
 
     names: the label of each column. activation: what makes probabilities. missing_value,
     neg_prefix, wrt: of spacy_dice alone. reduction: of flair_dice alone.
@@ -48,6 +49,7 @@ class Options:
         return type(self).error(f"{self.title()}: {message}")
 
     def read_number(self, name: str, value: Any, low: float = 0.0) -> float:
+        """A finite number from ``low`` on."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.config_error(f"{name} must be a number, got {value!r}.")
         if not (value >= low and math.isfinite(value)):
@@ -57,11 +59,13 @@ class Options:
         return float(value)
 
     def read_flag(self, name: str, value: Any) -> bool:
+        """True or false."""
         if not isinstance(value, bool):
             raise self.config_error(f"{name} must be true or false, got {value!r}.")
         return value
 
     def read_one_of(self, name: str, value: Any, options: Sequence[Any]) -> Any:
+        """One of the options."""
         if value not in options:
             known = ", ".join(map(str, options))
             raise self.config_error(f"{name} must be one of {known}, got {value!r}.")

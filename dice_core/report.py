@@ -70,7 +70,8 @@ class LabelReport:
 class ComponentReport:
     """One component. before, estimate, seen: scores as it was; cross-fitted, which is what to
     expect on new text; and with the chosen cuts on the very examples that they were chosen on,
-    which is too good. gain, error: of the objective, cross-fitted, and its standard error."""
+    which is too good. gain, error: of the objective, cross-fitted, and its standard error.
+    """
 
     name: str
     kind: str
@@ -186,7 +187,8 @@ class _Report:
 @dataclass
 class TuneReport(_Report):
     """What `tune` did: ``print(report)``, ``report["ner"].estimate.micro.f``, ``to_json``,
-    ``plot``."""
+    ``plot``.
+    """
 
     components: List[ComponentReport]
 
@@ -247,7 +249,8 @@ def of_choice(
     center: Any = None,
 ) -> ComponentReport:
     """The report on a choice. center: the log-odds of the threshold, or of each label's, where
-    labels are independent, so that cuts are probabilities."""
+    labels are independent, so that cuts are probabilities.
+    """
     if center is not None:
         cuts = sigmoid(center - choice.shift)
     common: Optional[float] = None

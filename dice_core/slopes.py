@@ -78,7 +78,7 @@ def by_probabilities(view: View, slope: Slope, targets: Targets) -> Array:
     cells = _as_cells(view, slope, targets)
     j = view.p * (1.0 - view.p) if view.activation == "sigmoid" else view.p
     largest = float(xp.finfo(j.dtype).max) / 4
-    gradient = xp.where(j > 0, cells / xp.where(j > 0, j, 1.0), 0.0)
+    gradient = xp.where(j > 0, cells / arrays.at_least(j, arrays.floor(j)), 0.0)
     return _known_only(xp.clip(gradient, -largest, largest), targets)
 
 
@@ -114,7 +114,8 @@ def _by_logits_of_softmax(view: View, slope: Slope, targets: Targets) -> Array:
 
 def _by_logits_of_steep(p: Array, cells: Array) -> Array:
     """As above, without ever adding up what nearly cancels: at most one class of a row can have
-    1-p < 1/2, and its slope is kept out of the sum."""
+    1-p < 1/2, and its slope is kept out of the sum.
+    """
     xp = namespace(p)
     if not p.shape[0]:
         return cells

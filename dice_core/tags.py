@@ -36,7 +36,8 @@ class Paths(NamedTuple):
 
 def tags_of(labels: Sequence[str]) -> Tuple[str, ...]:
     """The BILUO tags of entity labels: O, then B, I, L and U of each, so that a new label adds
-    its tags at the end."""
+    its tags at the end.
+    """
     return (OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in BILU))
 
 

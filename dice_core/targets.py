@@ -234,7 +234,8 @@ def read_targets(
         like: The guesses.
         spec: The classes.
         lengths: Rows of each document, or None.
-        missing_value, neg_prefix: See `from_labels`.
+        missing_value: See targets.
+        neg_prefix: See `from_labels`.
 
     Raises:
         ValueError: If shapes or labels do not fit.

@@ -74,7 +74,8 @@ class Part:
 
     def fold(self, shift: numpy.ndarray, temperatures: numpy.ndarray, state: Dict) -> None:
         """Fold in a shift, by `shift_names`, and temperatures, by column, and keep ``state``.
-        Nothing is folded in before."""
+        Nothing is folded in before.
+        """
         raise NotImplementedError
 
     def set_state(self, shift: Optional[Mapping[str, float]], temperature: Any) -> None:
@@ -95,7 +96,8 @@ class Part:
 
 class TagPart(Part):
     """A part whose columns are tags or actions of labels, such as B-PER, and what is outside, O. A
-    label's shift is of those that begin with one of ``prefixes``; the common one is taken off O."""
+    label's shift is of those that begin with one of ``prefixes``; the common one is taken off O.
+    """
 
     prefixes: Tuple[str, ...]
 
@@ -151,7 +153,8 @@ def tune(
     part: Part, data: Any, objective: Objective, own: Mapping[str, Objective], **options: Any
 ) -> ComponentReport:
     """Choose the cuts of one part, and fold them in. own: objectives of single labels, of which
-    others than this part's are passed over. options: as for `choose`."""
+    others than this part's are passed over. options: as for `choose`.
+    """
     start = time.perf_counter()
     temperature = part.state.get("temperature", 1.0)
     part.clear()  # the shift is of scores before the temperature

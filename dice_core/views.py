@@ -38,6 +38,7 @@ class View:
 
     @property
     def p(self) -> Array:
+        """Probabilities; see the class."""
         if self._p is None:
             self._p = _sigmoid(self.logits)
         return self._p

@@ -1,5 +1,8 @@
-"""Dice losses for Flair, and for torch. The losses are torch modules; `SequenceTagger` and its
-siblings are Flair's models with a ``loss`` argument. See README.md."""
+"""Dice losses for Flair, and for torch.
+
+The losses are torch modules; `SequenceTagger` and its siblings are Flair's models with a ``loss``
+argument. See README.md.
+"""
 
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 

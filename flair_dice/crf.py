@@ -22,7 +22,8 @@ class Chain(NamedTuple):
     any length. before, after: ``(B, L, T)``, of all that leads to a tag, its own emission
     included, and of all that follows it. going_on: ``(B, L, T)``, for a token but the last, the
     log of the sum over the next tag of feature times ``after``, by this token's tag. log_z:
-    ``(B,)``, of everything, with all constants."""
+    ``(B,)``, of everything, with all constants.
+    """
 
     before: Tensor
     after: Tensor

@@ -32,7 +32,7 @@ class Head(Protocol):
         """``(P,)``: how probable it is, in a CRF, that all cells of each path are predicted."""
 
 
-class TokenHead:
+class TokenHead(Head):
     """Rows that are predicted each by itself."""
 
     def __init__(self, logits: Tensor, activation: Activation):

@@ -71,8 +71,10 @@ class FromStock(Base):
 
     @classmethod
     def load(cls, model_path: Any) -> Any:
-        """As in Flair. A file without a loss of ours that is loaded through `Classifier.load` is
-        a model of Flair's own class.
+        """As in Flair.
+
+        A file without a loss of ours that is loaded through `Classifier.load` is a model of Flair's
+        own class.
 
         Raises:
             ValueError: For a file that is cut short.
@@ -188,6 +190,7 @@ class LossMixin(FromStock):
     # -- the loss -----------------------------------------------------------------------
 
     def forward_loss(self, data_points: Any) -> Tuple[Tensor, int]:
+        """The loss summed over what a batch has to learn from, and how much that is."""
         self._has_summed = False
         if self._chunks is not None:
             self._chunks.next_part()
@@ -198,7 +201,8 @@ class LossMixin(FromStock):
 
     def _nothing(self, loss: Loss) -> Tensor:
         """A loss of 0 where there is nothing to learn from, while other processes wait for our
-        counts, and DistributedDataParallel for gradients of our parameters."""
+        counts, and DistributedDataParallel for gradients of our parameters.
+        """
         logits = torch.zeros(0, len(self._spec.names or ()), device=flair.device)
         spec = self._spec._replace(crf=False)
         targets = read_targets(logits, None, logits, spec, None, self._reduce())
@@ -231,7 +235,8 @@ class LossMixin(FromStock):
 
     def _parameters_of_training(self) -> Dict[str, Any]:
         """What Flair's trainer was called with: it writes it into the model that it trains, but
-        not into the tasks of a MultitaskModel, whose batches differ from rank to rank."""
+        not into the tasks of a MultitaskModel, whose batches differ from rank to rank.
+        """
         return (self.model_card or {}).get("training_parameters", {})
 
     def _check_set_up(self, loss: Loss) -> None:

@@ -181,41 +181,31 @@ class FirstDerivative(torch.autograd.Function):
 
 
 class CrossEntropy(core.CrossEntropy, Loss):
-    __doc__ = core.CrossEntropy.__doc__
-
     def of_head(self, head: Head, targets: Targets) -> Tensor:
         if targets.spec.crf:
             return head.negative_log_likelihood()
         return super().of_head(head, targets)
 
 
-class WeightedCrossEntropy(core.WeightedCrossEntropy, Loss):
-    __doc__ = core.WeightedCrossEntropy.__doc__
+class WeightedCrossEntropy(core.WeightedCrossEntropy, Loss): ...
 
 
-class Focal(core.Focal, Loss):
-    __doc__ = core.Focal.__doc__
+class Focal(core.Focal, Loss): ...
 
 
-class Dice(core.Dice, Loss):
-    __doc__ = core.Dice.__doc__
+class Dice(core.Dice, Loss): ...
 
 
-class SelfAdjustingDice(core.SelfAdjustingDice, Loss):
-    __doc__ = core.SelfAdjustingDice.__doc__
+class SelfAdjustingDice(core.SelfAdjustingDice, Loss): ...
 
 
-class SemimetricDice(core.SemimetricDice, Loss):
-    __doc__ = core.SemimetricDice.__doc__
+class SemimetricDice(core.SemimetricDice, Loss): ...
 
 
-class Tversky(core.Tversky, Loss):
-    __doc__ = core.Tversky.__doc__
+class Tversky(core.Tversky, Loss): ...
 
 
 class EntityDice(core.EntityDice, Loss):
-    __doc__ = core.EntityDice.__doc__
-
     def of_head(self, head: Head, targets: Targets) -> Tensor:
         if not targets.spec.crf:
             return super().of_head(head, targets)
@@ -232,8 +222,6 @@ class EntityDice(core.EntityDice, Loss):
 
 
 class Compound(core.Compound, Loss):
-    __doc__ = core.Compound.__doc__
-
     def read_term(self, term: Any, name: str) -> core.Loss:
         return super().read_term(make_loss(term), name)
 
@@ -251,7 +239,6 @@ class Compound(core.Compound, Loss):
 
 
 class DiceCE(core.DiceCE, Compound):
-    __doc__ = core.DiceCE.__doc__
     term_classes = (CrossEntropy, Dice)
 
 

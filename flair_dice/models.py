@@ -1,5 +1,8 @@
-"""All of Flair's models that take a loss of ours. `Classifier.load` finds a file's class among
-those that are imported, so that importing one is importing all."""
+"""All of Flair's models that take a loss of ours.
+
+`Classifier.load` finds a file's class among those that are imported, so that importing one is
+importing all.
+"""
 
 from typing import Any, Dict
 

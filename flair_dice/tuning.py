@@ -192,7 +192,8 @@ def untune(model: Any) -> Any:
 
 class ModelPart(core.Part):
     """A model that can be tuned: its output layer, its labels, and what they decide. size: of
-    mini-batches."""
+    mini-batches.
+    """
 
     def __init__(self, model: Any, layer: torch.nn.Linear, size: int):
         self.model, self.layer, self.size = model, layer, size
@@ -278,7 +279,8 @@ class Points(ModelPart):
 
 class MultiLabel(ModelPart):
     """A classifier of data points with any number of labels: each at its threshold, which is what
-    moves, and not the bias: probabilities stay what they are."""
+    moves, and not the bias: probabilities stay what they are.
+    """
 
     average = "macro"
     per_label = True
@@ -399,7 +401,8 @@ class Entities(core.TagPart, Tags):
 
 class CrfTags(Entities):
     """Tags of tokens that a CRF finds the best sequence of: each is counted as an entity of one
-    token."""
+    token.
+    """
 
     prefixes = ("",)
     has_common = False
@@ -564,8 +567,9 @@ def _decoder(model: Any) -> Callable[[List[numpy.ndarray]], List[numpy.ndarray]]
 def viterbi(
     scores: List[numpy.ndarray], transitions: numpy.ndarray, start: int, stop: int
 ) -> List[numpy.ndarray]:
-    """The best sequence of tags of each sentence, all sentences at once. (Flair's decoder makes an
-    object of each tag, which is too slow for tens of runs.)
+    """The best sequence of tags of each sentence, all sentences at once.
+
+    Flair's own decoder makes an object of each tag, which is too slow for tens of runs.
 
     scores: emissions ``(tokens, C)`` of each; transitions: ``(C, C)``, ``[to, from]``.
     """

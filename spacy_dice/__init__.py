@@ -1,5 +1,8 @@
-"""Dice losses for spaCy. Losses are registered with thinc, components with spaCy; see
-README.md for the config block that switches them on."""
+"""Dice losses for spaCy.
+
+Losses are registered with thinc, components with spaCy; see README.md for the config block that
+switches them on.
+"""
 
 __version__ = "0.1.0"
 

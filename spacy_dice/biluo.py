@@ -11,8 +11,11 @@ from dice_core.tags import B, I, L, O, U
 
 
 class Spans(NamedTuple):
-    """Entities of a batch: ints ``(S,)`` each. ``end`` is past the last token, and ``label``
-    is the index of an entity label. Sorted by document and start."""
+    """Entities of a batch: ints ``(S,)`` each.
+
+    ``end`` is past the last token, and ``label`` is the index of an entity label. Sorted by
+    document and start.
+    """
 
     doc: numpy.ndarray
     start: numpy.ndarray

@@ -108,7 +108,8 @@ def _parse(text: str, path: str) -> Config:
 
 def factories(config: Config) -> Dict[str, Optional[str]]:
     """The factory of each component of the pipeline; None where the pipeline that it is sourced
-    from cannot be read."""
+    from cannot be read.
+    """
     found: Dict[str, Optional[str]] = {}
     for name in config["nlp"]["pipeline"]:
         block = config["components"].get(name)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Union
 
-from . import figures
+from dice_core import figures
 
 STYLES = ("-", "--", ":", "-.")
 MARKERS = "os^Dv<>p"

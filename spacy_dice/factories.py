@@ -44,6 +44,7 @@ def make_dice_tagger(
     scorer: Optional[Callable],
     neg_prefix: str,
 ) -> "DiceTagger":
+    """A `DiceTagger`, stock tagger with a loss in its own block."""
     DiceTagger = _component("per_token", "DiceTagger")
     return DiceTagger(
         nlp.vocab,
@@ -84,6 +85,7 @@ def make_dice_ner(
     spans_key: Optional[str],
     scorer: Optional[Callable],
 ) -> "DiceNER":
+    """A `DiceNER`."""
     DiceNER = _component("dice_ner", "DiceNER")
     return DiceNER(
         nlp.vocab,
@@ -140,6 +142,7 @@ def make_dice_qa(
     max_batch_items: int,
     scorer: Optional[Callable],
 ) -> "DiceQA":
+    """A `DiceQA`."""
     DiceQA = _component("dice_qa", "DiceQA")
     # `spacy package` finds out by itself that a pipeline needs us, but not that it needs these.
     requirements = nlp.meta.setdefault("requirements", [])
@@ -163,8 +166,11 @@ def make_dice_qa(
 
 
 def _component(module: str, name: str) -> Any:
-    """A component's class. What does not go together with the spaCy that is installed concerns
-    the pipelines that use it, and no others."""
+    """A component's class.
+
+    What does not go together with the spaCy that is installed concerns the pipelines that use it,
+    and no others.
+    """
     try:
         return getattr(import_module(f".components.{module}", __package__), name)
     except Exception as error:

@@ -209,7 +209,8 @@ def _table(text: str, path: Path, nlp: Language) -> List[Doc]:
 
 def _guess(rows: Sequence[Tuple[int, List[str]]], path: Path) -> Tuple[int, int, int]:
     """Which columns are the text and the label, without names for them; and whether the first
-    line is a header: its label is one that no other line has."""
+    line is a header: its label is one that no other line has.
+    """
     width = len(rows[0][1])
     if width < 2:
         raise config_error(

@@ -16,7 +16,8 @@ from .errors import config_error
 
 class Head(NamedTuple):
     """activation: "softmax" or "sigmoid", what makes probabilities. wrt: "logits" or
-    "probabilities", by what the gradient is wanted. raw: whether the guesses are logits."""
+    "probabilities", by what the gradient is wanted. raw: whether the guesses are logits.
+    """
 
     activation: Activation
     wrt: Wrt
@@ -63,8 +64,10 @@ def emits_logits(model: Model, component: str) -> bool:
 
 
 def last_layer(model: Model, component: str, others: Sequence[str] = ()) -> Model:
-    """The layer that makes a model's probabilities, or one of ``others``. Raises a ValueError if
-    there is none."""
+    """The layer that makes a model's probabilities, or one of ``others``.
+
+    Raises a ValueError if there is none.
+    """
     layer = model
     while layer.name not in LAST_LAYERS and layer.name not in others:
         # A chain ends in its last layer; a wrapper hands its input on to the one it wraps.

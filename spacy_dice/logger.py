@@ -128,7 +128,8 @@ def rarest_labels(nlp: Any, n: int) -> List[str]:
 
 def _as_seen(nlp: Any, losses: List[str], scores: List[str]) -> Any:
     """What spaCy's logger reads of a pipeline, with a component for each more loss, and a weight
-    for each more score."""
+    for each more score.
+    """
     training = dict(nlp.config["training"])
     training["score_weights"] = {**training["score_weights"], **{name: 0.0 for name in scores}}
     more = [(name, SimpleNamespace(is_trainable=True)) for name in losses]

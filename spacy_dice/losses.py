@@ -68,8 +68,9 @@ class Loss(core.Loss, ThincLoss):
         self.wrt: Wrt = self.read_one_of("wrt", wrt, WRTS)
 
     def take(self, component: Any) -> None:
-        """Become this component's loss. Schedules and running counts live in a loss, so that it
-        serves one component alone.
+        """Become this component's loss.
+
+        Schedules and running counts live in a loss, so that it serves one component alone.
 
         Raises:
             ConfigValidationError: If another component has it.
@@ -176,47 +177,36 @@ def at_least_float32(array: Any) -> Any:
     return array if array.dtype == "float64" else array.astype("float32", copy=False)
 
 
-class CrossEntropy(core.CrossEntropy, Loss):
-    __doc__ = core.CrossEntropy.__doc__
+class CrossEntropy(core.CrossEntropy, Loss): ...
 
 
-class WeightedCrossEntropy(core.WeightedCrossEntropy, Loss):
-    __doc__ = core.WeightedCrossEntropy.__doc__
+class WeightedCrossEntropy(core.WeightedCrossEntropy, Loss): ...
 
 
-class Focal(core.Focal, Loss):
-    __doc__ = core.Focal.__doc__
+class Focal(core.Focal, Loss): ...
 
 
-class Dice(core.Dice, Loss):
-    __doc__ = core.Dice.__doc__
+class Dice(core.Dice, Loss): ...
 
 
-class SelfAdjustingDice(core.SelfAdjustingDice, Loss):
-    __doc__ = core.SelfAdjustingDice.__doc__
+class SelfAdjustingDice(core.SelfAdjustingDice, Loss): ...
 
 
-class SemimetricDice(core.SemimetricDice, Loss):
-    __doc__ = core.SemimetricDice.__doc__
+class SemimetricDice(core.SemimetricDice, Loss): ...
 
 
-class Tversky(core.Tversky, Loss):
-    __doc__ = core.Tversky.__doc__
+class Tversky(core.Tversky, Loss): ...
 
 
-class EntityDice(core.EntityDice, Loss):
-    __doc__ = core.EntityDice.__doc__
+class EntityDice(core.EntityDice, Loss): ...
 
 
 class Compound(core.Compound, Loss):
-    __doc__ = core.Compound.__doc__
-
     def read_term(self, term: Any, name: str) -> core.Loss:
         return super().read_term(term if isinstance(term, Loss) else make_loss(term), name)
 
 
 class DiceCE(core.DiceCE, Compound):
-    __doc__ = core.DiceCE.__doc__
     term_classes = (CrossEntropy, Dice)
 
 
@@ -253,16 +243,19 @@ _Background = Union[str, int, List[Union[str, int]], None]
 def configure_CrossEntropy_v1(
     *, label_smoothing: float = 0.0, class_weights: _ClassWeights = None
 ) -> CrossEntropy:
+    """`spacy_dice.CrossEntropy.v1`: see `CrossEntropy`."""
     return CrossEntropy(**_typed(locals()))
 
 
 def configure_WeightedCrossEntropy_v1(
     *, K: float = 3.0, counts: _PerLabel = None
 ) -> WeightedCrossEntropy:
+    """`spacy_dice.WeightedCrossEntropy.v1`: see `WeightedCrossEntropy`."""
     return WeightedCrossEntropy(K=K, counts=counts)
 
 
 def configure_Focal_v1(*, gamma: float = 2.0) -> Focal:
+    """`spacy_dice.Focal.v1`: see `Focal`."""
     return Focal(gamma=gamma)
 
 
@@ -275,6 +268,7 @@ def configure_Dice_v1(
     log: bool = False,
     background: _Background = "auto",
 ) -> Dice:
+    """`spacy_dice.Dice.v1`: see `Dice`."""
     return Dice(**_typed(locals()))
 
 
@@ -287,6 +281,7 @@ def configure_SelfAdjustingDice_v1(
     detach_weight: bool = False,
     background: _Background = "auto",
 ) -> SelfAdjustingDice:
+    """`spacy_dice.SelfAdjustingDice.v1`: see `SelfAdjustingDice`."""
     return SelfAdjustingDice(**_typed(locals()))
 
 
@@ -298,6 +293,7 @@ def configure_SemimetricDice_v1(
     log: bool = False,
     background: _Background = "auto",
 ) -> SemimetricDice:
+    """`spacy_dice.SemimetricDice.v1`: see `SemimetricDice`."""
     return SemimetricDice(**_typed(locals()))
 
 
@@ -310,16 +306,19 @@ def configure_Tversky_v1(
     smooth: float = 1.0,
     background: _Background = "auto",
 ) -> Tversky:
+    """`spacy_dice.Tversky.v1`: see `Tversky`."""
     return Tversky(**_typed(locals()))
 
 
 def configure_EntityDice_v1(
     *, smooth: float = 1.0, beta: float = 1.0, log: bool = False
 ) -> EntityDice:
+    """`spacy_dice.EntityDice.v1`: see `EntityDice`."""
     return EntityDice(smooth=smooth, beta=beta, log=log)
 
 
 def configure_Compound_v1(losses: Any, weights: Any = None) -> Any:
+    """`spacy_dice.Compound.v1`: see `Compound`."""
     return Compound(losses, weights)
 
 
@@ -334,6 +333,7 @@ def configure_DiceCE_v1(
     log: bool = False,
     background: _Background = "auto",
 ) -> DiceCE:
+    """`spacy_dice.DiceCE.v1`: see `DiceCE`."""
     return DiceCE(**_typed(locals()))
 
 

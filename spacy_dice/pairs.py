@@ -1,5 +1,6 @@
 """Pairs of texts: `spacy_dice.pairs.v1`, a corpus of them for a text classifier, and the files in
-which they come. Reading a file (`read`) needs no spaCy."""
+which they come. Reading a file (`read`) needs no spaCy.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, List, NamedTuple, Optional, Union
@@ -81,7 +82,8 @@ def pairs_reader(
         path: A file as for `read`.
         separator: What joins the two texts of a doc; the same as in the model
             `spacy_dice.TextPair.v1`.
-        positive, negative: The categories of label 1 and of label 0.
+        positive: The category of label 1.
+        negative: The category of label 0.
         limit: So many pairs at most; 0 is all.
 
     Returns:

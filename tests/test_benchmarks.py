@@ -602,8 +602,10 @@ def test_scores_of_tags_by_hand():
 
 def test_speed(tmp_path):
     data = generated.write(tmp_path)
-    output = run("benchmarks.speed.components", "--data", data, "--sentences", 40, "--rounds", 1)
-    assert len([line for line in output.splitlines() if "(from" in line]) == 10
+    options = ("--data", data, "--sentences", 40, "--rounds", 1)
+    for of, n in (((), 12), (("--predict",), 4)):
+        output = run("benchmarks.speed.components", *options, *of)
+        assert len([line for line in output.splitlines() if "(from" in line]) == n
 
 
 def test_calibration_error_by_hand():

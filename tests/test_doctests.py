@@ -52,13 +52,17 @@ def pages_with(*kinds):
 @pytest.mark.parametrize(
     "name",
     [
+        "dice_core.cuts",
+        "dice_core.objectives",
         "dice_core.schedules",
         "flair_dice.losses",
+        "flair_dice.tuning",
         "spacy_dice.callbacks",
         "spacy_dice.cli.common",
         "spacy_dice.config_file",
         "spacy_dice.losses",
         "spacy_dice.switch",
+        "spacy_dice.tuning.run",
     ],
 )
 def test_examples(name):

@@ -207,7 +207,8 @@ def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: updates (and seconds of updates) until stock's curve on dev is at its
     best, and until each loss's is above that, the median over seeds; "-" where half of the
     seeds never are. Each loss at its own learning rate. The last row is the median over cells of
-    the ratio of updates to stock's, and the number of cells; "-" where half of the cells' are."""
+    the ratio of updates to stock's, and the number of cells, without those where stock is at its
+    best untrained; "-" where half of the cells' are."""
     shown = [loss for loss in losses if loss != STOCK]
     columns = ["cell", "stock's best after", *(NAMES.get(loss, loss) for loss in shown)]
     lines = table_head(columns)
@@ -224,7 +225,8 @@ def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
                     cells.append(STOCK)
                 elif found:
                     cells.append(_after(_median(found)))
-                    ratios[loss].append(_median(found)[0] / max(best[0], 1))
+                    if best[0]:  # at 0 stock never learned anything: there is no ratio
+                        ratios[loss].append(_median(found)[0] / best[0])
                 else:
                     cells.append("")
             lines.append(table_row(cells))

@@ -16,9 +16,11 @@ from ..views import View
 
 
 class Loss(Options):
-    """What all losses share. A loss of your own overrides `compute_loss`, keeps every argument
-    of its constructor in an attribute of the same name, and overrides `check` if some labels do
-    not suit it; see docs/extend.md.
+    """What all losses share.
+
+    A loss of your own overrides `compute_loss`, keeps every argument of its constructor in an
+    attribute of the same name, and overrides `check` if some labels do not suit it; see
+    docs/extend.md.
 
     Args:
         names: The label of each column, where a loss is called by itself.
@@ -33,6 +35,7 @@ class Loss(Options):
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
+        cls.__doc__ = cls.__doc__ or cls.__mro__[1].__doc__  # a face is what its core is
         if "compute_loss" in vars(cls) and "in_parts" not in vars(cls):
             cls.in_parts = False
 

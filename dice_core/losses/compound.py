@@ -92,7 +92,8 @@ class Compound(Loss):
 
     def take_watched(self) -> Dict[str, float]:
         """What each term contributed since `watch_terms` or the last call, weight included, by the
-        names that `terms` gives. Terms of a term are as they are in that one."""
+        names that `terms` gives. Terms of a term are as they are in that one.
+        """
         taken: Dict[str, float] = {}
         for name, loss in self.losses.items():
             if isinstance(loss, Compound):
@@ -177,10 +178,13 @@ class DiceCE(Compound):
             "log": log,
             "background": background,
         }
-        terms = {
-            "cross_entropy": cross_entropy(class_weights=class_weights),
-            "dice": dice(**options),
-        }
+        try:
+            terms = {
+                "cross_entropy": cross_entropy(class_weights=class_weights),
+                "dice": dice(**options),
+            }
+        except ValueError as error:  # the options are this loss's: so is the mistake
+            raise self.config_error(str(error).partition(": ")[2]) from None
         super().__init__(terms, {"dice": weight}, **reading)
 
     def __repr__(self) -> str:

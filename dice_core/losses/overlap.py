@@ -52,6 +52,7 @@ class _Overlap(Loss):
         return Mass(p, p, j, j)
 
     def is_steep(self) -> bool:
+        """Whether slopes grow without bound as p goes to 1; see `Slope`."""
         return False
 
     def hits(self, mass: Mass, y: Array) -> Tuple[Array, Array]:
@@ -262,12 +263,11 @@ class Dice(_Overlap):
 
 
 class SemimetricDice(_Overlap):
-    """Dice for soft truths: 1 - (2 TP + smooth) / (sum of p + sum of y + smooth), with
+    """Dice for soft truths: 1 - (2 TP + smooth) / (sum of p + sum of y + smooth).
 
-        TP = sum of (p + y - |p - y|) / 2, the smaller of p and y.
-
-    It equals Dice (not squared) where truths are 0 or 1, and for soft ones, such as smoothed or
-    distilled labels or shares of annotators, it is least at p = y, where Dice is least at p = 1.
+    TP is the sum of (p + y - |p - y|) / 2, the smaller of p and y. It equals Dice (not squared)
+    where truths are 0 or 1, and for soft ones, such as smoothed or distilled labels or shares of
+    annotators, it is least at p = y, where Dice is least at p = 1.
 
     Args:
         level, average, smooth, log, background: As in Dice.

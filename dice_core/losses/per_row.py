@@ -92,8 +92,10 @@ class _LogLoss(Loss):
         return None, None
 
     def running_counts(self, targets: Targets, counts: Array) -> Tuple[Array, Array]:
-        """Of the batches so far and this one: of each class, and of all rows. Exact to 2^24 rows
-        in float32, so that they are kept in float64 on the host."""
+        """Of the batches so far and this one: of each class, and of all rows.
+
+        Exact to 2^24 rows in float32, so that they are kept in float64 on the host.
+        """
         batch = arrays.to_numpy(targets.of_batch(counts)).astype("float64")
         n = float(targets.of_batch(targets.n_rows()))
         if self._seen is not None and self._seen[0].shape == batch.shape:

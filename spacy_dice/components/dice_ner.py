@@ -23,7 +23,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import check_lexeme_norms
-from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.api import Model, Optimizer
 
 from dice_core.labels import LabelSpec
 from dice_core.tags import OUTSIDE, tags_of
@@ -34,7 +34,7 @@ from ..errors import config_error, label_spec
 from ..heads import Head, emits_logits, find_head, last_layer
 from ..losses import CrossEntropy, Loss
 from .per_token import PerToken
-from .trainable import own, warn_of_sub_batches
+from .trainable import OwnMixin, own, warn_of_sub_batches
 
 # Logit of a label that was added after training, until it is trained.
 UNTRAINED = -10.0
@@ -44,7 +44,8 @@ SETTINGS = ("threshold", "thresholds", "spans_key")
 
 class Entity(NamedTuple):
     """An entity that was found: tokens from start up to end, the label's id in the string
-    store, and its probability (NaN unless spans_key is set)."""
+    store, and its probability (NaN unless spans_key is set).
+    """
 
     start: int
     end: int
@@ -52,7 +53,7 @@ class Entity(NamedTuple):
     probability: float
 
 
-class DiceNER(PerToken, TrainablePipe):
+class DiceNER(OwnMixin, PerToken, TrainablePipe):
     """A softmax over BILUO tags for each token, and the best valid sequence of them.
 
     As in stock ner: entities and blocked tokens that a doc already has are kept and nothing
@@ -144,7 +145,8 @@ class DiceNER(PerToken, TrainablePipe):
 
     def from_disk(self, path: Any, *, exclude: Sequence[str] = ()) -> "DiceNER":
         """Load what was saved. Settings that the config gives another value than it had when this
-        was saved, as `spacy.load(..., config=...)` does, are the config's."""
+        was saved, as `spacy.load(..., config=...)` does, are the config's.
+        """
         with self._settings_of_config():
             super().from_disk(path, exclude=exclude)
         return self
@@ -281,34 +283,16 @@ class DiceNER(PerToken, TrainablePipe):
         validate_examples(examples, "DiceNER.update")
         return super().update(examples, drop=drop, sgd=sgd, losses=losses)
 
-    def rehearse(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[dict] = None,
-        **rest: Any,
-    ) -> dict:
-        """Learn to predict what the component predicted when training was resumed."""
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        validate_examples(examples, "DiceNER.rehearse")
+    def rehearsal(self, examples: Sequence[Example]) -> Iterator[float]:
+        """Learn from one batch what the former model predicts."""
         docs = [eg.predicted for eg in examples]
-        if self._rehearsal_model is None or not any(len(doc) for doc in docs):
-            return losses
-        set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update(docs)
         tutor, _ = self._rehearsal_model.begin_update(docs)
         taught = self.model.ops.xp.concatenate(tutor)
         targets = from_rows(taught, None, self.label_spec(self))
-        head = find_head(self.model, self.name)
-        gradient, value = CrossEntropy().compute(scores, targets, head)
+        gradient, value = CrossEntropy().compute(scores, targets, self.head())
         backprop(gradient)
-        with self.rehearsing():
-            self.finish_update(sgd)
-        losses[self.name] += value
-        return losses
+        yield value
 
 
 def _constrain(scores: numpy.ndarray, docs: Sequence[Doc]) -> numpy.ndarray:
@@ -325,7 +309,8 @@ def _constrain(scores: numpy.ndarray, docs: Sequence[Doc]) -> numpy.ndarray:
 
 def constrained_scores(pipe: DiceNER, docs: Sequence[Doc]) -> numpy.ndarray:
     """``(tokens, tags)``: logits or log-probabilities, -inf where a tag would break what the docs
-    say already."""
+    say already.
+    """
     scores = pipe.model.ops.to_numpy(pipe.model.ops.xp.concatenate(pipe.model.predict(docs)))
     if not emits_logits(pipe.model, pipe.name):
         scores = numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny))

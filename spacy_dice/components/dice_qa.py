@@ -34,7 +34,7 @@ from ..reading import answers as decoding
 from ..reading import questions as of_docs
 from ..reading.questions import Extent
 from ..reading.windows import Pair, Window, in_batches, sigmoid_targets, softmax_targets
-from .trainable import LossMixin, check_is_loss, own, warn_of_sub_batches
+from .trainable import OwnMixin, check_is_loss, own, warn_of_sub_batches
 
 ACTIVATIONS = ("softmax", "sigmoid")
 # A CPU predicts large batches more slowly than small ones (1.5 times at 8192 pieces).
@@ -47,7 +47,8 @@ ANSWER = "ANSWER"
 
 class Answer(NamedTuple):
     """An answer that was found: its first and last character (exclusive), the label of the fixed
-    question or ANSWER, the id of the document's question or "", and start x end."""
+    question or ANSWER, the id of the document's question or "", and start x end.
+    """
 
     start: int
     end: int
@@ -58,7 +59,8 @@ class Answer(NamedTuple):
 
 class Asked(NamedTuple):
     """A question that was asked of a doc. label and id: as in Answer. gold: where its answers are,
-    None if that is not known."""
+    None if that is not known.
+    """
 
     doc: int
     label: str
@@ -67,7 +69,7 @@ class Asked(NamedTuple):
     gold: Optional[List[Extent]] = None
 
 
-class DiceQA(LossMixin, TrainablePipe):
+class DiceQA(OwnMixin, TrainablePipe):
     """Extractive question answering: an encoder reads a question and a text together and says of
     each word piece how likely an answer starts and ends there.
 
@@ -230,7 +232,8 @@ class DiceQA(LossMixin, TrainablePipe):
 
     def predict(self, docs: Iterable[Doc]) -> List[List[Answer]]:
         """The answers of each doc, in the order of its questions; several answers to one question
-        best first. Windows go through the encoder in the order of their lengths."""
+        best first. Windows go through the encoder in the order of their lengths.
+        """
         docs = list(docs)
         found: List[List[Answer]] = [[] for _ in docs]
         asked = self._ask(docs)
@@ -354,8 +357,11 @@ class DiceQA(LossMixin, TrainablePipe):
         sgd: Optional[Optimizer] = None,
         losses: Optional[dict] = None,
     ) -> dict:
-        """Learn from a batch; see TrainablePipe.update. Questions without known answers teach
-        nothing. The encoder has a dropout of its own (transformer_config)."""
+        """Learn from a batch; see TrainablePipe.update.
+
+        Questions without known answers teach nothing. The encoder has a dropout of its own
+        (transformer_config).
+        """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
@@ -374,23 +380,8 @@ class DiceQA(LossMixin, TrainablePipe):
             self.finish_update(sgd)
         return losses
 
-    def rehearse(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[dict] = None,
-        **rest: Any,
-    ) -> dict:
-        """Learn to predict what the component predicted when training was resumed."""
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "DiceQA.rehearse")
-        if self._rehearsal_model is None:
-            return losses
-        set_dropout_rate(self.model, drop)
+    def rehearsal(self, examples: Sequence[Example]) -> Iterator[float]:
+        """Learn, one batch of windows after another, what the former model predicts."""
         windows = self._encode(self._ask([eg.predicted for eg in examples]))
         for batch in in_batches(windows, self.cfg["max_batch_items"]):
             chosen = [windows[i] for i in batch]
@@ -399,11 +390,7 @@ class DiceQA(LossMixin, TrainablePipe):
             tutor, _ = self._probabilities(chosen, self._rehearsal_model.predict(chosen))
             gradient = (p - tutor) * mask
             backprop(self._to_logits(chosen, logits, gradient))
-            losses[self.name] += float((gradient**2).sum())
-        if sgd not in (None, False):
-            with self.rehearsing():
-                self.finish_update(sgd)
-        return losses
+            yield float((gradient**2).sum())
 
     def _loss_of(
         self, windows: Sequence[Window], gold: Sequence[List[Extent]], logits: Any
@@ -423,7 +410,8 @@ class DiceQA(LossMixin, TrainablePipe):
 
     def _probabilities(self, windows: Sequence[Window], logits: Any) -> Tuple[Any, Any]:
         """What the loss reads, rows of classes, and where there are any: with a softmax starts and
-        ends of windows, of positions; with a sigmoid pieces of texts, of start and end."""
+        ends of windows, of positions; with a sigmoid pieces of texts, of start and end.
+        """
         xp = self.model.ops.xp
         if self.cfg["activation"] == "softmax":
             lengths = xp.asarray([len(window.ids) for window in windows])
@@ -481,7 +469,8 @@ class DiceQA(LossMixin, TrainablePipe):
 
 def _fixed_answers(doc: Doc, key: str) -> Optional[List[Span]]:
     """Spans with the answers to fixed questions: doc.spans, or else doc.ents; None for a doc
-    without this annotation."""
+    without this annotation.
+    """
     if key in doc.spans:
         return [span for span in doc.spans[key] if not span.id]
     return list(doc.ents) if doc.has_annotation("ENT_IOB") else None

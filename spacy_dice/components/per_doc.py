@@ -18,7 +18,8 @@ from .trainable import BALANCED, StockLossMixin, own, warn_of_unknown
 
 class PerDoc(StockLossMixin):
     """A component whose model gives probabilities ``(docs, classes)``; or logits, with
-    no_output_layer = true, which doc.cats then holds as spaCy puts them there."""
+    no_output_layer = true, which doc.cats then holds as spaCy puts them there.
+    """
 
     of_raw: Activation
 
@@ -53,7 +54,8 @@ class PerDoc(StockLossMixin):
 
     def _known(self, examples: List[Example]) -> Tuple[numpy.ndarray, numpy.ndarray, List[str]]:
         """What is annotated, floats ``(docs, classes)``: values and where there are any; and
-        the categories that a doc has and the component does not."""
+        the categories that a doc has and the component does not.
+        """
         labels = self.labels  # type: ignore[attr-defined]
         index = {label: i for i, label in enumerate(labels)}
         y = numpy.zeros((len(examples), len(labels)), dtype="float32")
@@ -70,10 +72,12 @@ class PerDoc(StockLossMixin):
 
 
 class DiceTextCategorizer(PerDoc, TextCategorizer):
-    """spaCy's TextCategorizer. A document without any category at 1 says at most what it is
-    not: categories at 0 are known not to be it, and all others are masked. (Stock takes it
-    for a document of no category, which a softmax cannot give.) A document of a category that
-    the component does not have is an error."""
+    """spaCy's TextCategorizer.
+
+    A document without any category at 1 says at most what it is not: categories at 0 are known not
+    to be it, and all others are masked. (Stock takes it for a document of no category, which a
+    softmax cannot give.) A document of a category that the component does not have is an error.
+    """
 
     stock = TextCategorizer
     of_raw: Activation = "softmax"
@@ -97,9 +101,11 @@ class DiceTextCategorizer(PerDoc, TextCategorizer):
 
 
 class DiceMultiLabelTextCategorizer(PerDoc, MultiLabel_TextCategorizer):
-    """spaCy's MultiLabel_TextCategorizer. A category that a document does not name is masked.
-    One that the component does not have is not learned, with a warning: another component may
-    have it."""
+    """spaCy's MultiLabel_TextCategorizer.
+
+    A category that a document does not name is masked. One that the component does not have is not
+    learned, with a warning: another component may have it.
+    """
 
     stock = MultiLabel_TextCategorizer
     of_raw: Activation = "sigmoid"

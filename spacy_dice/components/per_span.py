@@ -76,7 +76,8 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
 
     def get_loss(self, examples: Iterable[Example], spans_scores: Any) -> Tuple[float, Any]:
         """Value and gradient of the loss. spans_scores: the candidates, and floats
-        ``(candidates, classes)``."""
+        ``(candidates, classes)``.
+        """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         spans, scores = spans_scores
@@ -86,8 +87,10 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
 
 
 class DiceSpanFinder(StockLossMixin, SpanFinder):
-    """spaCy's SpanFinder: whether a span starts, and whether one ends, at each token. A
-    boundary that is inside of a token is masked, as in stock."""
+    """spaCy's SpanFinder: whether a span starts, and whether one ends, at each token.
+
+    A boundary that is inside of a token is masked, as in stock.
+    """
 
     stock = SpanFinder
 

@@ -39,8 +39,10 @@ class PerToken(LossMixin):
 
 
 class DiceTagger(StockLossMixin, PerToken, Tagger):
-    """spaCy's Tagger. A missing tag ("" or misaligned) is masked, and neg_prefix + tag says
-    "not this tag"."""
+    """spaCy's Tagger.
+
+    A missing tag ("" or misaligned) is masked, and neg_prefix + tag says "not this tag".
+    """
 
     stock = Tagger
     own_factory, stock_factory = "dice_tagger", "tagger"
@@ -71,8 +73,11 @@ class DiceTagger(StockLossMixin, PerToken, Tagger):
 
 
 class DiceMorphologizer(StockLossMixin, PerToken, Morphologizer):
-    """spaCy's Morphologizer. A missing feature or part of speech is masked, and so is a
-    combination that it has no label for, as in the stock component."""
+    """spaCy's Morphologizer.
+
+    A missing feature or part of speech is masked, and so is a combination that it has no label for,
+    as in the stock component.
+    """
 
     stock = Morphologizer
 
@@ -119,8 +124,11 @@ class DiceSentenceRecognizer(StockLossMixin, PerToken, SentenceRecognizer):
 
 
 class DiceEditTreeLemmatizer(StockLossMixin, PerToken, EditTreeLemmatizer):
-    """spaCy's EditTreeLemmatizer. A missing lemma is masked, and so is one whose edit tree is
-    none of its labels; the stock component takes that for its first label."""
+    """spaCy's EditTreeLemmatizer.
+
+    A missing lemma is masked, and so is one whose edit tree is none of its labels; the stock
+    component takes that for its first label.
+    """
 
     stock = EditTreeLemmatizer
 

@@ -2,11 +2,11 @@
 
 import warnings
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, Optional
+from typing import Any, Dict, Iterable, Iterator, Optional, Sequence
 
 from spacy.language import Language
-from spacy.training import Example
-from thinc.api import Optimizer
+from spacy.training import Example, validate_examples
+from thinc.api import Optimizer, set_dropout_rate
 
 from dice_core.labels import LabelSpec
 
@@ -42,7 +42,8 @@ class LossMixin:
     @classmethod
     def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
         """The loss that "auto" stands for, as its name and options, by what was measured on such
-        components (docs/evidence.md). None where nothing is gained: the component stays stock."""
+        components (docs/evidence.md). None where nothing is gained: the component stays stock.
+        """
         return None
 
     @classmethod
@@ -96,6 +97,40 @@ class LossMixin:
         """Learn to predict what the component predicted when training was resumed."""
         with self.rehearsing():
             return super().rehearse(examples, **rest)  # type: ignore[misc]
+
+
+class OwnMixin(LossMixin):
+    """A component that spaCy has no counterpart of, which rehearses by `rehearsal`."""
+
+    _rehearsal_model: Any
+
+    def rehearsal(self, examples: Sequence[Example]) -> Iterator[float]:
+        """Back-propagate what the former model predicts; gives the loss, part by part."""
+        raise NotImplementedError
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+        **rest: Any,
+    ) -> Dict[str, float]:
+        """Learn to predict what the component predicted when training was resumed."""
+        pipe: Any = self
+        losses, examples = {} if losses is None else losses, list(examples)
+        losses.setdefault(pipe.name, 0.0)
+        validate_examples(examples, f"{type(self).__name__}.rehearse")
+        if self._rehearsal_model is None or not any(len(eg.predicted) for eg in examples):
+            return losses
+        set_dropout_rate(pipe.model, drop)
+        for value in self.rehearsal(examples):
+            losses[pipe.name] += value
+        if sgd not in (None, False):
+            with self.rehearsing():
+                self.finish_update(sgd)
+        return losses
 
 
 class StockLossMixin(LossMixin):

@@ -35,8 +35,10 @@ class Transition(LossMixin):
 
     @classmethod
     def from_stock(cls, pipe: Any, loss: Loss) -> Any:
-        """A component that shares everything with a stock one and trains with ``loss``. The
-        stock one predicts as before; its update says that it was replaced."""
+        """A component that shares everything with a stock one and trains with ``loss``.
+
+        The stock one predicts as before; its update says that it was replaced.
+        """
         new = _rebuild(cls, pipe, cls.options)
         new.set_loss(loss)
         pipe.cfg = _Replaced(pipe.cfg, pipe.name)
@@ -82,8 +84,11 @@ class Transition(LossMixin):
 
 
 class DiceEntityRecognizer(Transition, EntityRecognizer):
-    """spaCy's EntityRecognizer. The background is O, and what blocked tokens need, U-. Entities
-    of a label that it does not have are not learned, with a warning."""
+    """spaCy's EntityRecognizer.
+
+    The background is O, and what blocked tokens need, U-. Entities of a label that it does not have
+    are not learned, with a warning.
+    """
 
     stock = EntityRecognizer
     options = ("update_with_oracle_cut_size", "incorrect_spans_key")
@@ -163,7 +168,8 @@ def _rebuild(cls: Any, old: Any, options: Tuple[str, ...]) -> Any:
 
 class _Replaced(dict):
     """The settings of a component that another one took the place of: reading what its update
-    reads first is an error, so that nobody trains it on, unaware, with another loss."""
+    reads first is an error, so that nobody trains it on, unaware, with another loss.
+    """
 
     def __init__(self, cfg: Any, name: str):
         super().__init__(cfg)

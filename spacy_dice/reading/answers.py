@@ -115,8 +115,10 @@ def _best_ends(p: numpy.ndarray, max_length: int) -> Tuple[numpy.ndarray, numpy.
 def _merge(
     windows: Sequence[Window], scores: Sequence[numpy.ndarray]
 ) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """Probabilities and offsets of the pieces of a whole text. A piece of several windows is
-    taken from the one in which it has most text on both its sides."""
+    """Probabilities and offsets of the pieces of a whole text.
+
+    A piece of several windows is taken from the one in which it has most text on both its sides.
+    """
     chosen: dict = {}
     for window, logits in zip(windows, scores):
         n = window.last - window.first

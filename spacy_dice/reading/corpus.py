@@ -92,8 +92,10 @@ class SquadFile:
     def docs(
         self, nlp: "Language", per_question: bool = False, spans_key: str = "answers"
     ) -> Iterator[Doc]:
-        """Docs with their questions and answers, made by the pipeline's tokenizer. Logs the counts
-        at the end."""
+        """Docs with their questions and answers, made by the pipeline's tokenizer.
+
+        Logs the counts at the end.
+        """
         install_extension()
         self.cut = 0
         for context, questions in self.paragraphs:

@@ -205,7 +205,8 @@ def _first_piece(outputs: Any) -> torch.Tensor:
 
 def hf_objects(model: Model) -> HFObjects:
     """The transformer and the tokenizer in a model of this module; None each before it is
-    initialised."""
+    initialised.
+    """
     return model.layers[0].shims[0]._hfmodel  # type: ignore[attr-defined]
 
 

@@ -26,9 +26,10 @@ def question_answering(
             has the encoder and its tokenizer in it.
         max_length: Pieces of a window at most, question and special pieces among them.
         stride: Pieces of the text that a window shares with the next.
-        tokenizer_config, transformer_config: Settings of the tokenizer, which must be a fast one,
-            and of the encoder.
-        mixed_precision, grad_scaler_config: As in spacy-transformers.
+        tokenizer_config: Settings of the tokenizer, which must be a fast one.
+        transformer_config: Settings of the encoder.
+        mixed_precision: As in spacy-transformers.
+        grad_scaler_config: As in spacy-transformers.
 
     Returns:
         A model from windows (see `windows.Window`) to logits ``(windows, pieces, 2)``.
@@ -71,8 +72,10 @@ def text_pair(
         separator: What is between the two texts of a doc, as `spacy_dice.pairs.v1` writes them.
             Both go through the tokenizer's own encoding of pairs.
         max_length: Pieces of a pair at most; the longer text is cut first.
-        tokenizer_config, transformer_config, mixed_precision, grad_scaler_config: As in
-            `question_answering`.
+        tokenizer_config: As in `question_answering`, as the following ones.
+        transformer_config: Settings of the encoder.
+        mixed_precision: As in spacy-transformers.
+        grad_scaler_config: As in spacy-transformers.
 
     Returns:
         A model from docs to probabilities ``(docs, classes)``: a softmax over the encoder's first

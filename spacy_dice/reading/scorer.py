@@ -25,7 +25,6 @@ def make_qa_scorer(spans_key: str = "answers", ents: bool = False) -> Callable:
         ``qa_spans_per_type``; docs that have neither ``doc.spans[spans_key]`` nor entities are
         left out. A score is None where there is nothing to score.
     """
-
     return partial(score, spans_key=spans_key, ents=ents)  # which pickles, for processes
 
 
@@ -40,7 +39,8 @@ def score(
 
 def answers(doc: Any, spans_key: str = "answers") -> Dict[str, str]:
     """The best answer to each question of a doc, by its id; "" for "no answer": what a file of
-    predictions for SQuAD's scripts has."""
+    predictions for SQuAD's scripts has.
+    """
     found = {question.id: "" for question in read(doc, "spacy_dice.answers")}
     for span in doc.spans.get(spans_key, ()):
         if span.id_ in found and not found[span.id_]:

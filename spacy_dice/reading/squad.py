@@ -42,7 +42,8 @@ def f1(truth: str, guess: str) -> float:
 
 def of_question(truths: Sequence[str], guess: str) -> Score:
     """The best score of a guess over all answers to its question. truths: without any, or with
-    none but punctuation and articles, the right guess is ""."""
+    none but punctuation and articles, the right guess is "".
+    """
     answers: List[str] = [truth for truth in truths if normalize(truth)] or [""]
     return Score(max(exact(a, guess) for a in answers), max(f1(a, guess) for a in answers), 1)
 

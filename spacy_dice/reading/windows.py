@@ -51,7 +51,8 @@ class Window(NamedTuple):
 
 def in_batches(windows: Sequence[Window], max_items: int) -> List[List[int]]:
     """Indices of windows of like length, longest first: as many as fit in a padded batch of
-    ``max_items`` pieces, one at least."""
+    ``max_items`` pieces, one at least.
+    """
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
     batches: List[List[int]] = []
     for i in order:
@@ -79,7 +80,8 @@ def softmax_targets(
 ) -> numpy.ndarray:
     """``(2 * windows, length)``: in each window the share of each piece in being where the answer
     starts, and after all of them where it ends. Without an answer in the window it is the piece
-    that stands for none; several answers share alike."""
+    that stands for none; several answers share alike.
+    """
     y = numpy.zeros((2, len(windows), length), dtype="float32")
     for row, window in enumerate(windows):
         found = [window.find(extent) for extent in answers[window.pair]]
@@ -94,7 +96,8 @@ def sigmoid_targets(
     windows: Sequence[Window], answers: Sequence[Sequence[Extent]]
 ) -> Tuple[numpy.ndarray, numpy.ndarray]:
     """``(pieces of the texts, 2)``: whether an answer starts there and whether one ends; and what
-    is known of it: of an answer that is cut by the window's edge, the end that is seen is not."""
+    is known of it: of an answer that is cut by the window's edge, the end that is seen is not.
+    """
     ys, masks = [], []
     for window in windows:
         y = numpy.zeros((window.last - window.first, 2), dtype="float32")

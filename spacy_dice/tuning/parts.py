@@ -208,9 +208,9 @@ class Tags(PipePart):
                 scores.append(model.ops.to_numpy(of_doc)[known])
                 gold.append(ids[known])
                 doc.append(numpy.full(int(known.sum()), i))
-        flat = self.last.scores(numpy.concatenate(scores))
-        of_doc = numpy.concatenate(doc)
-        return CompetingLabels(self.columns, flat, numpy.concatenate(gold), of_doc, self.background)
+        Z = self.last.scores(numpy.concatenate(scores))
+        ids, docs = numpy.concatenate(gold), numpy.concatenate(doc)
+        return CompetingLabels(self.columns, Z, ids, docs, self.background)
 
     def confidence(self, labels: Any) -> Confidence:
         return labels.confidence("each token's label")
@@ -235,8 +235,8 @@ class Sentences(Tags):
     def gold(self, eg: Example) -> Sequence[Any]:
         starts = eg.get_aligned("SENT_START")
         is_known = eg.reference.has_annotation("SENT_START")
-        of_known = ["S" if x == 1 else None if x is None else "I" for x in starts]
-        return of_known if is_known else [None] * len(of_known)
+        # 1 starts a sentence; None is misaligned.
+        return [("S" if x == 1 else "I") if is_known and x is not None else None for x in starts]
 
 
 class Lemmas(Tags):

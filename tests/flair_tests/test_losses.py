@@ -377,6 +377,7 @@ def test_a_subclass_of_a_third_party():
 @pytest.mark.parametrize(
     "make, message",
     [
+        (lambda: DiceCE(smooth=-1), "DiceCE: smooth must be a finite number"),
         (lambda: Dice(smooth=-1), "Dice: smooth must be a finite number from 0 on, got -1"),
         (lambda: Dice(level="token"), "Dice: level must be one of element, batch, got 'token'"),
         (lambda: Dice(squared=1), "Dice: squared must be true or false"),

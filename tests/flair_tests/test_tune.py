@@ -1,6 +1,5 @@
 """Deciding for F1 with Flair's models: `tune`, `calibrate`, what is saved."""
 
-import doctest
 import json
 import random
 import subprocess
@@ -16,7 +15,6 @@ from flair.datasets import FlairDatapointDataset
 from flair.nn import Classifier
 
 import flair_dice
-from flair_dice import tuning as tuning_module
 from flair_dice.tuning import viterbi
 from flair_tests import helpers
 
@@ -253,11 +251,6 @@ def test_what_fails_changes_nothing():
             call(model, dev)
         assert flair_dice.get_tuning(model) == tuning
     model.embeddings = embeddings
-
-
-def test_the_examples_in_docstrings_run():
-    failed, tried = doctest.testmod(tuning_module)
-    assert not failed and tried >= 2
 
 
 def test_nothing_to_learn_from_and_mistakes():

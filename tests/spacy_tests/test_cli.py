@@ -14,7 +14,8 @@ from thinc.api import Config, fix_random_seed
 from typer.testing import CliRunner
 
 import spacy_dice
-from spacy_dice import callbacks, comparison, config_file, curves, formats, imbalance
+from dice_core.comparison import resample
+from spacy_dice import callbacks, config_file, curves, formats, imbalance
 from spacy_dice.cli.losses import WHEN, describe_losses
 from spacy_dice.losses import __all__ as LOSSES
 from spacy_tests.helpers import TOK2VEC
@@ -412,7 +413,7 @@ def test_the_bootstrap_covers_a_known_difference():
     counts = numpy.zeros((n, 2, 1, 3), dtype="float32")
     counts[:, 1, 0, 0] = 1
     counts[::2, 0, 0, 0], counts[1::2, 0, 0, 2] = 1, 1
-    micro, macro, by_label = comparison.resample(counts, numpy.asarray([True]), 1000, 0)
+    micro, macro, by_label = resample(counts, numpy.asarray([True]), 1000, 0)
     assert micro == pytest.approx(macro) and by_label[:, 0] == pytest.approx(micro)
     share = numpy.random.default_rng(1).binomial(n, 0.5, 20000) / n
     expected = numpy.percentile(1 - 2 * share / (1 + share), [2.5, 97.5])

@@ -109,7 +109,10 @@ def test_the_first_screen_in_a_shell(everything, tmp_path):
     assert (tmp_path / "out/model-best").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "spancat" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+)
 def test_on_a_transformer(name, everything, small_bert, tmp_path):
     """What `spacy init config --gpu` writes, on CPU, with another transformer. It accumulates
     gradients, which is warned about."""
