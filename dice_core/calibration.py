@@ -1,12 +1,19 @@
 """Whether probabilities mean what they say, and the temperature that helps: on plain arrays."""
 
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple, Union
 
 import numpy
 
+Array = numpy.ndarray
 # Temperatures that are looked at.
 LOWEST, HIGHEST = 0.05, 20.0
 N_BINS = 10
+# How many examples a label needs for a temperature of its own.
+MIN_EXAMPLES = 5
+Temperature = Union[float, Dict[str, float]]
+
+
+# -- how good probabilities are ------------------------------------------------------------
 
 
 class Calibration(NamedTuple):
@@ -20,29 +27,25 @@ class Calibration(NamedTuple):
     nll: float
 
 
-def measure(p: Any, right: Any, n_bins: int = N_BINS) -> Calibration:
+def measure(p: Any, right: Any) -> Calibration:
     """How well probabilities ``(N,)`` say what share of the decisions ``(N,)`` is right."""
     p, right = _pair(p, right)
     if not len(p):
         return Calibration(0, 0.0, 0.0, 0.0)
     inside = numpy.clip(p, 1e-12, 1 - 1e-12)
     nll = -numpy.where(right > 0, numpy.log(inside), numpy.log1p(-inside)).mean()
-    return Calibration(
-        len(p), expected_calibration_error(p, right, n_bins), brier(p, right), float(nll)
-    )
+    return Calibration(len(p), expected_calibration_error(p, right), brier(p, right), float(nll))
 
 
-def expected_calibration_error(p: Any, right: Any, n_bins: int = N_BINS) -> float:
+def expected_calibration_error(p: Any, right: Any) -> float:
     """The mean, over decisions, of how far a bin's mean probability is from its share that is
     right; bins of equal width over [0, 1] (Naeini et al. 2015).
     """
     p, right = _pair(p, right)
-    if not len(p):
-        return 0.0
-    at = numpy.minimum((p * n_bins).astype(int), n_bins - 1)
-    total = numpy.bincount(at, weights=p, minlength=n_bins)
-    of_right = numpy.bincount(at, weights=right, minlength=n_bins)
-    return float(numpy.abs(total - of_right).sum() / len(p))
+    at = numpy.minimum((p * N_BINS).astype(int), N_BINS - 1)
+    total = numpy.bincount(at, weights=p, minlength=N_BINS)
+    of_right = numpy.bincount(at, weights=right, minlength=N_BINS)
+    return float(numpy.abs(total - of_right).sum() / max(len(p), 1))
 
 
 def brier(p: Any, right: Any) -> float:
@@ -51,32 +54,32 @@ def brier(p: Any, right: Any) -> float:
     return float(((p - right) ** 2).mean()) if len(p) else 0.0
 
 
-def risk_coverage(p: Any, right: Any) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """Coverage and risk, ``(N,)`` each: the share of wrong decisions among the most probable
-    1/N, 2/N, ... of them.
-    """
-    p, right = _pair(p, right)
-    order = numpy.argsort(-p, kind="stable")
-    n = numpy.arange(1, len(p) + 1)
-    return n / max(len(p), 1), (1 - right[order]).cumsum() / n
-
-
 def risk_coverage_area(p: Any, right: Any) -> float:
     """The area under the risk-coverage curve, 0 to 1; lower ranks better (Geifman & El-Yaniv
-    2017).
+    2017): the mean share of wrong decisions among the most probable 1/N, 2/N, ... of them.
     """
-    _, risk = risk_coverage(p, right)
-    return float(risk.mean()) if len(risk) else 0.0
+    p, right = _pair(p, right)
+    wrong = 1 - right[numpy.argsort(-p, kind="stable")]
+    return float((wrong.cumsum() / numpy.arange(1, len(p) + 1)).mean()) if len(p) else 0.0
 
 
-def softmax(scores: numpy.ndarray) -> numpy.ndarray:
+def _pair(p: Any, right: Any) -> Tuple[Array, Array]:
+    p, right = numpy.asarray(p, dtype="float64"), numpy.asarray(right, dtype="float64")
+    if p.shape != right.shape or p.ndim != 1:
+        raise ValueError(f"p and right must have one axis, of one length: {p.shape}, {right.shape}")
+    return p, right
+
+
+# -- probabilities of scores ---------------------------------------------------------------
+
+
+def softmax(scores: Array) -> Array:
     """Of each row."""
-    with numpy.errstate(invalid="ignore"):
-        exp = numpy.exp(scores - scores.max(axis=-1, keepdims=True))
+    exp = numpy.exp(scores - scores.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
-def sigmoid(scores: Any) -> numpy.ndarray:
+def sigmoid(scores: Any) -> Array:
     """1 / (1 + exp(-x)), without overflow."""
     scores = numpy.asarray(scores, dtype="float64")
     exp = numpy.exp(-numpy.abs(scores))
@@ -90,85 +93,125 @@ def logit(p: Any) -> Any:
         return numpy.clip(numpy.log(p) - numpy.log1p(-p), -40.0, 40.0)
 
 
+# -- the best temperature ------------------------------------------------------------------
+
+
 def fit_softmax(scores: Any, gold: Any) -> float:
     """The temperature with the lowest negative log-likelihood of ``gold``, ints ``(N,)``, by the
     softmax of ``scores / temperature``, floats ``(N, C)`` (Guo et al. 2017).
     """
     scores, gold = numpy.asarray(scores, dtype="float64"), numpy.asarray(gold, dtype="int64")
-    rows = numpy.arange(len(gold))
-    usable = numpy.isfinite(scores[rows, gold]) if len(gold) else rows.astype(bool)
-    scores, gold = scores[usable], gold[usable]
-    if not len(gold):
-        return 1.0
-    scores = scores - scores.max(axis=1, keepdims=True)
     of_gold = scores[numpy.arange(len(gold)), gold]
+    usable = numpy.isfinite(of_gold)
+    if not usable.any():
+        return 1.0
+    highest = scores[usable].max(axis=1, keepdims=True)
+    scores, of_gold = scores[usable] - highest, of_gold[usable] - highest[:, 0]
 
     def loss(temperature: float) -> float:
-        with numpy.errstate(under="ignore"):
-            log_z = numpy.log(numpy.exp(scores / temperature).sum(axis=1))
+        log_z = numpy.log(numpy.exp(scores / temperature).sum(axis=1))
         return float((log_z - of_gold / temperature).mean())
 
     return minimum(loss)
 
 
-def fit_sigmoid(scores: Any, gold: Any, known: Optional[Any] = None, center: Any = 0.0) -> float:
-    """The same for scores that are each a decision by itself, log-odds of any shape.
+def fit_sigmoid(scores: Any, gold: Any, center: float = 0.0) -> float:
+    """The same for scores that are each a decision by itself: log-odds ``(N,)``.
 
-    center: the scores that keep their probability: the log-odds of the cut, so that no decision
+    center: the score that keeps its probability: the log-odds of the cut, so that no decision
     changes.
     """
-    scores = numpy.asarray(scores, dtype="float64")
+    scores, gold = numpy.asarray(scores, dtype="float64"), numpy.asarray(gold, dtype=bool)
     usable = numpy.isfinite(scores)
-    if known is not None:
-        usable &= numpy.asarray(known, dtype=bool)
-    center = numpy.broadcast_to(center, scores.shape)[usable]
-    sign = numpy.where(numpy.asarray(gold, dtype=bool), 1.0, -1.0)[usable]
+    if not usable.any():
+        return 1.0
+    sign = numpy.where(gold[usable], 1.0, -1.0)
     scores = scores[usable] - center
-    if not len(scores):
-        return 1.0
-    return minimum(
-        lambda t: float(numpy.logaddexp(0.0, -sign * (scores / t + center)).mean()),
-    )
+    return minimum(lambda t: float(numpy.logaddexp(0.0, -sign * (scores / t + center)).mean()))
 
 
-def fit_confidence(log_p: Any, right: Any) -> float:
-    """The same for decisions of which only the probability is known: ``p ** (1 / temperature)``
-    is to be the share that is right. log_p: ``(N,)``.
-    """
-    log_p = numpy.minimum(numpy.asarray(log_p, dtype="float64"), -1e-9)
-    right = numpy.asarray(right, dtype=bool)
-    if not len(log_p):
-        return 1.0
-
-    def loss(temperature: float) -> float:
-        scaled = log_p / temperature
-        log_not = numpy.log(-numpy.expm1(numpy.minimum(scaled, -1e-12)))
-        return -float(numpy.where(right, scaled, log_not).mean())
-
-    return minimum(loss)
-
-
-def minimum(loss: Any) -> float:
+def minimum(loss: Callable[[float], float]) -> float:
     """Where a function of a temperature is lowest: golden sections of its logarithm."""
     low, high = numpy.log(LOWEST), numpy.log(HIGHEST)
-    ratio = (5**0.5 - 1) / 2
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    share = (5**0.5 - 1) / 2
+    a, b = high - share * (high - low), low + share * (high - low)
     of_a, of_b = loss(float(numpy.exp(a))), loss(float(numpy.exp(b)))
     while high - low > 1e-4:
         if of_a <= of_b:
             high, b, of_b = b, a, of_a
-            a = high - ratio * (high - low)
+            a = high - share * (high - low)
             of_a = loss(float(numpy.exp(a)))
         else:
             low, a, of_a = a, b, of_b
-            b = low + ratio * (high - low)
+            b = low + share * (high - low)
             of_b = loss(float(numpy.exp(b)))
     best = float(numpy.exp((low + high) / 2))
     return best if loss(best) < loss(1.0) else 1.0
 
 
-def _pair(p: Any, right: Any) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    p, right = numpy.asarray(p, dtype="float64"), numpy.asarray(right, dtype="float64")
-    if p.shape != right.shape or p.ndim != 1:
-        raise ValueError(f"p and right must have one axis, of one length: {p.shape}, {right.shape}")
-    return p, right
+# -- how sure decisions are ----------------------------------------------------------------
+
+
+class Confidence(NamedTuple):
+    """what: which decisions. right: bools ``(N,)``, whether they are right. at: from a temperature
+    to their probabilities ``(N,)``. fit: the best temperature; its argument is whether each label
+    gets its own, where labels are decided by themselves.
+    """
+
+    what: str
+    right: Array
+    at: Callable[[Any], Array]
+    fit: Callable[[bool], Temperature]
+
+
+def of_cells(
+    what: str,
+    names: Sequence[str],
+    scores: Array,
+    gold: Array,
+    known: Array,
+    center: float,
+) -> Confidence:
+    """Of labels that are decided by themselves. scores: log-odds beyond ``center``, ``(N, C)``;
+    gold, known: bools ``(N, C)``.
+    """
+    usable = known & numpy.isfinite(scores)
+
+    def at(temperature: Temperature) -> Array:
+        if isinstance(temperature, dict):
+            of_labels: Any = numpy.asarray([temperature[name] for name in names])
+        else:
+            of_labels = temperature
+        return sigmoid(scores / of_labels + center)[usable]
+
+    def fit(per_label: bool) -> Temperature:
+        common = fit_sigmoid(scores[usable] + center, gold[usable], center)
+        if not per_label:
+            return common
+        made = {}
+        for c, name in enumerate(names):
+            z, y = scores[usable[:, c], c] + center, gold[usable[:, c], c]
+            enough = gold[:, c].sum() >= MIN_EXAMPLES
+            made[name] = fit_sigmoid(z, y, center) if enough else common
+        return made
+
+    return Confidence(what, gold[usable], at, fit)
+
+
+def of_rows(what: str, scores: Array, gold: Array) -> Confidence:
+    """Of labels of which the highest wins. scores: floats ``(N, C)``; gold: ints ``(N,)``."""
+    usable = numpy.isfinite(scores[numpy.arange(len(gold)), gold])
+    scores, gold = scores[usable], gold[usable]
+    return Confidence(
+        what,
+        scores.argmax(axis=1) == gold,
+        lambda temperature: softmax(scores / temperature).max(axis=1),
+        lambda per_label: fit_softmax(scores, gold),
+    )
+
+
+def of_found(what: str, at: Callable[[float], Array], right: Array) -> Confidence:
+    """Of what a decoder found, whose probabilities are known at each temperature."""
+    return Confidence(
+        what, right, at, lambda per_label: minimum(lambda t: measure(at(t), right).nll)
+    )

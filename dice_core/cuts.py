@@ -12,20 +12,37 @@ and does not cost the other average (micro or macro) more than a little. What is
 of the shifts of the folds, and what is reported is the cross-fitted score.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy
 
-AVERAGES = ("micro", "macro")
+from . import calibration
+from .objectives import AVERAGES, FN, FP, TP, Objective, precision_recall
+
 # Beyond these log-odds a label is predicted never, or always.
 LIMIT = 8.0
 # Scores that are closer are the same: models' are float32.
 CLOSE = 1e-5
+# A score that is never reached, where -inf cannot be calculated with.
+NEVER = -1e30
 # How many examples of a label its own cut needs to weigh as much as the common one.
 SHRINKAGE = (10.0, 50.0)
 # How much macro F1 counts beside micro F1 where cuts of single labels are chosen.
 MIXTURES = {"micro": (0.25, 0.5), "macro": (1.0, 0.75, 0.5, 0.25)}
+# The same for a decoder, which is run for each.
+DECODED_MIXTURES = {"micro": (0.5,), "macro": (1.0, 0.5)}
 # How much the average that is not the objective counts where rules are compared: rules that are
 # alike on dev in one average often differ in the other, and then do so on test, too.
 OTHER_WEIGHT = 0.25
@@ -35,128 +52,12 @@ MIN_ERRORS = 0.5
 MARGINS = (0.0, 0.01, 0.02, 0.04)
 # A decoder is run for each of these shifts: of all labels, and of a label by itself.
 COMMON_GRID = tuple(numpy.arange(-3.0, 3.01, 0.5).tolist())
-LABEL_GRID = (-1.0, -0.5, 0.5, 1.0)
-TP, FP, FN = range(3)
+LABEL_GRID = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
-
-# -- objectives ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is to be highest.
-
-    average: "micro" (all decisions pooled) or "macro" (the mean over labels). beta: of F-beta;
-    above 1 recall counts more. min_precision, min_recall: at most one of them, from 0 to 1; the
-    other of the two is then to be as high as it can be at this one.
-    """
-
-    average: str = "micro"
-    beta: float = 1.0
-    min_precision: Optional[float] = None
-    min_recall: Optional[float] = None
-
-    def __post_init__(self) -> None:
-        if self.average not in AVERAGES:
-            raise ValueError(f"average must be 'micro' or 'macro', got {self.average!r}.")
-        if not (numpy.isfinite(self.beta) and self.beta > 0):
-            raise ValueError(f"beta must be above 0, got {self.beta!r}.")
-        if self.min_precision is not None and self.min_recall is not None:
-            raise ValueError("Give either min_precision or min_recall, not both.")
-        for name in ("min_precision", "min_recall"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
-                raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
-
-    @property
-    def is_f(self) -> bool:
-        """Whether it is an F, without a floor."""
-        return self.min_precision is None and self.min_recall is None
-
-    def raised(self, margin: float) -> "Objective":
-        """The same with a floor that is higher by a margin, as far as it can be."""
-        if self.min_precision is not None:
-            return replace(self, min_precision=min(self.min_precision + margin, 0.999))
-        if self.min_recall is not None:
-            return replace(self, min_recall=min(self.min_recall + margin, 0.999))
-        return self
-
-    def __str__(self) -> str:
-        if self.min_precision is not None:
-            return f"{self.average} recall at precision >= {self.min_precision:g}"
-        if self.min_recall is not None:
-            return f"{self.average} precision at recall >= {self.min_recall:g}"
-        return f"{self.average} F{self.beta:g}"
-
-    def of_labels(self, counts: numpy.ndarray) -> numpy.ndarray:
-        """The value of each label by itself: counts ``(..., C, 3)`` to floats ``(..., C)``.
-
-        F-beta is from 0 to 1. With a floor, the value is 1 + the other measure where the floor is
-        kept, and the measure that should keep it where it is not.
-        """
-        counts = numpy.asarray(counts, dtype="float64")
-        tp, fp, fn = counts[..., TP], counts[..., FP], counts[..., FN]
-        if self.is_f:
-            weight = self.beta**2
-            return _ratio((1 + weight) * tp, (1 + weight) * tp + weight * fn + fp)
-        precision, recall = _ratio(tp, tp + fp), _ratio(tp, tp + fn)
-        if self.min_precision is not None:
-            # Nothing predicted is nothing wrong.
-            precision = numpy.where(tp + fp > 0, precision, 1.0)
-            return numpy.where(precision >= self.min_precision, 1 + recall, precision)
-        return numpy.where(recall >= (self.min_recall or 0.0), 1 + precision, recall)
-
-    def value(self, counts: numpy.ndarray, average: Optional[str] = None) -> numpy.ndarray:
-        """The value of all labels: counts ``(..., C, 3)`` to floats ``(...)``.
-
-        Labels without examples count in micro only.
-        """
-        counts = numpy.asarray(counts, dtype="float64")
-        if (average or self.average) == "micro":
-            return self.of_labels(counts.sum(axis=-2, keepdims=True))[..., 0]
-        present = counts[..., TP] + counts[..., FN] > 0
-        return _ratio((self.of_labels(counts) * present).sum(axis=-1), present.sum(axis=-1))
-
-
-def as_objective(spec: Any, average: str = "micro") -> Objective:
-    """An objective from what a user writes.
-
-    spec: None (F1), an `Objective`, a dict of its fields, or a string: "micro", "macro", "f1",
-    "macro_f2", "f0.5", "precision>=0.9" (the highest recall at that precision) or "recall>=0.8",
-    with "micro " or "macro " before it. average: where the spec names none.
-    Raises a ValueError that says what can be written.
-    """
-    if spec is None:
-        return Objective(average)
-    if isinstance(spec, Objective):
-        return spec
-    if isinstance(spec, Mapping):
-        unknown = set(spec) - {"average", "beta", "min_precision", "min_recall"}
-        if unknown:
-            raise ValueError(f"objective: there is no option {sorted(unknown)[0]!r}.")
-        return Objective(**{"average": average, **spec})
-    if isinstance(spec, str):
-        text = spec.lower().replace(" ", "").replace("_", "")
-        for name in AVERAGES:
-            if text.startswith(name):
-                average, text = name, text[len(name) :]
-        try:
-            for measure in ("precision", "recall"):
-                if text.startswith(f"{measure}>="):
-                    floor = float(text.partition(">=")[2])
-                    return Objective(average, **{f"min_{measure}": floor})
-            if text == "" or (text[0] == "f" and text[1:]):
-                return Objective(average, beta=float(text[1:] or 1))
-        except ValueError as error:
-            if "could not convert" not in str(error):
-                raise
-    raise ValueError(
-        f"objective must be such as 'micro', 'macro', 'f1', 'macro_f2', 'f0.5', 'precision>=0.9' "
-        f"or 'recall>=0.8', got {spec!r}."
-    )
-
-
-# -- scores, and what shifts of them predict -----------------------------------------------
+Array = numpy.ndarray
+Span = Tuple[int, int, str]
+Progress = Optional[Callable[[int, int], None]]
+Decode = Callable[[Array, Array], Array]
 
 
 class Rule(NamedTuple):
@@ -171,42 +72,10 @@ class Rule(NamedTuple):
     margin: float = 0.0
 
     def __str__(self) -> str:
-        if self.kind != "labels":
-            return {"common": "one cut for all labels"}.get(self.kind, self.kind)
-        return f"a cut for each label (macro weight {self.mixture:g}, shrinkage {self.shrinkage:g})"
-
-
-class Labels:
-    """What `choose` needs to know of a component: common ground of the three kinds.
-
-    names: of the labels, C of them. n_docs: D. n_examples: ints ``(C,)``, gold examples of each.
-    size: how many numbers a shift has. background: whether a shift of its last number is one
-    of "none of them".
-    """
-
-    names: Sequence[str]
-    n_docs: int
-    n_examples: numpy.ndarray
-    size: int
-
-    def rules(self, objective: Objective) -> List[Rule]:
-        """The ways to choose shifts that are tried, for an objective."""
-        own = [
-            Rule("labels", mixture, shrinkage)
-            for mixture in MIXTURES[objective.average]
-            for shrinkage in SHRINKAGE
-        ]
-        return [Rule("common"), *(own if len(self.names) > 1 else [Rule("labels", 0.0, 0.0)])]
-
-    def counts(self, shift: numpy.ndarray, docs: numpy.ndarray) -> numpy.ndarray:
-        """``(C, 3)``: true positives, false positives and false negatives in these documents, a
-        mask ``(D,)``, with this shift.
-        """
-        raise NotImplementedError
-
-    def fit(self, rule: Rule, docs: numpy.ndarray, task: "Task") -> numpy.ndarray:
-        """The shift that a rule chooses on these documents, a mask ``(D,)``."""
-        raise NotImplementedError
+        if self.kind == "labels":
+            how = f"macro weight {self.mixture:g}, shrinkage {self.shrinkage:g}"
+            return f"a cut for each label ({how})"
+        return "one cut for all labels" if self.kind == "common" else self.kind
 
 
 class Task(NamedTuple):
@@ -216,155 +85,188 @@ class Task(NamedTuple):
 
     objective: Objective
     own: Mapping[int, Objective]
-    free: numpy.ndarray
+    free: Array
+
+
+# -- scores, and what shifts of them predict -----------------------------------------------
+
+
+class Labels:
+    """What `choose` needs to know of a component: common ground of the three kinds.
+
+    names: of the labels, C of them. n_docs: D. n_examples: ints ``(C,)``, gold examples of each.
+    size: how many numbers a shift has: C, or one more, the last, that all labels share against
+    "none of them". background: the label that stands for "none of them", which is not counted.
+    n_decodings: how often a decoder was run over all documents.
+    """
+
+    names: List[str]
+    n_docs: int
+    n_examples: Array
+    size: int
+    background: Optional[int] = None
+    n_decodings = 0.0
+
+    def rules(self, objective: Objective) -> List[Rule]:
+        """The rules to try; the first of equally good ones wins."""
+        if len(self.names) == 1:
+            return [Rule("common"), Rule("labels")]
+        return [Rule("common"), *_rules(MIXTURES[objective.average], SHRINKAGE)]
+
+    def counts(self, shift: Array, docs: Array) -> Array:
+        """``(C, 3)``: true positives, false positives and false negatives in these documents, a
+        mask ``(D,)``, with this shift.
+        """
+        raise NotImplementedError
+
+    def fit(self, rule: Rule, docs: Array, task: Task) -> Array:
+        """The shift that a rule chooses on these documents, a mask ``(D,)``."""
+        seen = self.look_at(docs)
+        shift = self.common(seen, task)
+        if rule.kind == "labels":
+            # Cuts of labels with few examples are drawn towards the common one.
+            weight = self.n_examples / (self.n_examples + rule.shrinkage)
+            common = shift[: len(self.names)]
+            drawn = weight * self.of_labels(seen, rule.mixture, shift, task) + (1 - weight) * common
+            shift[: len(self.names)] = numpy.where(task.free, drawn, common)
+        for c, objective in task.own.items():
+            shift[c] = self.of_label(seen, c, objective, shift, task)
+        return shift
+
+    def look_at(self, docs: Array) -> Any:
+        """What the three that follow need of these documents."""
+        return docs
+
+    def common(self, seen: Any, task: Task) -> Array:
+        """``(size,)``: a shift that has one number to choose."""
+        raise NotImplementedError
+
+    def of_labels(self, seen: Any, mixture: float, common: Array, task: Task) -> Array:
+        """``(C,)``: the best shift of each label."""
+        raise NotImplementedError
+
+    def of_label(self, seen: Any, c: int, objective: Objective, shift: Array, task: Task) -> float:
+        """The shift of one label that is best for an objective of its own."""
+        raise NotImplementedError
+
+    def curve(self, c: int) -> Array:
+        """``(n, 2)``: recall and precision of one label at its cuts, where they are known."""
+        return numpy.zeros((0, 2))
 
 
 class IndependentLabels(Labels):
     """A label is predicted where its score plus its shift is at least 0."""
 
     def __init__(
-        self,
-        names: Sequence[str],
-        scores: Any,
-        gold: Any,
-        doc: Any = None,
-        known: Any = None,
+        self, names: Sequence[str], scores: Any, gold: Any, doc: Any = None, known: Any = None
     ):
         """scores: floats ``(N, C)``, log-odds beyond the threshold; -inf is never predicted.
         gold: bools ``(N, C)``. doc: ints ``(N,)``, each row's document; rows are documents if it
         is None. known: bools ``(N, C)``, where there is annotation; None is everywhere.
         """
-        self.names = list(names)
-        self.scores = _checked(scores, len(self.names))
+        self.names, self.size = list(names), len(names)
+        self.scores = _checked(scores, self.size)
         shape = self.scores.shape
-        self.gold = numpy.asarray(gold, dtype=bool).reshape(shape)
-        known = numpy.ones(shape, dtype=bool) if known is None else numpy.asarray(known, bool)
-        self.doc = numpy.arange(shape[0]) if doc is None else numpy.asarray(doc, dtype="int64")
-        self.n_docs = int(self.doc.max()) + 1 if len(self.doc) else 0
-        self.gold &= known
-        self.known = known
+        self.known = numpy.ones(shape, dtype=bool) if known is None else numpy.asarray(known, bool)
+        self.gold = numpy.asarray(gold, dtype=bool).reshape(shape) & self.known
+        self.doc, self.n_docs = _documents(doc, shape[0])
         self.n_examples = self.gold.sum(axis=0)
-        self.size = shape[1]
-        self._swept: Dict[bytes, numpy.ndarray] = {}
         # Sorted once: the highest first.
         self._order = numpy.argsort(-self.scores, axis=0, kind="stable")
-        ordered = numpy.take_along_axis(self.scores, self._order, axis=0)
-        self._sorted = numpy.clip(ordered, -1e30, 1e30)
-        self._sorted_gold = numpy.take_along_axis(self.gold, self._order, axis=0)
-        self._sorted_known = numpy.take_along_axis(known, self._order, axis=0)
-        # A cut between two equal scores is none, and one below -inf is none either.
-        self._is_cut = numpy.ones((shape[0] + 1, shape[1]), dtype=bool)
-        if shape[0]:
-            self._is_cut[1:-1] = self._sorted[1:] < self._sorted[:-1] - CLOSE
-            self._is_cut[1:] &= self._sorted > -1e30
+        self._sorted = numpy.maximum(numpy.take_along_axis(self.scores, self._order, axis=0), NEVER)
+        # Cut k is below the k highest. Between two equal scores there is none, and below -inf.
+        self._is_cut = numpy.ones((shape[0] + 1, self.size), dtype=bool)
+        self._is_cut[1:-1] = self._sorted[1:] < self._sorted[:-1] - CLOSE
+        self._is_cut[1:] &= self._sorted > NEVER
 
-    def counts(self, shift: numpy.ndarray, docs: numpy.ndarray) -> numpy.ndarray:
+    def counts(self, shift: Array, docs: Array) -> Array:
         rows = docs[self.doc]
-        with numpy.errstate(invalid="ignore"):
-            found = (self.scores[rows] + shift >= 0) & self.known[rows]
-        gold = self.gold[rows]
+        found, gold = (self.scores[rows] + shift >= 0) & self.known[rows], self.gold[rows]
         tp = (found & gold).sum(axis=0)
         return numpy.stack([tp, found.sum(axis=0) - tp, gold.sum(axis=0) - tp], axis=1)
 
-    def sweep(self, docs: numpy.ndarray) -> numpy.ndarray:
-        """``(N + 1, C, 3)``: the counts of each label with its k highest scores predicted."""
-        key = docs.tobytes()
-        if key in self._swept:
-            return self._swept[key]
+    def look_at(self, docs: Array) -> Array:
+        """``(N + 1, C, 3)``: the counts of each label at each of its cuts."""
         rows = docs[self.doc][self._order]
-        counts = numpy.zeros((len(self._order) + 1, self.size, 3))
-        gold = (rows & self._sorted_gold).astype("float64")
+        gold = rows & numpy.take_along_axis(self.gold, self._order, axis=0)
+        known = rows & numpy.take_along_axis(self.known, self._order, axis=0)
+        counts = numpy.zeros((len(rows) + 1, self.size, 3))
         counts[1:, :, TP] = gold.cumsum(axis=0)
-        counts[1:, :, FP] = ((rows & self._sorted_known) - gold).cumsum(axis=0)
+        counts[1:, :, FP] = (known & ~gold).cumsum(axis=0)
         counts[:, :, FN] = gold.sum(axis=0) - counts[:, :, TP]
-        self._swept = {**self._swept, key: counts} if counts.size < 1e7 else {key: counts}
         return counts
 
-    def best_cuts(self, values: numpy.ndarray) -> numpy.ndarray:
-        """``(C,)``: the middle of the first cuts of the highest value, from ``(N + 1, C)``."""
-        values = numpy.where(self._is_cut, values, -numpy.inf)
-        columns = numpy.arange(self.size)
-        first = values.argmax(axis=0)
-        # The same value goes on while nothing that counts is passed.
-        differs = (values != values[first, columns]) & self._is_cut
-        differs &= numpy.arange(len(values))[:, None] > first
-        last = numpy.where(differs.any(axis=0), differs.argmax(axis=0) - 1, len(values) - 1)
-        padded = numpy.concatenate(
-            [self._sorted[:1] + 1.0, self._sorted, self._sorted[-1:] - 1.0], axis=0
-        )
-        above = padded[first, columns]
-        below = padded[last + 1, columns]
-        # Below all that can be predicted.
-        below = numpy.where(below <= -1e30, above - 1.0, below)
-        return numpy.clip((above + below) / 2, -LIMIT, LIMIT)
-
-    def fit(self, rule: Rule, docs: numpy.ndarray, task: Task) -> numpy.ndarray:
-        common = self._common(docs, task)
-        if rule.kind == "common":
-            shift = numpy.where(task.free, common, 0.0)
-        else:
-            own = -self.best_cuts(self._criterion(rule, docs, task))
-            weight = self.n_examples / numpy.maximum(self.n_examples + rule.shrinkage, 1e-9)
-            shift = numpy.where(task.free, weight * own + (1 - weight) * common, 0.0)
-        return self._with_own(shift, docs, task)
-
-    def _common(self, docs: numpy.ndarray, task: Task) -> float:
-        rows = docs[self.doc]
-        usable = self.known[rows] & task.free & numpy.isfinite(self.scores[rows])
-        scores, gold = self.scores[rows], self.gold[rows]
-        pool = scores[usable & gold]
+    def common(self, seen: Array, task: Task) -> Array:
+        # Cuts at quantiles of the gold examples' scores.
+        is_gold = numpy.diff(seen[:, :, TP], axis=0) > 0
+        pool = self._sorted[is_gold & task.free & (self._sorted > NEVER)]
         if not len(pool):
-            return 0.0
-        cuts = numpy.unique(
-            numpy.clip(numpy.quantile(pool, numpy.linspace(0.005, 0.995, 199)), -LIMIT, LIMIT)
-        )
+            return numpy.zeros(self.size)
+        quantiles = numpy.quantile(pool, numpy.linspace(0.005, 0.995, 199))
+        cuts = numpy.unique(numpy.clip(quantiles, -LIMIT, LIMIT))
         counts = numpy.zeros((len(cuts), self.size, 3))
         for c in numpy.flatnonzero(task.free):
-            of_label, is_gold = scores[usable[:, c], c], gold[usable[:, c], c]
-            positive = numpy.sort(of_label[is_gold])
-            every = numpy.sort(of_label)
-            tp = len(positive) - numpy.searchsorted(positive, cuts, side="left")
-            counts[:, c, TP] = tp
-            counts[:, c, FP] = len(every) - numpy.searchsorted(every, cuts, side="left") - tp
-            counts[:, c, FN] = gold[:, c].sum() - tp
+            counts[:, c] = seen[numpy.searchsorted(-self._sorted[:, c], -cuts, side="right"), c]
         values = _smooth(task.objective.value(counts), task.objective)
-        return -float(cuts[values.argmax()])
+        return numpy.where(task.free, -cuts[values.argmax()], 0.0)
 
-    def _criterion(self, rule: Rule, docs: numpy.ndarray, task: Task) -> numpy.ndarray:
-        counts = self.sweep(docs)
+    def of_labels(self, seen: Array, mixture: float, common: Array, task: Task) -> Array:
+        values = self._values(seen, mixture, task)
+        return -numpy.asarray([self._best_cut(values[:, c], c) for c in range(self.size)])
+
+    def of_label(
+        self, seen: Array, c: int, objective: Objective, shift: Array, task: Task
+    ) -> float:
+        return -self._best_cut(objective.of_labels(seen[:, c]), c)
+
+    def _values(self, seen: Array, mixture: float, task: Task) -> Array:
+        """``(N + 1, C)``: what is to be highest at each label's cut."""
         objective = task.objective
-        own = objective.of_labels(counts)
-        if rule.mixture == 1.0 or self.size == 1:
+        own = objective.of_labels(seen)
+        if mixture == 1.0 or self.size == 1:
             return own
         # For pooled counts, each label's best cut has the highest tp - price * predicted, and
         # only the price is to be searched for.
-        found = counts[:, :, TP] + counts[:, :, FP]
-        columns = numpy.arange(self.size)
-        free = numpy.flatnonzero(task.free)
+        found = seen[:, :, TP] + seen[:, :, FP]
+        free, columns = numpy.flatnonzero(task.free), numpy.arange(self.size)
         totals, prices = [], numpy.linspace(0.02, 0.98, 49)
         for price in prices:
-            at = numpy.where(self._is_cut, counts[:, :, TP] - price * found, -1e30).argmax(axis=0)
-            totals.append(counts[at, columns][free].sum(axis=0))
-        values = objective.of_labels(numpy.asarray(totals))
-        best = int(_smooth(values, objective).argmax())
-        price, total = prices[best], totals[best]
-        pooled = counts[:, :, TP] - price * found
-        if rule.mixture == 0.0 or not objective.is_f:
+            profit = numpy.where(self._is_cut, seen[:, :, TP] - price * found, NEVER)
+            totals.append(seen[profit.argmax(axis=0), columns][free].sum(axis=0))
+        best = int(_smooth(objective.of_labels(numpy.asarray(totals)), objective).argmax())
+        pooled = seen[:, :, TP] - prices[best] * found
+        if mixture == 0.0 or not objective.is_f:
             return pooled
-        size = max(2 * total[TP] + total[FP] + total[FN], 1.0)
+        size = max(totals[best] @ (2, 1, 1), 1.0)  # TP counts twice in F1
         macro = own / max(len(free), 1)
-        return rule.mixture * macro + (1 - rule.mixture) * 2 * pooled / size
+        return mixture * macro + (1 - mixture) * 2 * pooled / size
 
-    def _with_own(self, shift: numpy.ndarray, docs: numpy.ndarray, task: Task) -> numpy.ndarray:
-        """Labels with an objective of their own get the cut that is best for it."""
-        if task.own:
-            counts = self.sweep(docs)
-            for c, objective in task.own.items():
-                values = numpy.full(counts.shape[:2], -numpy.inf)
-                values[:, c] = objective.of_labels(counts[:, c])
-                values[0] = numpy.maximum(values[0], -1e9)
-                shift[c] = -self.best_cuts(values)[c]
-        return shift
+    def _best_cut(self, values: Array, c: int) -> float:
+        """The middle of the first cuts of the highest value, of ``(N + 1,)``."""
+        cuts = numpy.flatnonzero(self._is_cut[:, c])
+        first = int(values[cuts].argmax())
+        # The same value goes on while nothing that counts is passed.
+        other = numpy.flatnonzero(values[cuts[first:]] != values[cuts[first]])
+        last = cuts[first + other[0]] - 1 if len(other) else len(values) - 1
+        of_label = self._sorted[:, c]
+        padded = numpy.concatenate([of_label[:1] + 1.0, of_label, of_label[-1:] - 1.0])
+        above, below = padded[cuts[first]], padded[last + 1]
+        if below <= NEVER:  # below all that can be predicted
+            below = above - 1.0
+        return float(numpy.clip((above + below) / 2, -LIMIT, LIMIT))
+
+    def curve(self, c: int) -> Array:
+        if not self.n_examples[c]:
+            return super().curve(c)
+        counts = self.look_at(numpy.ones(self.n_docs, dtype=bool))[1:, c]
+        counts = counts[self._is_cut[1:, c]]
+        at = numpy.linspace(0, len(counts) - 1, min(200, len(counts))).astype(int)
+        precision, recall, _ = precision_recall(counts[numpy.unique(at)])
+        return numpy.stack([recall, precision], axis=1)
+
+    def confidence(self, what: str, center: float) -> calibration.Confidence:
+        """How sure each decision is. center: the log-odds of the threshold."""
+        return calibration.of_cells(what, self.names, self.scores, self.gold, self.known, center)
 
 
 class CompetingLabels(Labels):
@@ -385,17 +287,14 @@ class CompetingLabels(Labels):
         ints ``(N,)``, the column of each row. doc: ints ``(N,)``, as for `IndependentLabels`.
         background: the column that stands for "none of them" and is not counted, if there is one.
         """
-        self.names = list(names)
-        self.scores = _checked(scores, len(self.names))
+        self.names, self.size, self.background = list(names), len(names), background
+        self.scores = _checked(scores, self.size)
         self.gold = numpy.asarray(gold, dtype="int64")
-        self.doc = numpy.arange(len(self.gold)) if doc is None else numpy.asarray(doc, "int64")
-        self.n_docs = int(self.doc.max()) + 1 if len(self.doc) else 0
-        self.size = self.scores.shape[1]
-        self.background = background
-        self.n_examples = numpy.bincount(self.gold, minlength=self.size)[: self.size]
+        self.doc, self.n_docs = _documents(doc, len(self.gold))
+        self.n_examples = numpy.bincount(self.gold, minlength=self.size)
         if background is not None:
             self.n_examples[background] = 0
-        self._found: Dict[Any, numpy.ndarray] = {}
+        self._fitted: Dict[Any, Array] = {}
 
     def rules(self, objective: Objective) -> List[Rule]:
         if self.size == 1:
@@ -404,134 +303,121 @@ class CompetingLabels(Labels):
             return [Rule("common")]
         return super().rules(objective)
 
-    def counts(self, shift: numpy.ndarray, docs: numpy.ndarray) -> numpy.ndarray:
-        rows = docs[self.doc]
-        return self._counts((self.scores[rows] + shift).argmax(axis=1), self.gold[rows])
+    def counts(self, shift: Array, docs: Array) -> Array:
+        scores, gold = self._rows(docs)
+        return self._counts(scores + shift, gold)
 
-    def _counts(self, found: numpy.ndarray, gold: numpy.ndarray) -> numpy.ndarray:
-        tp = numpy.bincount(found[found == gold], minlength=self.size)
-        of_found = numpy.bincount(found, minlength=self.size)
-        counts = numpy.stack([tp, of_found - tp, numpy.bincount(gold, minlength=self.size) - tp], 1)
+    def _counts(self, scores: Array, gold: Array) -> Array:
+        found = scores.argmax(axis=1)
+        tp, n_found, n_gold = (
+            numpy.bincount(of, minlength=self.size) for of in (found[found == gold], found, gold)
+        )
+        counts = numpy.stack([tp, n_found - tp, n_gold - tp], axis=1)
         if self.background is not None:
             counts[self.background] = 0
         return counts
 
-    def fit(self, rule: Rule, docs: numpy.ndarray, task: Task) -> numpy.ndarray:
+    def _rows(self, docs: Array) -> Tuple[Array, Array]:
         rows = docs[self.doc]
-        scores, gold = self.scores[rows], self.gold[rows]
-        common = self._common(scores, gold, task)
-        shift = common.copy()
-        if rule.kind != "common" and task.free.any():
-            shift = self._of_labels(rule, docs, scores, gold, common, task)
-            weight = self.n_examples / numpy.maximum(self.n_examples + rule.shrinkage, 1e-9)
-            if self.background is not None:
-                weight[self.background] = 0.0  # it is the common cut
-            shift = numpy.where(task.free, weight * shift + (1 - weight) * common, common)
-        for c, objective in task.own.items():
-            own = Rule("labels", 1.0)
-            alone = task._replace(objective=replace(objective, average="macro"))
-            shift[c] = self._line_search(scores, gold, shift, c, own, alone, only=c)
-        return shift
+        return self.scores[rows], self.gold[rows]
 
-    def _of_labels(
-        self,
-        rule: Rule,
-        docs: numpy.ndarray,
-        scores: numpy.ndarray,
-        gold: numpy.ndarray,
-        common: numpy.ndarray,
-        task: Task,
-    ) -> numpy.ndarray:
-        """Label by label, until nothing changes; the same for all shrinkages."""
-        key = (rule.mixture, task.objective, docs.tobytes())
-        if key not in self._found:
-            shift = common.copy()
-            for _ in range(self.sweeps):
-                before = shift.copy()
-                for c in numpy.flatnonzero(task.free):
-                    shift[c] = self._line_search(scores, gold, shift, int(c), rule, task)
-                if numpy.abs(shift - before).max() < 0.01:
-                    break
-            self._found[key] = shift
-        return self._found[key].copy()
-
-    def _common(self, scores: numpy.ndarray, gold: numpy.ndarray, task: Task) -> numpy.ndarray:
+    def common(self, docs: Array, task: Task) -> Array:
         """One number: the shift of the background, or how much rare labels are lifted."""
-        shift = numpy.zeros(self.size)
+        (scores, gold), objective = self._rows(docs), task.objective
+
+        def values(counts: Array) -> Array:
+            return _smooth(objective.value(counts), objective)
+
         if self.background is not None:
-            rule = Rule("common", float(task.objective.average == "macro"))
-            shift[self.background] = self._line_search(
-                scores, gold, shift, self.background, rule, task
-            )
+            shift = numpy.zeros(self.size)
+            best = self._line_search(scores, gold, shift, self.background, values)
+            shift[self.background] = best
             return shift
         share = (self.n_examples + 1.0) / (self.n_examples.sum() + self.size)
-        lift = numpy.where(task.free, -numpy.log(share), 0.0)
-        if task.free.any():
-            lift = numpy.where(task.free, lift - lift[task.free].min(), 0.0)
+        lift = -numpy.log(share)
+        lift = numpy.where(task.free, lift - lift[task.free].min(), 0.0)
         strengths = numpy.linspace(-0.5, 1.0, 31)
-        values = [
-            task.objective.value(self._counts((scores + s * lift).argmax(axis=1), gold))
-            for s in strengths
-        ]
-        return strengths[int(_smooth(numpy.asarray(values), task.objective).argmax())] * lift
+        counts = numpy.stack([self._counts(scores + s * lift, gold) for s in strengths])
+        return strengths[int(values(counts).argmax())] * lift
+
+    def of_labels(self, docs: Array, mixture: float, common: Array, task: Task) -> Array:
+        """Label by label, until nothing changes."""
+        objective = task.objective
+        key = (mixture, objective, docs.tobytes())  # the same for all shrinkages, and slow
+        if key in self._fitted:
+            return self._fitted[key]
+
+        def values(counts: Array) -> Array:
+            return _smooth(objective.mixed(counts, mixture), objective)
+
+        (scores, gold), shift = self._rows(docs), common.copy()
+        for _ in range(self.sweeps):
+            before = shift.copy()
+            for c in numpy.flatnonzero(task.free).tolist():
+                shift[c] = self._line_search(scores, gold, shift, c, values)
+            if numpy.abs(shift - before).max() < 0.01:
+                break
+        self._fitted[key] = shift
+        return shift
+
+    def of_label(
+        self, docs: Array, c: int, objective: Objective, shift: Array, task: Task
+    ) -> float:
+        def values(counts: Array) -> Array:
+            return objective.of_labels(counts[:, c])
+
+        return self._line_search(*self._rows(docs), shift, c, values)
 
     def _line_search(
         self,
-        scores: numpy.ndarray,
-        gold: numpy.ndarray,
-        shift: numpy.ndarray,
+        scores: Array,
+        gold: Array,
+        shift: Array,
         c: int,
-        rule: Rule,
-        task: Task,
-        only: Optional[int] = None,
+        values_of: Callable[[Array], Array],
     ) -> float:
-        """The best shift of one label, all others as they are."""
+        """The best shift of one label, all others as they are. values_of: from counts
+        ``(candidates, C, 3)`` to what is to be highest.
+        """
         if not len(scores):
             return float(shift[c])
         others = scores + shift
         others[:, c] = -numpy.inf
         other = others.argmax(axis=1)
         with numpy.errstate(invalid="ignore"):
-            margin = others[numpy.arange(len(other)), other] - scores[:, c]
-        margin = numpy.where(numpy.isnan(margin), numpy.inf, margin)
+            margin = others.max(axis=1) - scores[:, c]  # from which shift on a row is c's
+        margin[numpy.isnan(margin)] = numpy.inf
         edges = numpy.unique(numpy.round(margin[numpy.abs(margin) < LIMIT], 5))
-        if len(edges) > self.n_candidates - 1:
-            at = numpy.linspace(0, len(edges) - 1, self.n_candidates - 1).round().astype(int)
-            edges = edges[at]
+        n_edges = min(len(edges), self.n_candidates - 1)
+        edges = edges[numpy.linspace(0, len(edges) - 1, n_edges).round().astype(int)]
         ends = numpy.concatenate([[-LIMIT], edges, [LIMIT]])
         candidates = (ends[1:] + ends[:-1]) / 2
+        n = len(candidates)
         # Row r is predicted as c by all candidates from its bucket on.
         bucket = numpy.searchsorted(candidates, margin, side="right")
-        n = len(candidates)
 
-        def up_to(columns: numpy.ndarray, rows: Any = slice(None)) -> numpy.ndarray:
-            """``(n, C)``: rows of each column whose bucket is at most the candidate."""
-            flat = columns[rows] * (n + 1) + bucket[rows]
-            table = numpy.bincount(flat, minlength=self.size * (n + 1))
+        def taken(columns: Array, rows: Any = slice(None)) -> Array:
+            """``(n, C)``: how many rows of each column are c's, for each candidate."""
+            cells = columns[rows] * (n + 1) + bucket[rows]
+            table = numpy.bincount(cells, minlength=self.size * (n + 1))
             return table.reshape(self.size, n + 1).cumsum(axis=1)[:, :n].T
 
-        zero = numpy.zeros_like(other)
-        right, here = other == gold, gold == c
-        found = numpy.bincount(other, minlength=self.size) - up_to(other)
-        found[:, c] = up_to(zero)[:, 0]
-        tp = numpy.bincount(other[right], minlength=self.size) - up_to(other, right)
-        tp[:, c] = up_to(zero, here)[:, 0]
-        counts = numpy.stack(
-            [tp, found - tp, numpy.bincount(gold, minlength=self.size) - tp], axis=2
-        )
+        right, of_other = other == gold, taken(other)
+        found = numpy.bincount(other, minlength=self.size) - of_other
+        found[:, c] = of_other.sum(axis=1)
+        tp = numpy.bincount(other[right], minlength=self.size) - taken(other, right)
+        tp[:, c] = taken(gold)[:, c]
+        of_gold = numpy.bincount(gold, minlength=self.size)
+        counts = numpy.stack([tp, found - tp, of_gold - tp], axis=2)
         if self.background is not None:
             counts[:, self.background] = 0
-        if only is not None:
-            values = task.objective.of_labels(counts[:, only])
-        else:
-            values = _mixed(task.objective, counts, rule.mixture)
-        if only is None:
-            values = _smooth(values, task.objective)
-        best = numpy.flatnonzero(values >= values.max() - 1e-12)
-        return float(candidates[best[numpy.abs(candidates[best] - shift[c]).argmin()]])
+        values = values_of(counts)
+        best = candidates[values >= values.max() - 1e-12]
+        return float(best[numpy.abs(best - shift[c]).argmin()])
 
-
-Decode = Callable[[numpy.ndarray, numpy.ndarray], numpy.ndarray]
+    def confidence(self, what: str) -> calibration.Confidence:
+        """How sure each decision is."""
+        return calibration.of_rows(what, self.scores, self.gold)
 
 
 class DecodedLabels(Labels):
@@ -547,7 +433,7 @@ class DecodedLabels(Labels):
         decode: Decode,
         n_docs: int,
         n_examples: Any,
-        progress: Optional[Callable[[int, int], None]] = None,
+        progress: Progress = None,
         max_decodings: int = 150,
         common: bool = True,
     ):
@@ -556,102 +442,131 @@ class DecodedLabels(Labels):
         many decodings are done, and how many there are at most. common: whether there is a
         common shift.
         """
-        self.names = list(names)
-        self.n_docs = n_docs
+        self.names, self.size, self.n_docs = list(names), len(names) + 1, n_docs
         self.n_examples = numpy.asarray(n_examples)
-        self.size = len(self.names) + 1
-        self.n_decodings = 0.0
         self._decode, self._progress, self._max = decode, progress, max_decodings
         self._has_common = common
-        self._cache: Dict[bytes, numpy.ndarray] = {}
-        self._common_shift: Optional[float] = None
+        self._decoded: Dict[bytes, Array] = {}
+        self._base: Optional[Array] = None
 
     def rules(self, objective: Objective) -> List[Rule]:
-        common = [Rule("common")] if self._has_common else []
-        mixtures = {"micro": (0.5,), "macro": (1.0, 0.5)}[objective.average]
-        own = [Rule("labels", mixture, SHRINKAGE[1]) for mixture in mixtures]
-        return [*common, *(own if len(self.names) > 1 or not self._has_common else [])]
+        own = _rules(DECODED_MIXTURES[objective.average], SHRINKAGE[1:])
+        if not self._has_common:
+            return own
+        return [Rule("common"), *(own if len(self.names) > 1 else [])]
 
-    def per_doc(self, shift: numpy.ndarray, docs: Optional[numpy.ndarray] = None) -> numpy.ndarray:
-        """``(D, C, 3)``. Decoded once for each shift, where it is of all documents."""
-        everything = docs is None or bool(docs.all())
+    def per_doc(self, shift: Array, docs: Optional[Array] = None) -> Array:
+        """``(D, C, 3)``. Decoded once for each shift, where it is of all documents (None)."""
         key = numpy.round(shift, 6).tobytes()
-        if key in self._cache:
-            return self._cache[key]
+        if key in self._decoded:
+            return self._decoded[key]
         mask = numpy.ones(self.n_docs, dtype=bool) if docs is None else docs
         counts = self._decode(shift, mask)
-        self.n_decodings += float(mask.mean()) if len(mask) else 0.0
+        self.n_decodings += mask.sum() / max(self.n_docs, 1)
         if self._progress is not None:
             self._progress(int(self.n_decodings), self._max)
-        if everything:
-            self._cache[key] = counts
+        if mask.all():
+            self._decoded[key] = counts
         return counts
 
-    def counts(self, shift: numpy.ndarray, docs: numpy.ndarray) -> numpy.ndarray:
+    def counts(self, shift: Array, docs: Array) -> Array:
         return self.per_doc(shift, docs)[docs].sum(axis=0)
 
-    def fit(self, rule: Rule, docs: numpy.ndarray, task: Task) -> numpy.ndarray:
-        shift = numpy.zeros(self.size)
-        if self._has_common:
-            shift[-1] = self._common(docs, task)
-        if rule.kind == "labels":
-            # Effects of labels on each other are small beside their own: each is looked at with
-            # all others as they are at the common shift.
-            base = numpy.zeros(self.size)
-            base[-1] = self._base(task)
-            weight = self.n_examples / (self.n_examples + rule.shrinkage)
-            for c in self._affordable(task):
-                values = [
-                    _mixed(task.objective, self._at(base, c, delta)[docs].sum(axis=0), rule.mixture)
-                    for delta in (0.0, *LABEL_GRID)
-                ]
-                deltas, values_ = _in_order((0.0, *LABEL_GRID), values)
-                best = deltas[int(_smooth(values_, task.objective).argmax())]
-                shift[c] = weight[c] * best
-        for c, objective in task.own.items():
-            base = numpy.zeros(self.size)
-            base[-1] = self._base(task)
-            own_values = [
-                float(objective.of_labels(self._at(base, c, delta)[docs].sum(axis=0)[c]))
-                for delta in COMMON_GRID
+    def common(self, docs: Array, task: Task) -> Array:
+        best = numpy.zeros(self.size)
+        if not self._has_common:
+            return best
+
+        def value(of_all: float) -> float:
+            return float(task.objective.value(self._shifted(docs, best, -1, of_all)))
+
+        grid = list(COMMON_GRID)
+        values = [value(of_all) for of_all in grid]
+        # At an end of the grid there may be more beyond it.
+        step = grid[1] - grid[0]
+        while abs(highest := grid[int(numpy.argmax(values))]) == max(map(abs, grid)) < LIMIT:
+            place = 0 if highest < 0 else len(grid)
+            grid.insert(place, highest + numpy.copysign(step, highest))
+            values.insert(place, value(grid[place]))
+        best[-1] = grid[int(_smooth(numpy.asarray(values), task.objective).argmax())]
+        return best
+
+    def of_labels(self, docs: Array, mixture: float, common: Array, task: Task) -> Array:
+        # Effects of labels on each other are small beside their own: each is looked at with
+        # all others as they are at the common shift of all documents.
+        base, objective = self._common_of_all(task), task.objective
+        shift = numpy.zeros(len(self.names))
+        for c in self._affordable(task):
+            values = [
+                objective.mixed(self._shifted(docs, base, c, delta), mixture)
+                for delta in LABEL_GRID
             ]
-            # The common shift of all counts for this label, too.
-            shift[c] = COMMON_GRID[int(numpy.argmax(own_values))] + base[-1] - shift[-1]
+            shift[c] = LABEL_GRID[int(_smooth(numpy.asarray(values), objective).argmax())]
         return shift
 
-    def _at(self, base: numpy.ndarray, c: int, delta: float) -> numpy.ndarray:
+    def of_label(
+        self, docs: Array, c: int, objective: Objective, shift: Array, task: Task
+    ) -> float:
+        base = self._common_of_all(task)
+        values = [objective.of_labels(self._shifted(docs, base, c, x)[c]) for x in COMMON_GRID]
+        # The common shift of all counts for this label, too.
+        return COMMON_GRID[int(numpy.argmax(values))] + base[-1] - shift[-1]
+
+    def _shifted(self, docs: Array, base: Array, at: int, value: float) -> Array:
+        """``(C, 3)``: the counts in these documents with one number of a shift set."""
         shift = base.copy()
-        shift[c] = delta
-        return self.per_doc(shift)
+        shift[at] = value
+        return self.per_doc(shift)[docs].sum(axis=0)
+
+    def _common_of_all(self, task: Task) -> Array:
+        if self._base is None:
+            self._base = self.common(numpy.ones(self.n_docs, dtype=bool), task)
+        return self._base
 
     def _affordable(self, task: Task) -> List[int]:
         """The most frequent labels, as many as there is time for."""
         free = numpy.flatnonzero(task.free)
-        n = max((self._max - 2 * len(COMMON_GRID)) // len(LABEL_GRID), 1)
+        n = max((self._max - 2 * len(COMMON_GRID)) // (len(LABEL_GRID) - 1), 1)
         return sorted(free[numpy.argsort(-self.n_examples[free], kind="stable")][:n].tolist())
 
-    def _common(self, docs: numpy.ndarray, task: Task) -> float:
-        shift = numpy.zeros(self.size)
-        grid = list(COMMON_GRID)
-        values: List[float] = []
-        for value in grid:
-            shift[-1] = value
-            values.append(float(task.objective.value(self.per_doc(shift)[docs].sum(axis=0))))
-        # At an end of the grid there may be more beyond it.
-        step = grid[1] - grid[0]
-        while abs(grid[int(numpy.argmax(values))]) == max(map(abs, grid)) < LIMIT:
-            at_top = int(numpy.argmax(values)) == len(grid) - 1
-            shift[-1] = grid[-1] + step if at_top else grid[0] - step
-            found = float(task.objective.value(self.per_doc(shift)[docs].sum(axis=0)))
-            grid.insert(len(grid) if at_top else 0, float(shift[-1]))
-            values.insert(len(values) if at_top else 0, found)
-        return grid[int(_smooth(numpy.asarray(values), task.objective).argmax())]
 
-    def _base(self, task: Task) -> float:
-        if self._common_shift is None:
-            everything = numpy.ones(self.n_docs, dtype=bool)
-            self._common_shift = self._common(everything, task) if self._has_common else 0.0
-        return self._common_shift
+class SpanCounts:
+    """Counts ``(D, C, 3)`` of spans that are found, against those that are gold."""
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        gold: Sequence[Iterable[Span]],
+        lost: Sequence[Iterable[str]] = (),
+        unknown: Sequence[FrozenSet[int]] = (),
+    ):
+        """Of each document: gold, spans ``(start, end, label)``; lost, the labels of those that no
+        tokens could match; unknown, the tokens without annotation, about which nothing is wrong.
+        Spans of other labels do not count.
+        """
+        self._column = {label: c for c, label in enumerate(labels)}
+        self.gold, self._unknown = [frozenset(spans) for spans in gold], unknown
+        self._missed = numpy.zeros((len(gold), len(labels), 3))
+        of_gold = [[label for _, _, label in spans] for spans in self.gold]
+        for d, labels_ in [*enumerate(of_gold), *enumerate(lost)]:
+            for label in labels_:
+                if label in self._column:
+                    self._missed[d, self._column[label], FN] += 1
+        self.n_examples = self._missed[:, :, FN].sum(axis=0).astype("int64")
+
+    def __call__(self, found: Iterable[Tuple[int, Iterable[Span]]]) -> Array:
+        """found: places of documents, and their spans. Nothing is found in the others."""
+        counts = self._missed.copy()
+        for d, spans in found:
+            for span in spans:
+                if span[2] not in self._column:
+                    continue
+                of_label = counts[d, self._column[span[2]]]
+                if span in self.gold[d]:
+                    of_label += (1, 0, -1)
+                elif not (self._unknown and self._unknown[d].intersection(range(*span[:2]))):
+                    of_label[FP] += 1
+        return counts
 
 
 # -- choosing ------------------------------------------------------------------------------
@@ -663,17 +578,17 @@ class Choice(NamedTuple):
     shift: floats ``(size,)``; 0 everywhere if nothing is better. rule: how it was chosen.
     before, estimate, seen: counts ``(C, 3)``: without a shift; with one, cross-fitted; and with
     the chosen shift on the documents that it was chosen on. gain: of the objective, cross-fitted,
-    and its standard error. reason: why nothing is changed, if so.
+    and its standard error. free: as `Task`'s. reason: why nothing is changed, if so.
     """
 
-    shift: numpy.ndarray
+    shift: Array
     rule: Rule
-    before: numpy.ndarray
-    estimate: numpy.ndarray
-    seen: numpy.ndarray
+    before: Array
+    estimate: Array
+    seen: Array
     gain: float
     error: float
-    free: numpy.ndarray
+    free: Array
     reason: str = ""
 
 
@@ -689,114 +604,98 @@ def choose(
 ) -> Choice:
     """The shift that serves the objective best on documents that it was not chosen on.
 
-    own: objectives of single labels. n_folds: at least 2; fewer where there are fewer documents.
-    min_examples: labels with fewer gold examples are left alone. max_loss: how much F1 of the
-    other average (macro for micro, and the reverse) may go down, from 0 to 1. seed: of the folds.
-    Nothing is random but the folds. Raises a ValueError for options that do not fit.
+    Args:
+        labels: Scores and gold annotation.
+        objective: Of all labels.
+        own: Objectives of single labels.
+        n_folds: At least 2; fewer where there are fewer documents.
+        min_examples: Labels with fewer gold examples are left alone.
+        max_loss: How much F1 of the other average (macro for micro, and the reverse) may go down,
+            from 0 to 1.
+        seed: Of the folds; nothing else is random.
+
+    Raises:
+        ValueError: For options that do not fit.
+
+    Example:
+        A label that is missed, as its scores are below 0:
+
+        >>> gold = numpy.arange(60) % 3 == 0
+        >>> labels = IndependentLabels(["x"], numpy.where(gold, -1.0, -3.0), gold)
+        >>> choose(labels, Objective()).shift
+        array([1.])
     """
-    if n_folds < 2 or min_examples < 1:
-        raise ValueError("n_folds must be at least 2 and min_examples at least 1.")
+    check_options(n_folds, min_examples)
     own = own or {}
-    unknown = [name for name in own if name not in labels.names]
-    if unknown:
-        raise ValueError(
-            f"there is no label {unknown[0]!r}. The labels are {', '.join(map(str, labels.names))}."
-        )
-    everything = numpy.ones(labels.n_docs, dtype=bool)
-    nothing = numpy.zeros(labels.size)
-    free = labels.n_examples >= min_examples
-    as_it_is = Rule("as it is")
-    before = labels.counts(nothing, everything)
-    alone = Choice(nothing, as_it_is, before, before, before, 0.0, 0.0, free)
+    for name in own:
+        if name not in labels.names:
+            raise ValueError(
+                f"there is no label {name!r}. The labels are {', '.join(labels.names)}."
+            )
+    everything, nothing = numpy.ones(labels.n_docs, dtype=bool), numpy.zeros(labels.size)
     n_folds = min(n_folds, labels.n_docs)
-    if not labels.n_docs or not labels.n_examples.sum():
-        return alone._replace(reason="the examples have no gold annotation for it")
-    if not free.any():
-        return alone._replace(reason=f"no label has {min_examples} examples")
-    if n_folds < 2:
-        return alone._replace(reason="there are not two documents to cross-fit on")
-    of_index = {list(labels.names).index(name): of_label for name, of_label in own.items()}
+    before = labels.counts(nothing, everything)
+    free = labels.n_examples >= min_examples
+    best = Choice(nothing, Rule("as it is"), before, before, before, 0.0, 0.0, free)
     rules = labels.rules(objective)
+    if not labels.n_examples.sum():
+        return best._replace(reason="the examples have no gold annotation for it")
+    if not free.any():
+        return best._replace(reason=f"no label has {min_examples} examples")
+    if n_folds < 2:
+        return best._replace(reason="there are not two documents to cross-fit on")
+    if not rules:
+        return best._replace(reason="it has one label alone, which is always predicted")
     if not objective.is_f:
         rules = [rule._replace(margin=margin) for rule in rules for margin in MARGINS]
-    if not rules:
-        return alone._replace(reason="it has one label alone, which is always predicted")
-    folds = _folds(labels.n_docs, n_folds, seed)
-    before_of = numpy.stack([labels.counts(nothing, folds == f) for f in range(n_folds)])
-    f1 = Objective("micro")
+    fold = numpy.random.default_rng(seed).permutation(labels.n_docs) % n_folds
+    before_of = [labels.counts(nothing, fold == f) for f in range(n_folds)]
     other = AVERAGES[objective.average == "micro"]
-    floor = float(f1.value(before, other)) - max_loss
-    value_before = float(objective.value(before))
-    best, best_rank = alone, -numpy.inf
+    floor = float(Objective(other).value(before)) - max_loss
+    best_rank = -numpy.inf
     for rule in rules:
-        task = Task(objective.raised(rule.margin), of_index, free)
-        shifts = [labels.fit(rule, folds != f, task) for f in range(n_folds)]
-        of_fold = numpy.stack([labels.counts(s, folds == f) for f, s in enumerate(shifts)])
-        estimate = of_fold.sum(axis=0)
-        gain = float(objective.value(estimate)) - value_before
+        task = Task(
+            objective.raised(rule.margin), {labels.names.index(k): own[k] for k in own}, free
+        )
+        shifts = [labels.fit(rule, fold != f, task) for f in range(n_folds)]
+        of_fold = [labels.counts(shift, fold == f) for f, shift in enumerate(shifts)]
+        estimate = numpy.sum(of_fold, axis=0)
+        gain = float(objective.value(estimate) - objective.value(before))
         gains = [
             float(objective.value(estimate - a) - objective.value(before - b))
             for a, b in zip(of_fold, before_of)
         ]
         error = float(numpy.sqrt(numpy.var(gains) * (n_folds - 1)))  # jackknife
-        rank = gain
-        if objective.is_f:
-            of_other = float(f1.value(estimate, other))
-            rank += OTHER_WEIGHT * of_other
-            # Objectives of single labels were asked for, whatever they cost.
-            if not own and (of_other < floor or gain <= max(MIN_ERRORS * error, 1e-9)):
+        of_other = float(Objective(other).value(estimate)) if objective.is_f else 0.0
+        # Objectives of single labels were asked for, whatever they cost.
+        if not own:
+            if gain <= (max(MIN_ERRORS * error, 1e-9) if objective.is_f else 1e-9):
                 continue
-        elif not own and gain <= 1e-9:
-            continue
+            if objective.is_f and of_other < floor:
+                continue
+        rank = gain + OTHER_WEIGHT * of_other
         if rank > best_rank:
-            shift = numpy.mean(shifts, axis=0)
-            best_rank = rank
+            best_rank, shift = rank, numpy.mean(shifts, axis=0)
             best = Choice(shift, rule, before, estimate, before, gain, error, free)
-    if best is alone:
-        return alone._replace(reason="no cut is better on examples that it was not chosen on")
+    if best.rule.kind == "as it is":
+        return best._replace(reason="no cut is better on examples that it was not chosen on")
     return best._replace(seen=labels.counts(best.shift, everything))
 
 
-def precision_recall(counts: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """Precision, recall and F1 of counts ``(..., 3)``."""
-    counts = numpy.asarray(counts, dtype="float64")
-    tp, fp, fn = counts[..., TP], counts[..., FP], counts[..., FN]
-    return _ratio(tp, tp + fp), _ratio(tp, tp + fn), _ratio(2 * tp, 2 * tp + fp + fn)
+def check_options(n_folds: int, min_examples: int) -> None:
+    """Raise a ValueError for options that do not fit."""
+    if n_folds < 2 or min_examples < 1:
+        raise ValueError("n_folds must be at least 2, and min_examples at least 1.")
 
 
-def curve(labels: Labels, c: int, n: int = 200) -> numpy.ndarray:
-    """``(n, 2)`` or fewer: recall and precision of one label at its cuts, if they are known."""
-    if not isinstance(labels, IndependentLabels) or not labels.n_examples[c]:
-        return numpy.zeros((0, 2))
-    counts = labels.sweep(numpy.ones(labels.n_docs, dtype=bool))[1:, c]
-    counts = counts[labels._is_cut[1:, c]]
-    at = numpy.unique(numpy.linspace(0, len(counts) - 1, min(n, len(counts))).astype(int))
-    precision, recall, _ = precision_recall(counts[at])
-    return numpy.stack([recall, precision], axis=1)
+def _rules(mixtures: Iterable[float], shrinkages: Iterable[float]) -> List[Rule]:
+    shrinkages = list(shrinkages)
+    return [Rule("labels", mixture, shrinkage) for mixture in mixtures for shrinkage in shrinkages]
 
 
-def _mixed(objective: Objective, counts: numpy.ndarray, mixture: float) -> Any:
-    if not objective.is_f:
-        return objective.value(counts)
-    micro = objective.value(counts, "micro") if mixture < 1 else 0.0
-    macro = objective.value(counts, "macro") if mixture > 0 else 0.0
-    return mixture * macro + (1 - mixture) * micro
-
-
-def _in_order(keys: Sequence[float], values: Sequence[Any]) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    order = numpy.argsort(keys)
-    return numpy.asarray(keys)[order], numpy.asarray(values, dtype="float64")[order]
-
-
-def _folds(n: int, n_folds: int, seed: int) -> numpy.ndarray:
-    """The fold of each document: as equal in size as can be."""
-    return numpy.random.default_rng(seed).permutation(n) % n_folds
-
-
-def _smooth(values: numpy.ndarray, objective: Objective) -> numpy.ndarray:
-    """Each value averaged with its neighbours, so that a lucky cut does not win.
-
-    A floor is kept or is not: there is nothing to average.
+def _smooth(values: Array, objective: Objective) -> Array:
+    """Each value averaged with its neighbours, so that a lucky cut does not win. A floor is kept
+    or is not: there is nothing to average.
     """
     if len(values) < 5 or not objective.is_f:
         return values
@@ -804,13 +703,14 @@ def _smooth(values: numpy.ndarray, objective: Objective) -> numpy.ndarray:
     return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
 
 
-def _checked(scores: Any, n_labels: int) -> numpy.ndarray:
+def _documents(doc: Any, n_rows: int) -> Any:
+    """The document of each row, and how many there are."""
+    doc = numpy.arange(n_rows) if doc is None else numpy.asarray(doc, dtype="int64")
+    return doc, int(doc.max(initial=-1)) + 1
+
+
+def _checked(scores: Any, n_labels: int) -> Array:
     scores = numpy.asarray(scores, dtype="float64").reshape(-1, n_labels)
     if numpy.isnan(scores).any() or (scores == numpy.inf).any():
         raise ValueError("the model gives scores that are NaN or infinite: it has diverged.")
     return scores
-
-
-def _ratio(a: Union[numpy.ndarray, float], b: Union[numpy.ndarray, float]) -> Any:
-    """a / b, and 0 where b is 0."""
-    return numpy.divide(a, b, out=numpy.zeros(numpy.broadcast(a, b).shape), where=(b != 0))

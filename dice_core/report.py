@@ -3,15 +3,16 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy
 
-from .calibration import Calibration, sigmoid
-from .cuts import Choice, Labels, Objective, curve, precision_recall
+from .calibration import Calibration, Temperature, sigmoid
+from .cuts import Choice, Labels
+from .objectives import FN, TP, Objective, precision_recall
 
-# More labels than these are not printed, but are in the JSON.
-MAX_ROWS = 40
+# More labels than these are not printed, but are in the JSON; and more than these not drawn.
+MAX_ROWS, MAX_CURVES = 40, 10
 
 
 class Prf(NamedTuple):
@@ -20,6 +21,15 @@ class Prf(NamedTuple):
     p: float
     r: float
     f: float
+
+    @classmethod
+    def of(cls, counts: numpy.ndarray) -> "Prf":
+        """From counts ``(3,)``."""
+        return cls(*map(float, precision_recall(counts)))
+
+    def text(self, first: int = 6, rest: int = 6) -> str:
+        """In percent, in columns of this many characters."""
+        return f"{100 * self.p:{first}.1f}{100 * self.r:{rest}.1f}{100 * self.f:{rest}.1f}"
 
 
 @dataclass
@@ -32,11 +42,10 @@ class Scores:
     @classmethod
     def of(cls, counts: numpy.ndarray) -> "Scores":
         """From counts ``(C, 3)`` of true positives, false positives and false negatives."""
-        present = counts[:, 0] + counts[:, 2] > 0
-        of_label = [
-            float((x * present).sum() / max(present.sum(), 1)) for x in precision_recall(counts)
-        ]
-        return cls(_prf(counts.sum(axis=0)), Prf(*of_label))
+        present = counts[:, TP] + counts[:, FN] > 0
+        n = max(present.sum(), 1)
+        macro = [float((of * present).sum() / n) for of in precision_recall(counts)]
+        return cls(Prf.of(counts.sum(axis=0)), Prf(*macro))
 
 
 @dataclass
@@ -91,12 +100,8 @@ class ComponentReport:
             f"  {'':8}{'micro P':>9}{'R':>7}{'F1':>7}{'macro P':>10}{'R':>7}{'F1':>7}",
         ]
         for what in ("before", "estimate", "seen"):
-            scores = getattr(self, what)
-            lines.append(
-                f"  {what:8}{_percent(scores.micro.p, 9)}{_percent(scores.micro.r)}"
-                f"{_percent(scores.micro.f)}{_percent(scores.macro.p, 10)}"
-                f"{_percent(scores.macro.r)}{_percent(scores.macro.f)}"
-            )
+            of: Scores = getattr(self, what)
+            lines.append(f"  {what:8}{of.micro.text(9, 7)}{of.macro.text(10, 7)}")
         lines.append(
             f"  The objective gains {100 * self.gain:+.1f} +- {100 * self.error:.1f}, "
             "cross-fitted: expect that on new text, and not 'seen'."
@@ -108,17 +113,15 @@ class ComponentReport:
             f"  {'label':{width}}{'n':>7}{'P':>8}{'R':>6}{'F1':>6}   ->{'P':>6}{'R':>6}{'F1':>6}"
             f"{'shift':>8}{'cut':>7}"
         )
-        shown = sorted(self.labels, key=lambda row: -row.n)[:MAX_ROWS]
-        for row in shown:
-            cut = f"{row.cut:7.3f}" if row.cut is not None else f"{'':7}"
-            lines.append(
-                f"  {row.label:{width}}{row.n:7}{_percent(row.before.p, 8)}"
-                f"{_percent(row.before.r, 6)}{_percent(row.before.f, 6)}     "
-                f"{_percent(row.estimate.p, 6)}{_percent(row.estimate.r, 6)}"
-                f"{_percent(row.estimate.f, 6)}{row.shift:+8.2f}{cut}  {row.note}".rstrip()
+        for row in sorted(self.labels, key=lambda row: -row.n)[:MAX_ROWS]:
+            cut = "" if row.cut is None else f"{row.cut:.3f}"
+            line = (
+                f"  {row.label:{width}}{row.n:7}{row.before.text(8)}     {row.estimate.text()}"
+                f"{row.shift:+8.2f}{cut:>7}  {row.note}"
             )
-        if len(self.labels) > len(shown):
-            lines.append(f"  ... and {len(self.labels) - len(shown)} more labels")
+            lines.append(line.rstrip())
+        if len(self.labels) > MAX_ROWS:
+            lines.append(f"  ... and {len(self.labels) - MAX_ROWS} more labels")
         return "\n".join(lines)
 
 
@@ -131,7 +134,7 @@ class CalibrationReport:
     name: str
     kind: str
     what: str
-    temperature: Union[float, Dict[str, float]]
+    temperature: Temperature
     before: Calibration
     after: Calibration
     reason: str = ""
@@ -143,7 +146,7 @@ class CalibrationReport:
             return f"{head}\n  left as they are: {self.reason}."
         lines = [head, f"  {'':8}{'n':>8}{'ECE':>8}{'Brier':>8}{'NLL':>8}"]
         for what in ("before", "after"):
-            of = getattr(self, what)
+            of: Calibration = getattr(self, what)
             lines.append(f"  {what:8}{of.n:8}{of.ece:8.3f}{of.brier:8.3f}{of.nll:8.3f}")
         if isinstance(self.temperature, dict):
             low, high = min(self.temperature.values()), max(self.temperature.values())
@@ -189,8 +192,6 @@ class TuneReport(_Report):
 
     components: List[ComponentReport]
 
-    __str__ = _Report.__str__
-
     def plot(self, path: Union[str, Path], component: Optional[str] = None) -> None:
         """Draw precision against recall, with the points before and after, to a PNG (or what
         else the name ends in). Needs matplotlib.
@@ -208,24 +209,23 @@ class TuneReport(_Report):
             if component in (None, part.name) and any(row.n for row in part.labels)
         ]
         if not parts:
-            raise ValueError("plot: there is no component with scores" + f" called {component!r}.")
+            called = f" called {component!r}" if component else ""
+            raise ValueError(f"plot: there is no component with scores{called}.")
         figure = Figure(figsize=(5.5 * len(parts), 5), layout="constrained")
         FigureCanvasAgg(figure)
         for ax, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts):
-            rows = sorted((row for row in part.labels if row.n), key=lambda row: -row.n)[:10]
-            for i, row in enumerate(rows):
-                color = f"C{i}"
-                if row.curve:
-                    ax.plot(*zip(*row.curve), color=color, linewidth=1)
-                ax.plot(
-                    [row.before.r, row.estimate.r], [row.before.p, row.estimate.p], ":", color=color
-                )
-                ax.plot(row.before.r, row.before.p, "o", color=color, fillstyle="none")
-                ax.plot(row.estimate.r, row.estimate.p, "o", color=color, label=row.label)
-            of_all = (part.before.micro, part.estimate.micro)
-            ax.plot([s.r for s in of_all], [s.p for s in of_all], "k:")
-            ax.plot(of_all[0].r, of_all[0].p, "ks", fillstyle="none")
-            ax.plot(of_all[1].r, of_all[1].p, "ks", label="all (micro)")
+            rows = sorted((row for row in part.labels if row.n), key=lambda row: -row.n)
+            points = [
+                (row.label, "o", f"C{i}", row.before, row.estimate)
+                for i, row in enumerate(rows[:MAX_CURVES])
+            ]
+            points.append(("all (micro)", "s", "k", part.before.micro, part.estimate.micro))
+            for i, row in enumerate(rows[:MAX_CURVES]):
+                ax.plot([r for r, _ in row.curve], [p for _, p in row.curve], f"C{i}", linewidth=1)
+            for label, marker, color, before, after in points:
+                ax.plot([before.r, after.r], [before.p, after.p], ":", color=color)
+                ax.plot(before.r, before.p, marker, color=color, fillstyle="none")
+                ax.plot(after.r, after.p, marker, color=color, label=label)
             ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
             ax.set_title(f"{part.name}: open before, full after (cross-fitted)", fontsize="medium")
             ax.legend(fontsize="small")
@@ -238,8 +238,6 @@ class CalibrateReport(_Report):
 
     components: List[CalibrationReport]
 
-    __str__ = _Report.__str__
-
 
 def of_choice(
     name: str,
@@ -248,60 +246,50 @@ def of_choice(
     objective: Objective,
     own: Mapping[str, Objective],
     choice: Choice,
-    center: Optional[Any] = None,
+    center: Any = None,
 ) -> ComponentReport:
-    """The report on a choice. center: the log-odds of the threshold, where labels are independent,
-    so that cuts are probabilities.
+    """The report on a choice. center: the log-odds of the threshold, or of each label's, where
+    labels are independent, so that cuts are probabilities.
     """
-    tuned = not choice.reason
+    if center is not None:
+        cuts = sigmoid(center - choice.shift)
+    common: Optional[float] = None
+    if labels.background is not None:
+        common = -float(choice.shift[labels.background])
+    elif labels.size > len(labels.names):
+        common = float(choice.shift[-1])
     rows = []
     for c, label in enumerate(labels.names):
-        if c == getattr(labels, "background", None):
-            continue
         note = "" if choice.free[c] else "too few" if labels.n_examples[c] else "no examples"
-        if str(label) in own:
-            note = str(own[str(label)]).partition(" ")[2]
-        rows.append(
-            LabelReport(
-                label=str(label),
-                n=int(labels.n_examples[c]),
-                before=_prf(choice.before[c]),
-                estimate=_prf(choice.estimate[c]),
-                shift=float(choice.shift[c]),
-                cut=None if center is None else float(sigmoid(center - choice.shift[c])),
-                curve=[(round(r, 4), round(p, 4)) for r, p in curve(labels, c).tolist()],
-                note=note,
-            )
+        if label in own:
+            note = str(own[label]).partition(" ")[2]  # without its average
+        row = LabelReport(
+            label=label,
+            n=int(labels.n_examples[c]),
+            before=Prf.of(choice.before[c]),
+            estimate=Prf.of(choice.estimate[c]),
+            shift=float(choice.shift[c]),
+            cut=None if center is None else float(cuts[c]),
+            curve=[(round(r, 4), round(p, 4)) for r, p in labels.curve(c).tolist()],
+            note=note,
         )
-    common, common_name = None, ""
-    background = getattr(labels, "background", None)
-    if background is not None:
-        common, common_name = -float(choice.shift[background]), "all labels against none of them"
-    elif len(choice.shift) > len(labels.names):
-        common, common_name = float(choice.shift[-1]), "all labels against none of them"
+        if c != labels.background:
+            rows.append(row)
     return ComponentReport(
         name=name,
         kind=kind,
         objective=str(objective),
         n_docs=labels.n_docs,
-        tuned=tuned,
+        tuned=not choice.reason,
         rule=str(choice.rule),
         reason=choice.reason,
         before=Scores.of(choice.before),
         estimate=Scores.of(choice.estimate),
         seen=Scores.of(choice.seen),
-        gain=float(choice.gain),
-        error=float(choice.error),
+        gain=choice.gain,
+        error=choice.error,
         labels=rows,
         common=common,
-        common_name=common_name,
-        decodings=int(round(getattr(labels, "n_decodings", 0))),
+        common_name="" if common is None else "all labels against none of them",
+        decodings=int(round(labels.n_decodings)),
     )
-
-
-def _prf(counts: numpy.ndarray) -> Prf:
-    return Prf(*(float(x) for x in precision_recall(counts)))
-
-
-def _percent(value: float, width: int = 7) -> str:
-    return f"{100 * value:{width}.1f}"

@@ -3,9 +3,10 @@
 What they have in common is said in `dice_core.losses`; their parameters, formulas and sources are
 said in each. As torch modules:
 
-- logits ``(N, C)``, of any float type, one row a token (or text) and one column a class; targets
-  are class ids ``(N,)`` or rows ``(N, C)``; mask is None, ``(N,)`` or ``(N, C)``. The result is a
-  scalar, float32 (float64 for float64 logits), also inside autocast.
+- logits ``(N, C)``, of any float type, one row a token (or text) and one column a class, or
+  ``(sentences, tokens, C)``; targets are class ids ``(N,)``, -100 for unknown, or rows ``(N, C)``;
+  mask is None, ``(N,)`` or ``(N, C)``. The result is a scalar, float32 (float64 for float64
+  logits), also inside autocast.
 - ``reduction="sum"`` is the loss summed over rows; ``"mean"`` is that over the number of rows with
   any known cell. Flair back-propagates sums, and Flair's models take the sum whatever
   ``reduction`` is.
@@ -24,7 +25,7 @@ Example:
     1.074
 """
 
-from typing import Any, Dict, Literal, Optional, Sequence, Union
+from typing import Any, Dict, Literal, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -74,16 +75,24 @@ class Loss(core.Loss, torch.nn.Module):
         """The loss, a scalar.
 
         Args:
-            logits: Floats ``(N, C)``; ``-inf`` rules a class out.
-            targets: Class ids ``(N,)`` or rows ``(N, C)``, one-hot, soft or multi-hot.
+            logits: Floats ``(N, C)``; ``-inf`` rules a class out. Or ``(..., N, C)``, such as
+                ``(sentences, tokens, classes)``, with the classes last; targets and mask then
+                have these dimensions, too.
+            targets: Class ids ``(N,)``, -100 where the class is unknown, or rows ``(N, C)``,
+                one-hot, soft or multi-hot.
             mask: None, ``(N,)`` or ``(N, C)``, 1 where the truth is known.
-            lengths: Rows of each sentence, which EntityDice reads.
+            lengths: Rows of each sentence, which EntityDice reads; known where logits have three
+                dimensions.
 
         Raises:
             ValueError: For shapes that do not match, class ids out of range and options that do
                 not fit the labels.
         """
         spec = LabelSpec(f"flair_dice.{type(self).__name__}", self.names)
+        if logits.ndim > 2:
+            if logits.ndim == 3 and lengths is None:
+                lengths = [logits.shape[1]] * logits.shape[0]
+            logits, targets, mask = _as_rows(logits, targets, mask, spec)
         if logits.ndim != 2 or not logits.shape[1] or not logits.is_floating_point():
             raise spec.config_error(
                 f"logits must be floats (rows, classes), got {tuple(logits.shape)} of "
@@ -108,6 +117,24 @@ class Loss(core.Loss, torch.nn.Module):
     def of_head(self, head: Head, targets: Targets) -> Tensor:
         """The loss summed over rows, a scalar, of a model's head: its gradient in closed form."""
         return ClosedForm.apply(head.logits, self, head, targets, None)
+
+
+def _as_rows(
+    logits: Tensor, targets: Tensor, mask: Optional[Tensor], spec: LabelSpec
+) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    """Logits ``(..., C)``, and what belongs to them, with one dimension of rows."""
+    outer, n_classes = logits.shape[:-1], logits.shape[-1]
+
+    def rows(name: str, tensor: Tensor) -> Tensor:
+        if tensor.shape not in (outer, logits.shape):
+            raise spec.config_error(
+                f"{name} must have the shape {tuple(outer)} or {tuple(logits.shape)}, as the "
+                f"logits, whose last dimension is the classes; got {tuple(tensor.shape)}."
+            )
+        return tensor.flatten() if tensor.shape == outer else tensor.reshape(-1, n_classes)
+
+    known = None if mask is None else rows("mask", mask)
+    return logits.reshape(-1, n_classes), rows("targets", targets), known
 
 
 class ClosedForm(torch.autograd.Function):

@@ -8,6 +8,9 @@ from torch import Tensor
 from dice_core.labels import LabelSpec
 from dice_core.targets import Reduce, Targets
 
+# The class id of rows that torch's own losses leave out.
+IGNORED = -100
+
 
 def read_targets(
     targets: Tensor,
@@ -20,8 +23,8 @@ def read_targets(
     """Targets for logits ``like`` ``(N, C)``, of their type and on their device.
 
     Args:
-        targets: Class ids ``(N,)``, of an integer type, or rows ``(N, C)``: one-hot, soft or
-            multi-hot.
+        targets: Class ids ``(N,)``, of an integer type, -100 for unknown, or rows ``(N, C)``:
+            one-hot, soft or multi-hot.
         mask: None or, 1 (or True) where the truth is known, ``(N,)`` or ``(N, C)``. What stands
             in masked cells does not matter.
         like: The logits.
@@ -50,9 +53,15 @@ def read_targets(
         low, high = torch.aminmax(ids) if n_rows else (0, 0)
         if low < 0 or high >= n_classes:
             wrong = (ids < 0) | (ids >= n_classes)
+            if (ids[wrong] == IGNORED).all():
+                there = targets != IGNORED
+                if mask is not None:
+                    there = mask & (there if mask.ndim == 1 else there[:, None])
+                ids = torch.where(targets == IGNORED, 0, targets)
+                return read_targets(ids, there, like, spec, lengths, reduce)
             raise spec.config_error(
                 f"class id {int(ids[wrong][0])} is not one of 0 to {n_classes - 1}. Rows of "
-                "unknown class are left out with mask."
+                "unknown class are left out with mask, or are -100."
             )
         read = Targets(spec, n_classes, like, ids=ids, lengths=lengths, reduce=reduce)
         if mask is not None and mask.ndim == 2:

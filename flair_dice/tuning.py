@@ -11,10 +11,11 @@ from typing import (
     Any,
     Callable,
     Dict,
+    FrozenSet,
+    Iterable,
     Iterator,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -28,27 +29,27 @@ from flair.data import get_spans_from_bio
 from flair.models.sequence_tagger_utils.viterbi import START_TAG, STOP_TAG
 from flair.nn import DefaultClassifier
 
-from dice_core import calibration
+from dice_core import tuning as core
+from dice_core.calibration import Confidence, logit, sigmoid
 from dice_core.cuts import (
-    FN,
-    FP,
-    TP,
     CompetingLabels,
     DecodedLabels,
     IndependentLabels,
-    as_objective,
-    choose,
+    Span,
+    SpanCounts,
 )
 from dice_core.cuts import Labels as Cuts
-from dice_core.report import CalibrateReport, CalibrationReport, TuneReport, of_choice
+from dice_core.objectives import as_objective
+from dice_core.report import CalibrateReport, TuneReport
 
 KEY = "flair_dice_tuning"
+OUTSIDE = "O"
 SPECIAL = (START_TAG, STOP_TAG)
 
 
 def tune(
     model: Any,
-    sentences: Sequence[Any],
+    sentences: Iterable[Any],
     *,
     objective: Any = None,
     labels: Optional[Mapping[str, Any]] = None,
@@ -64,7 +65,7 @@ def tune(
 
     Args:
         model: A trained SequenceTagger (with a CRF, too), or a classifier whose decoder is linear.
-        sentences: Dev data with gold labels, e.g. ``list(corpus.dev)``.
+        sentences: Dev data with gold labels, e.g. ``corpus.dev``.
         objective: None is F1: micro for entities and tags, macro for texts. Or "micro", "macro",
             "macro_f2", "precision>=0.9" (the highest recall at that precision), "recall>=0.8".
         labels: Objectives of single labels, ``{"PER": "precision>=0.9"}``.
@@ -78,39 +79,23 @@ def tune(
 
     Raises:
         ValueError: For a model that has nothing to shift, with the reason; for labels that it does
-            not have; for options that do not fit.
+            not have; for options that do not fit. The model is then as it was.
 
     Example:
-        >>> print(flair_dice.tune(tagger, list(corpus.dev)))
-        >>> tagger.save("tuned.pt")
+        >>> print(flair_dice.tune(tagger, corpus.dev))  # doctest: +SKIP
+        >>> tagger.save("tuned.pt")  # doctest: +SKIP
     """
-    part = _part(model, "tune")
-    what = as_objective(objective, part.average)
-    own = {label: as_objective(spec) for label, spec in (labels or {}).items()}
-    unknown = [label for label in own if label not in part.labels]
-    if unknown:
-        raise ValueError(
-            f"tune: the model has no label {unknown[0]!r}. It has: {', '.join(part.labels)}."
-        )
-    before = copy.deepcopy(_state(model))
-    try:
-        part.clear()  # the shift is of scores before the temperature
-        cuts = part.read(sentences, mini_batch_size)
-        choice = choose(
-            cuts, what, own, n_folds=n_folds, min_examples=min_examples, max_loss=max_loss
-        )
-    except BaseException:
-        part.set_state(before.get("shift"), before.get("temperature", 1.0))
-        raise
-    report = of_choice(part.name, part.kind, cuts, what, own, choice, part.center)
-    shift = dict(zip(part.shift_names, choice.shift.tolist())) if not choice.reason else None
-    part.set_state(shift, before.get("temperature", 1.0))
-    return TuneReport([report])
+    part = _part(model, "tune", mini_batch_size)
+    own = core.parse_objectives([part], labels, n_folds, min_examples)
+    of_all = as_objective(objective, part.average)
+    options = {"n_folds": n_folds, "min_examples": min_examples, "max_loss": max_loss}
+    with core.restored_on_error([part]):
+        return TuneReport([core.tune(part, list(sentences), of_all, own, **options)])
 
 
 def calibrate(
     model: Any,
-    sentences: Sequence[Any],
+    sentences: Iterable[Any],
     *,
     per_label: bool = False,
     fit: bool = True,
@@ -133,52 +118,71 @@ def calibrate(
 
     Raises:
         ValueError: As `tune`.
+
+    Example:
+        >>> report = flair_dice.calibrate(classifier, corpus.dev)  # doctest: +SKIP
+        >>> report[classifier.label_type].after.ece  # doctest: +SKIP
     """
-    part = _part(model, "calibrate")
-    before = copy.deepcopy(_state(model))
-    if fit:
-        part.set_state(before.get("shift"), 1.0)
-    p_at, fit_, right, what = part.confidence(sentences, mini_batch_size, per_label)
-    measured = calibration.measure(p_at(1.0), right)
-    temperature: Any = 1.0
-    after, reason = measured, ""
-    if not measured.n:
-        reason, temperature = "the sentences have no gold labels", before.get("temperature", 1.0)
-    elif fit:
-        temperature = fit_()
-        after = calibration.measure(p_at(temperature), right)
-    if fit:
-        part.set_state(before.get("shift"), temperature)
-    return CalibrateReport(
-        [CalibrationReport(part.name, part.kind, what, temperature, measured, after, reason)]
-    )
+    part = _part(model, "calibrate", mini_batch_size)
+    with core.restored_on_error([part]):
+        return CalibrateReport([core.calibrate(part, list(sentences), per_label, fit)])
 
 
 def get_tuning(model: Any) -> Dict[str, Any]:
-    """What `tune` and `calibrate` folded in: "shift", log-odds by label, and "temperature"; empty
-    if nothing was. It is there after loading, too.
+    """What `tune` and `calibrate` folded in. It is there after loading, too.
+
+    Args:
+        model: Any of Flair's.
+
+    Returns:
+        "shift", log-odds by label, and "temperature", a number or a number by label; empty if
+        nothing was folded in.
+
+    Example:
+        >>> import flair.models, flair_dice
+        >>> flair_dice.get_tuning(flair.models.RegexpTagger(mapping=("[0-9]+", "N")))
+        {}
     """
-    state = _state(model)
-    return {key: copy.deepcopy(state[key]) for key in ("shift", "temperature") if key in state}
+    state = _card(model).get(KEY) or {}
+    return {key: copy.deepcopy(state[key]) for key in ("shift", "temperature") if state}
 
 
 def set_tuning(model: Any, tuning: Mapping[str, Any]) -> Any:
-    """Fold in what `get_tuning` gave, in place of what was. Returns the model.
+    """Fold in what `get_tuning` gave, in place of what was.
+
+    Args:
+        model: As for `tune`; it is changed in place.
+        tuning: "shift" and "temperature", or one of them.
+
+    Returns:
+        The model.
 
     Raises:
-        ValueError: For labels that the model does not have.
+        ValueError: For labels that the model does not have; nothing is changed.
+
+    Example:
+        >>> flair_dice.set_tuning(tagger, {"shift": {"(all)": 0.5}})  # doctest: +SKIP
     """
     part = _part(model, "set_tuning")
-    unknown = set(tuning.get("shift") or {}) - set(part.shift_names)
-    if unknown:
-        raise ValueError(f"set_tuning: the model has no label {sorted(unknown)[0]!r}.")
-    part.set_state(tuning.get("shift"), tuning.get("temperature", 1.0))
+    shift = tuning.get("shift") or {}
+    core.check_known(shift, part.shift_names, "set_tuning: the model has no label")
+    part.set_state(shift, tuning.get("temperature", 1.0))
     return model
 
 
 def untune(model: Any) -> Any:
-    """Take back what `tune` and `calibrate` did. Returns the model, which predicts as before."""
-    if _state(model):
+    """Take back what `tune` and `calibrate` did.
+
+    Args:
+        model: Any of Flair's; it is changed in place.
+
+    Returns:
+        The model, which predicts as before.
+
+    Example:
+        >>> flair_dice.untune(tagger)  # doctest: +SKIP
+    """
+    if get_tuning(model):
         _part(model, "untune").clear()
     return model
 
@@ -186,67 +190,56 @@ def untune(model: Any) -> Any:
 # -- what each kind of model decides -------------------------------------------------------
 
 
-class _Confidence(NamedTuple):
-    p_at: Callable[[Any], numpy.ndarray]
-    fit: Callable[[], Any]
-    right: numpy.ndarray
-    what: str
+class ModelPart(core.Part):
+    """A model that can be tuned: its output layer, its labels, and what they decide. size: of
+    mini-batches.
+    """
 
-
-class _Part:
-    """A model that can be tuned: its output layer, its labels, and what they decide."""
-
-    average = "micro"
-    center: Any = None
-
-    def __init__(self, model: Any, layer: torch.nn.Linear):
-        self.model, self.layer = model, layer
+    def __init__(self, model: Any, layer: torch.nn.Linear, size: int):
+        self.model, self.layer, self.size = model, layer, size
         self.kind, self.name = type(model).__name__, str(model.label_type)
-        self.columns: List[str] = list(model.label_dictionary.get_items())
+
+    def check(self) -> None:
+        """Raise a ValueError for settings that no cut can serve."""
+
+    @property
+    def columns(self) -> List[str]:
+        return list(self.model.label_dictionary.get_items())
 
     @property
     def labels(self) -> List[str]:
-        return self.columns
+        return [label for label in self.columns if label != OUTSIDE]
 
     @property
-    def shift_names(self) -> List[str]:
-        return self.labels
+    def background(self) -> Optional[int]:
+        return self.columns.index(OUTSIDE) if OUTSIDE in self.columns else None
 
-    def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
-        """A shift of labels as one of the layer's columns."""
-        return shift
+    @property
+    def state(self) -> Dict[str, Any]:
+        return get_tuning(self.model)
 
-    def read(self, sentences: Sequence[Any], size: int) -> Cuts:
-        raise NotImplementedError
+    def fold(self, shift: numpy.ndarray, temperatures: numpy.ndarray, state: Dict) -> None:
+        bias = self._bias()
+        self._write((bias + self.spread(shift)) / temperatures, 1 / temperatures)
+        state = {**state, "temperatures": temperatures, "bias": bias, "folded": self._bias()}
+        # Lists load with weights_only=True, too.
+        lists = {k: v.tolist() if isinstance(v, numpy.ndarray) else v for k, v in state.items()}
+        self.model.model_card = {**_card(self.model), KEY: lists}
 
-    def confidence(self, sentences: Sequence[Any], size: int, per_label: bool) -> _Confidence:
-        raise NotImplementedError
+    def clear(self) -> None:
+        """The bias is as it was, bit for bit, unless it was trained since: that is kept."""
+        card = dict(_card(self.model))
+        state = card.pop(KEY, None)
+        if state:
+            bias, folded, temperatures = (
+                numpy.asarray(state[key]) for key in ("bias", "folded", "temperatures")
+            )
+            before = core.unfolded(self._bias(), folded, bias, temperatures)
+            self._write(before, temperatures)
+            self.model.model_card = card
 
-    def set_state(self, shift: Optional[Mapping[str, float]], temperature: Any) -> None:
-        """Fold a shift, by label, and a temperature, in place of what was folded before."""
-        self.clear()
-        values = numpy.asarray([float((shift or {}).get(name, 0.0)) for name in self.shift_names])
-        if isinstance(temperature, Mapping):
-            temperatures = numpy.asarray([temperature.get(c, 1.0) for c in self.columns])
-        else:
-            temperatures = numpy.full(len(self.columns), float(temperature))
-        if not values.any() and (temperatures == 1.0).all():
-            return
-        state = {"shift": dict(zip(self.shift_names, values.tolist())), "temperature": temperature}
-        state["bias"] = self.layer.bias.detach().cpu().tolist()
-        state["temperatures"] = temperatures.tolist()
-        self._fold(values, temperatures, state)
-        state["folded"] = self.layer.bias.detach().cpu().tolist()
-        card = self.model.model_card
-        if card is None:  # as Flair's trainer makes it
-            versions = {"flair_version": flair.__version__, "pytorch_version": torch.__version__}
-            card = {**versions, "training_parameters": {}}
-        self.model.model_card = {**card, KEY: state}
-
-    def _fold(self, values: numpy.ndarray, temperatures: numpy.ndarray, state: Any) -> None:
-        self._write(
-            (numpy.asarray(state["bias"]) + self.spread(values)) / temperatures, 1 / temperatures
-        )
+    def _bias(self) -> numpy.ndarray:
+        return self.layer.bias.detach().cpu().numpy().astype("float64")
 
     def _write(self, bias: numpy.ndarray, factor: numpy.ndarray) -> None:
         like = self.layer.bias
@@ -256,326 +249,195 @@ class _Part:
                 rows = torch.as_tensor(factor, dtype=like.dtype, device=like.device)
                 self.layer.weight.mul_(rows[:, None])
 
-    def clear(self) -> None:
-        """The bias is as it was, bit for bit, unless it was trained since."""
-        state = _state(self.model)
-        if not state:
-            return
-        now = self.layer.bias.detach().cpu().tolist()
-        temperatures = numpy.asarray(state["temperatures"])
-        bias = numpy.asarray(state["bias"])
-        if now != state["folded"]:
-            changed = numpy.asarray(now) - numpy.asarray(state["folded"])
-            bias = bias + changed * temperatures
-        self._write(bias, temperatures)
-        card = dict(self.model.model_card)
-        del card[KEY]
-        self.model.model_card = card
+    def competing(
+        self, scores: List[numpy.ndarray], gold: Sequence[Optional[str]], doc: Any
+    ) -> CompetingLabels:
+        """Of rows that have one label each; those whose label is not known are left out."""
+        column: Dict[Any, int] = {label: c for c, label in enumerate(self.columns)}
+        flat = numpy.concatenate([numpy.zeros((0, len(column))), *scores])
+        ids = numpy.asarray([column.get(label, -1) for label in gold], dtype="int64")
+        docs, known = numpy.asarray(doc, dtype="int64"), ids >= 0
+        return CompetingLabels(self.columns, flat[known], ids[known], docs[known], self.background)
 
 
-class _Points(_Part):
-    """A classifier of data points, one label each."""
+class Points(ModelPart):
+    """A classifier of data points, one label each: the highest of a row."""
 
-    def __init__(self, model: Any, layer: torch.nn.Linear):
-        super().__init__(model, layer)
+    def __init__(self, model: Any, layer: torch.nn.Linear, size: int):
+        super().__init__(model, layer, size)
         if isinstance(model, (stock.TextClassifier, stock.TextPairClassifier)):
             self.average = "macro"
 
-    @property
-    def background(self) -> Optional[int]:
-        return self.columns.index("O") if "O" in self.columns else None
+    def read(self, data: Sequence[Any]) -> Cuts:
+        scores, points, doc = _points(self.model, data, self.size)
+        gold = [next(iter(self.model._get_label_of_datapoint(p)), None) for p in points]
+        return self.competing([scores], gold, doc)
 
-    def rows(self, sentences: Sequence[Any], size: int) -> Tuple[numpy.ndarray, List, List[int]]:
-        """Scores ``(N, C)`` of all data points, their gold labels, and their sentences."""
-        scores: List[numpy.ndarray] = []
-        gold: List[List[str]] = []
-        doc: List[int] = []
-        with _predicting(self.model):
-            for start in range(0, len(sentences), size):
-                batch = [
-                    (i, s)
-                    for i, s in enumerate(sentences[start : start + size], start)
-                    if self.model._filter_data_point(s)
-                ]
-                points, of_point = [], []
-                for i, sentence in batch:
-                    found = self.model._get_data_points_for_batch([sentence])
-                    points.extend(found)
-                    of_point.extend([i] * len(found))
-                if not points:
-                    continue
-                encoded = self.model._encode_data_points([s for _, s in batch], points)
-                logits = self.model._mask_scores(self.model.decoder(encoded), points)
-                scores.append(logits.float().cpu().numpy())
-                gold.extend(self.gold_of(point) for point in points)
-                doc.extend(of_point)
-                for _, sentence in batch:
-                    sentence.clear_embeddings()
-        flat = numpy.concatenate(scores) if scores else numpy.zeros((0, len(self.columns)))
-        return flat, gold, doc
-
-    def gold_of(self, point: Any) -> List[str]:
-        return list(self.model._get_label_of_datapoint(point))
-
-    def _known(self, sentences: Sequence[Any], size: int) -> Tuple[numpy.ndarray, Any, Any]:
-        scores, gold, doc = self.rows(sentences, size)
-        column = {label: c for c, label in enumerate(self.columns)}
-        ids = numpy.asarray([column.get(labels[0], -1) if labels else -1 for labels in gold])
-        known = ids >= 0 if len(ids) else numpy.zeros(0, dtype=bool)
-        return scores[known], ids[known].astype("int64"), numpy.asarray(doc, "int64")[known]
-
-    def read(self, sentences: Sequence[Any], size: int) -> Cuts:
-        scores, ids, doc = self._known(sentences, size)
-        return CompetingLabels(self.columns, scores, ids, doc, self.background)
-
-    def confidence(self, sentences: Sequence[Any], size: int, per_label: bool) -> _Confidence:
-        scores, ids, _ = self._known(sentences, size)
-        scores = scores.astype("float64")
-        found = scores.argmax(axis=1) if len(scores) else ids
-        return _Confidence(
-            lambda t: calibration.softmax(scores / t).max(axis=1, initial=0.0),
-            lambda: calibration.fit_softmax(scores, ids),
-            found == ids,
-            "the predicted label",
-        )
+    def confidence(self, labels: Any) -> Confidence:
+        return labels.confidence("the predicted label")
 
 
-class _MultiLabel(_Points):
-    """A classifier of data points with any number of labels: each at its threshold."""
+class MultiLabel(ModelPart):
+    """A classifier of data points with any number of labels: each at its threshold, which is what
+    moves, and not the bias: probabilities stay what they are.
+    """
 
-    def __init__(self, model: Any, layer: torch.nn.Linear):
-        super().__init__(model, layer)
-        self.average = "macro"
+    average = "macro"
+    per_label = True
+
+    def check(self) -> None:
         for label in self.labels:
-            if not 0 < model._get_label_threshold(label) < 1:
+            threshold = self.model._get_label_threshold(label)
+            if not 0 < threshold < 1:
                 raise ValueError(
-                    f"tune: the threshold of {label!r} is {model._get_label_threshold(label)}, "
-                    "where no score decides. Set multi_label_threshold between 0 and 1."
+                    f"tune: the threshold of {label!r} is {threshold}, where no score decides. Set "
+                    "multi_label_threshold between 0 and 1."
                 )
 
     @property
     def labels(self) -> List[str]:
-        return [label for label in self.columns if label not in ("O", "<unk>")]
+        return [label for label in self.columns if label not in (OUTSIDE, "<unk>")]
 
     @property
-    def center(self) -> Any:
-        return 0.0
+    def shift_names(self) -> List[str]:
+        return self.labels
 
-    def _thresholds(self) -> numpy.ndarray:
-        of = self.model._get_label_threshold
-        return calibration.logit([of(label) for label in self.labels])
+    @property
+    def odds(self) -> Any:
+        return logit([self.model._get_label_threshold(label) for label in self.labels])
 
-    def read(self, sentences: Sequence[Any], size: int) -> Any:
-        scores, gold, doc = self.rows(sentences, size)
+    def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
+        return numpy.zeros(len(self.columns))
+
+    def read(self, data: Sequence[Any]) -> Cuts:
+        scores, points, doc = _points(self.model, data, self.size)
+        labels = [self.model._get_label_of_datapoint(point) for point in points]
+        gold = [[label in of_point for label in self.labels] for of_point in labels]
         at = [self.columns.index(label) for label in self.labels]
-        has = numpy.asarray([[label in g for label in self.labels] for g in gold], dtype=bool)
-        has = has.reshape(-1, len(at))
-        return IndependentLabels(self.labels, scores[:, at] - self._thresholds(), has, doc)
+        return IndependentLabels(self.labels, scores[:, at] - self.odds, gold, doc)
 
-    def confidence(self, sentences: Sequence[Any], size: int, per_label: bool) -> _Confidence:
-        cuts = self.read(sentences, size)
-        logits, gold = cuts.scores + self._thresholds(), cuts.gold
+    def confidence(self, labels: Any) -> Confidence:
+        # A threshold moves with the temperature, so that no score has to stay where it is.
+        logits = IndependentLabels(self.labels, labels.scores + self.odds, labels.gold)
+        return logits.confidence("each label of each data point", 0.0)
 
-        def p_at(temperature: Any) -> numpy.ndarray:
-            if isinstance(temperature, Mapping):
-                temperature = numpy.asarray([temperature[label] for label in self.labels])
-            return calibration.sigmoid(logits / temperature).ravel()
-
-        def fit() -> Any:
-            common = calibration.fit_sigmoid(logits, gold)
-            if not per_label:
-                return common
-            return {
-                label: calibration.fit_sigmoid(logits[:, c], gold[:, c])
-                if cuts.n_examples[c] >= 5
-                else common
-                for c, label in enumerate(self.labels)
-            }
-
-        return _Confidence(p_at, fit, gold.ravel(), "each label of each data point")
-
-    def _fold(self, values: numpy.ndarray, temperatures: numpy.ndarray, state: Any) -> None:
-        # Thresholds move, and not the bias: probabilities stay what they are.
+    def fold(self, shift: numpy.ndarray, temperatures: numpy.ndarray, state: Dict) -> None:
         before = dict(self.model.multi_label_threshold)
-        state["thresholds"] = before
-        odds = self._thresholds() - values
-        self._write(numpy.asarray(state["bias"]) / temperatures, 1 / temperatures)
+        odds = self.odds - shift
+        super().fold(shift, temperatures, {**state, "thresholds": before})
         of = dict(zip(self.columns, temperatures.tolist()))
-        self.model.multi_label_threshold = {
-            **before,
-            **{
-                label: float(calibration.sigmoid(odds[c] / of[label]))
-                for c, label in enumerate(self.labels)
-            },
-        }
+        cuts = {label: float(sigmoid(odds[c] / of[label])) for c, label in enumerate(self.labels)}
+        self.model.multi_label_threshold = {**before, **cuts}
 
     def clear(self) -> None:
-        state = _state(self.model)
+        state = _card(self.model).get(KEY)
         if state:
             self.model.multi_label_threshold = dict(state["thresholds"])
         super().clear()
 
 
-class _Entities(_Part):
+class Tags(ModelPart):
+    """Tags of tokens that are no entities', such as parts of speech: the highest of a row."""
+
+    def read(self, data: Sequence[Any]) -> Cuts:
+        scores = _emissions(self.model, data, self.size)
+        return self.of_tokens(scores, data)
+
+    def of_tokens(self, scores: List[numpy.ndarray], data: Sequence[Any]) -> CompetingLabels:
+        tags = [tag for sentence in data for tag in _gold_tags(self.model, sentence)]
+        doc = numpy.repeat(numpy.arange(len(data)), [len(of_doc) for of_doc in scores])
+        return self.competing(scores, tags, doc)
+
+    def confidence(self, labels: Any) -> Confidence:
+        return labels.confidence("each token's tag")
+
+
+class Entities(core.TagPart, Tags):
     """Tags of entities: what counts is whole entities. A label's shift is of all of its tags."""
 
+    prefixes: Tuple[str, ...] = ("B-", "I-", "E-", "S-")
+    has_common = True
+
     @property
     def labels(self) -> List[str]:
-        tags = [tag for tag in self.columns if len(tag) > 2 and tag[1] == "-"]
-        return list(dict.fromkeys(tag[2:] for tag in tags))
+        return list(dict.fromkeys(x[2:] for x in self.columns if x[:2] in self.prefixes))
 
-    @property
-    def shift_names(self) -> List[str]:
-        return [*self.labels, "(all)"]
+    def gold(self, sentence: Any) -> List[Span]:
+        return _gold_spans(self.model, sentence)
 
-    def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
-        of = dict(zip(self.labels, shift))
-        return numpy.asarray(
-            [
-                -shift[-1] if tag == "O" else of.get(tag[2:], 0.0) if tag[1:2] == "-" else 0.0
-                for tag in self.columns
-            ]
-        )
+    def found(self, tags: List[str]) -> List[Span]:
+        if all(tag == OUTSIDE for tag in tags):
+            return []
+        spans = get_spans_from_bio(tags, [1.0] * len(tags))
+        return [(places[0], places[-1] + 1, label) for places, _, label in spans]
 
-    def scores(self, sentences: Sequence[Any], size: int) -> List[numpy.ndarray]:
-        """Of each sentence, floats ``(tokens, C)``."""
+    def unknown(self, sentence: Any) -> FrozenSet[int]:
+        """Tokens about which nothing is wrong."""
+        return frozenset()
+
+    def read(self, data: Sequence[Any]) -> Cuts:
         if isinstance(self.model, stock.SequenceTagger):
-            return _emissions(self.model, sentences, size)
-        flat, _, doc = _Points(self.model, self.layer).rows(sentences, size)
-        order = numpy.asarray(doc, dtype="int64")
-        return [flat[order == i] for i in range(len(sentences))]
-
-    def read(self, sentences: Sequence[Any], size: int) -> Cuts:
-        scores = self.scores(sentences, size)
-        labels, column = self.labels, {label: c for c, label in enumerate(self.labels)}
-        golds = [
-            {
-                (label.data_point[0].idx - 1, label.data_point[-1].idx, label.value)
-                for label in sentence.get_labels(self.model.label_type)
-                if label.value in column
-            }
-            for sentence in sentences
-        ]
-        base = numpy.zeros((len(sentences), len(labels), 3))
-        for d, gold in enumerate(golds):
-            for _, _, label in gold:
-                base[d, column[label], FN] += 1
-        decoder = _decoder(self.model)
+            scores = _emissions(self.model, data, self.size)
+        else:
+            flat, _, doc = _points(self.model, data, self.size)
+            scores = [flat[doc == d] for d in range(len(data))]
+        self._data, self._scores = data, scores
+        decoder, names = _decoder(self.model), self.columns
+        unknown = [self.unknown(sentence) for sentence in data]
+        count = SpanCounts(self.labels, [self.gold(s) for s in data], unknown=unknown)
 
         def decode(shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-            counts, columns = base.copy(), self.spread(shift)
-            at = numpy.flatnonzero(mask)
-            for d, ids in zip(at, decoder([scores[d] + columns for d in at])):
-                tags = [self.columns[i] for i in ids]
-                if not any(tag != "O" for tag in tags):
-                    continue
-                for places, _, label in get_spans_from_bio(tags, [1.0] * len(tags)):
-                    if label not in column:
-                        continue
-                    if (places[0], places[-1] + 1, label) in golds[d]:
-                        counts[d, column[label], TP] += 1
-                        counts[d, column[label], FN] -= 1
-                    else:
-                        counts[d, column[label], FP] += 1
-            return counts
+            places, columns = numpy.flatnonzero(mask).tolist(), self.spread(shift)
+            decoded = decoder([scores[d] + columns for d in places])
+            found = [self.found([names[c] for c in ids.tolist()]) for ids in decoded]
+            return count(zip(places, found))
 
-        n = base[:, :, FN].sum(axis=0).astype("int64")
-        return DecodedLabels(labels, decode, len(sentences), n)
+        n_examples = count.n_examples
+        return DecodedLabels(self.labels, decode, len(data), n_examples, common=self.has_common)
 
-    def confidence(self, sentences: Sequence[Any], size: int, per_label: bool) -> _Confidence:
-        _no_crf(self.model)
-        scores = self.scores(sentences, size)
-        column = {tag: c for c, tag in enumerate(self.columns)}
-        tagged = [_gold_tags(self.model, s) for s in sentences]
-        flat = [row for of in scores for row in of]
-        ids = numpy.asarray([column.get(tag, -1) for tags in tagged for tag in tags], "int64")
-        known = ids >= 0
-        z = numpy.asarray(flat, dtype="float64").reshape(-1, len(column))[known]
-        ids = ids[known]
-        found = z.argmax(axis=1) if len(z) else ids
-        return _Confidence(
-            lambda t: calibration.softmax(z / t).max(axis=1, initial=0.0),
-            lambda: calibration.fit_softmax(z, ids),
-            found == ids,
-            "each token's tag",
-        )
+    def confidence(self, labels: Any) -> Confidence:
+        return super().confidence(self.of_tokens(self._scores, self._data))
 
 
-class _Tags(_Part):
-    """Tags of tokens that are no entities', such as parts of speech."""
+class CrfTags(Entities):
+    """Tags of tokens that a CRF finds the best sequence of: each is counted as an entity of one
+    token.
+    """
+
+    prefixes = ("",)
+    has_common = False
 
     @property
     def labels(self) -> List[str]:
-        if self.model.use_crf:
-            return [tag for tag in self.columns if tag not in SPECIAL]
-        return self.columns
+        return [tag for tag in self.columns if tag not in (OUTSIDE, *SPECIAL)]
 
-    @property
-    def shift_names(self) -> List[str]:
-        return [*self.labels, "(all)"] if self.model.use_crf else self.labels
+    def gold(self, sentence: Any) -> List[Span]:
+        return self.found(_gold_tags(self.model, sentence))
 
-    def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
-        of = dict(zip(self.labels, shift))
-        return numpy.asarray([of.get(tag, 0.0) for tag in self.columns])
+    def found(self, tags: List[str]) -> List[Span]:
+        return [(i, i + 1, tag) for i, tag in enumerate(tags)]
 
-    def _rows(self, sentences: Sequence[Any], size: int) -> Any:
-        scores = _emissions(self.model, sentences, size)
-        column = {tag: c for c, tag in enumerate(self.columns)}
-        golds = [
-            numpy.asarray([column.get(tag, -1) for tag in _gold_tags(self.model, s)], "int64")
-            for s in sentences
-        ]
-        return scores, golds
-
-    def read(self, sentences: Sequence[Any], size: int) -> Cuts:
-        scores, golds = self._rows(sentences, size)
-        background = self.columns.index("O") if "O" in self.columns else None
-        if not self.model.use_crf:
-            flat = numpy.concatenate(scores) if scores else numpy.zeros((0, len(self.columns)))
-            ids = numpy.concatenate(golds) if golds else numpy.zeros(0, "int64")
-            doc = numpy.repeat(numpy.arange(len(golds)), [len(gold) for gold in golds])
-            known = ids >= 0
-            return CompetingLabels(self.columns, flat[known], ids[known], doc[known], background)
-        at = [self.columns.index(label) for label in self.labels]
-        decoder = _decoder(self.model)
-
-        def decode(shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-            counts = numpy.zeros((len(sentences), len(self.columns), 3))
-            places, columns = numpy.flatnonzero(mask), self.spread(shift)
-            for d, ids in zip(places, decoder([scores[d] + columns for d in places])):
-                gold = golds[d]
-                known = gold >= 0
-                ids, gold = numpy.asarray(ids, dtype="int64")[known], gold[known]
-                right = ids == gold
-                n = len(self.columns)
-                counts[d, :, TP] = numpy.bincount(ids[right], minlength=n)
-                counts[d, :, FP] = numpy.bincount(ids[~right], minlength=n)
-                counts[d, :, FN] = numpy.bincount(gold[~right], minlength=n)
-            if background is not None:
-                counts[:, background] = 0
-            return counts[:, at]
-
-        every = numpy.concatenate(golds) if golds else numpy.zeros(0, "int64")
-        n_examples = numpy.bincount(every[every >= 0], minlength=len(self.columns))
-        if background is not None:
-            n_examples[background] = 0
-        return DecodedLabels(self.labels, decode, len(sentences), n_examples[at], common=False)
-
-    def confidence(self, sentences: Sequence[Any], size: int, per_label: bool) -> _Confidence:
-        _no_crf(self.model)
-        cuts: Any = self.read(sentences, size)
-        z, ids = cuts.scores, cuts.gold
-        found = z.argmax(axis=1) if len(z) else ids
-        return _Confidence(
-            lambda t: calibration.softmax(z / t).max(axis=1, initial=0.0),
-            lambda: calibration.fit_softmax(z, ids),
-            found == ids,
-            "each token's tag",
-        )
+    def unknown(self, sentence: Any) -> FrozenSet[int]:
+        tags = enumerate(_gold_tags(self.model, sentence))
+        return frozenset(i for i, tag in tags if tag not in self.columns)
 
 
-def _part(model: Any, what: str) -> _Part:
+def _part(model: Any, what: str, size: int = 32) -> ModelPart:
     """What can be tuned of a model, or an error with the reason."""
+    kind, layer = _kind(model, what)
+    if what == "calibrate" and getattr(model, "use_crf", False):
+        raise ValueError(
+            "calibrate: the SequenceTagger has a CRF, whose scores are of whole sentences: Flair "
+            "shows no probabilities that a temperature could mend."
+        )
+    part = kind(model, layer, size)
+    if what != "untune":
+        part.check()
+    return part
+
+
+def _kind(model: Any, what: str) -> Tuple[Callable[..., ModelPart], torch.nn.Linear]:
+    """The class for a model, and its output layer."""
     reason = "it is not a SequenceTagger, nor a classifier with a linear decoder"
     if isinstance(model, stock.MultitaskModel):
         reason = 'it has several tasks: tune each, e.g. model.tasks["Task_0"]'
@@ -584,44 +446,49 @@ def _part(model: Any, what: str) -> _Part:
     elif isinstance(model, stock.SequenceTagger):
         layer = getattr(model, "linear", None)
         if isinstance(layer, torch.nn.Linear) and layer.bias is not None:
-            return (_Entities if model.predict_spans else _Tags)(model, layer)
+            tags = CrfTags if model.use_crf else Tags
+            return Entities if model.predict_spans else tags, layer
         reason = "its output layer has no bias"
     elif isinstance(model, DefaultClassifier):
         layer = model.decoder
-        if type(layer) is not torch.nn.Linear or layer.bias is None:
-            reason = f"its decoder is a {type(layer).__name__}, and not linear with a bias"
-        elif model.multi_label:
-            return _MultiLabel(model, layer)
-        elif getattr(model, "span_prediction_problem", False):
-            return _Entities(model, layer)
-        else:
-            return _Points(model, layer)
+        if type(layer) is torch.nn.Linear and layer.bias is not None:
+            points = MultiLabel if model.multi_label else Points
+            return Entities if _predicts_spans(model) else points, layer
+        reason = f"its decoder is a {type(layer).__name__}, and not linear with a bias"
     raise ValueError(f"{what}: {type(model).__name__} has nothing to shift: {reason}.")
 
 
-def _state(model: Any) -> Dict[str, Any]:
-    return (getattr(model, "model_card", None) or {}).get(KEY) or {}
+def _predicts_spans(model: Any) -> bool:
+    return not model.multi_label and getattr(model, "span_prediction_problem", False)
 
 
-def _no_crf(model: Any) -> None:
-    if getattr(model, "use_crf", False):
-        raise ValueError(
-            "calibrate: the SequenceTagger has a CRF, whose scores are of whole sentences: Flair "
-            "shows no probabilities that a temperature could mend."
-        )
+def _card(model: Any) -> Dict[str, Any]:
+    """The model card; where there is none, one as Flair's trainer makes it."""
+    card = getattr(model, "model_card", None)
+    if card is not None:
+        return card
+    versions = {"flair_version": flair.__version__, "pytorch_version": torch.__version__}
+    return {**versions, "training_parameters": {}}
+
+
+# -- gold annotation and scores ------------------------------------------------------------
+
+
+def _gold_spans(model: Any, sentence: Any) -> List[Span]:
+    return [
+        (label.data_point[0].idx - 1, label.data_point[-1].idx, label.value)
+        for label in sentence.get_labels(model.label_type)
+    ]
 
 
 def _gold_tags(model: Any, sentence: Any) -> List[str]:
     if isinstance(model, stock.SequenceTagger):
         return list(model._get_gold_labels([sentence]))
-    tags = ["O"] * len(sentence)
-    for span in sentence.get_spans(model.label_type):
-        value = span.get_label(model.label_type).value
-        first, last = span[0].idx - 1, span[-1].idx - 1
-        for i in range(first, last + 1):
-            tags[i] = f"{'B' if i == first else 'I'}-{value}"
+    tags = [OUTSIDE] * len(sentence)
+    for start, end, label in _gold_spans(model, sentence):
+        tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
         if model.span_encoding == "BIOES":
-            tags[last] = f"{'S' if first == last else 'E'}-{value}"
+            tags[end - 1] = f"{'S' if end - start == 1 else 'E'}-{label}"
     return tags
 
 
@@ -634,6 +501,32 @@ def _predicting(model: Any) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+def _points(
+    model: Any, sentences: Sequence[Any], size: int
+) -> Tuple[numpy.ndarray, List[Any], numpy.ndarray]:
+    """Of all data points of a classifier: scores ``(N, C)``, themselves, and their sentences."""
+    scores = [numpy.zeros((0, len(model.label_dictionary)))]
+    points: List[Any] = []
+    doc: List[int] = []
+    with _predicting(model):
+        for start in range(0, len(sentences), size):
+            batch, first = [], len(points)
+            for d, sentence in enumerate(sentences[start : start + size], start):
+                if model._filter_data_point(sentence):
+                    batch.append(sentence)
+                    found = model._get_data_points_for_batch([sentence])
+                    points.extend(found)
+                    doc.extend([d] * len(found))
+            if first == len(points):
+                continue
+            encoded = model._encode_data_points(batch, points[first:])
+            logits = model._mask_scores(model.decoder(encoded), points[first:])
+            scores.append(logits.float().cpu().numpy())
+            for sentence in batch:
+                sentence.clear_embeddings()
+    return numpy.concatenate(scores), points, numpy.asarray(doc, dtype="int64")
 
 
 def _emissions(model: Any, sentences: Sequence[Any], size: int) -> List[numpy.ndarray]:
@@ -651,10 +544,9 @@ def _emissions(model: Any, sentences: Sequence[Any], size: int) -> List[numpy.nd
                 model.forward(*model._prepare_tensors(batch))
                 out = caught.pop().float().cpu().numpy().astype("float64")
                 flat, first = out.reshape(-1, out.shape[-1]), 0
-                padded = out.ndim == 3
                 for row, i in enumerate(places):
                     n = len(sentences[i])
-                    found[i] = out[row, :n] if padded else flat[first : first + n]
+                    found[i] = out[row, :n] if out.ndim == 3 else flat[first : first + n]
                     first += n
                 for sentence in batch:
                     sentence.clear_embeddings()
@@ -666,7 +558,7 @@ def _emissions(model: Any, sentences: Sequence[Any], size: int) -> List[numpy.nd
 def _decoder(model: Any) -> Callable[[List[numpy.ndarray]], List[numpy.ndarray]]:
     """From scores of sentences ``(tokens, C)`` to the tags' columns ``(tokens,)``."""
     if not getattr(model, "use_crf", False):
-        return lambda scores: [of.argmax(axis=1) if len(of) else [] for of in scores]
+        return lambda scores: [of_tokens.argmax(axis=1) for of_tokens in scores]
     transitions = model.crf.transitions.detach().cpu().numpy().astype("float64")
     start, stop = (model.label_dictionary.get_idx_for_item(tag) for tag in SPECIAL)
     return lambda scores: viterbi(scores, transitions, start, stop)
@@ -677,32 +569,28 @@ def viterbi(
 ) -> List[numpy.ndarray]:
     """The best sequence of tags of each sentence, all sentences at once.
 
+    Flair's own decoder makes an object of each tag, which is too slow for tens of runs.
+
     scores: emissions ``(tokens, C)`` of each; transitions: ``(C, C)``, ``[to, from]``.
     """
-    lengths = numpy.asarray([len(of) for of in scores], dtype="int64")
-    order = numpy.argsort(-lengths, kind="stable")  # the longest first: the active are a prefix
-    n, longest = len(scores), int(lengths.max(initial=0))
-    tags = [numpy.zeros(length, dtype="int64") for length in lengths]
-    if not longest:
-        return tags
-    n_tags = transitions.shape[0]
-    padded = numpy.zeros((n, longest, n_tags))
-    for row, i in enumerate(order):
-        padded[row, : lengths[i]] = scores[i]
-    sizes = lengths[order]
-    came_from = numpy.zeros((longest, n, n_tags), dtype="int64")
-    best = transitions[:, start][None] + padded[:, 0]
-    for t in range(1, longest):
-        a = int((sizes > t).sum())
-        paths = best[:a, None, :] + transitions[None]
-        came_from[t, :a] = paths.argmax(axis=2)
-        best[:a] = numpy.take_along_axis(paths, came_from[t, :a, :, None], 2)[:, :, 0]
-        best[:a] += padded[:a, t]
+    lengths = numpy.asarray([len(of_tokens) for of_tokens in scores], dtype="int64")
+    # The longest come first, so that those that have a token t are a prefix.
+    order = numpy.argsort(-lengths, kind="stable")
+    n_with = [int((lengths > t).sum()) for t in range(lengths.max(initial=0))]
+    came_from: List[numpy.ndarray] = []
+    best = numpy.tile(transitions[:, start], (len(scores), 1))
+    for t, n in enumerate(n_with):
+        if t:
+            paths = best[:n, None, :] + transitions
+            came_from.append(paths.argmax(axis=2))
+            best[:n] = paths.max(axis=2)
+        best[:n] += [scores[i][t] for i in order[:n]]
     state = (best + transitions[stop]).argmax(axis=1)
-    for t in range(longest - 1, -1, -1):
-        a = int((sizes > t).sum())
-        for row in range(a):
+    tags = [numpy.zeros(len(of_tokens), dtype="int64") for of_tokens in scores]
+    for t in reversed(range(len(n_with))):
+        for row in range(n_with[t]):
             tags[order[row]][t] = state[row]
         if t:
-            state[:a] = came_from[t, numpy.arange(a), state[:a]]
+            n = n_with[t]
+            state[:n] = came_from[t - 1][numpy.arange(n), state[:n]]
     return tags

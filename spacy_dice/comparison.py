@@ -6,84 +6,19 @@ The functions behind `python -m spacy dice compare`.
 
 import html
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-import numpy
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from . import figures
+from dice_core.comparison import Comparison, Item, Triple, score_items, task_as_text
+
 from .errors import config_error
-
-# Where in a text (first and last character, exclusive; 0 and 0 for the whole), and which label.
-Item = Tuple[int, int, str]
-LEVEL = 95
-CHUNK = 250
-MAX_ROWS = 40
-
-
-class Prf(NamedTuple):
-    """Precision, recall and F1, from 0 to 1."""
-
-    p: float
-    r: float
-    f: float
-
-
-@dataclass
-class Row:
-    """One label, or all. n: gold examples. a, b: scores. difference, low, high: F1 of B less that
-    of A, and its interval, from -1 to 1.
-    """
-
-    label: str
-    n: int
-    a: Prf
-    b: Prf
-    difference: float
-    low: float
-    high: float
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
-        return self.low > 0 or self.high < 0
-
-
-@dataclass
-class Task:
-    """One kind of annotation.
-
-    Attributes:
-        key: "ents", "spans:sc", "cats" or "tags".
-        what: In words.
-        n_docs: Documents with gold annotation of this kind.
-        micro: All decisions pooled.
-        macro: The mean over labels that have gold examples.
-        labels: Rows, the most frequent label first.
-        only_a, only_b: How many gold items just one of the two found.
-        both, neither: How many both found, and none.
-        errors_a, errors_b: Errors by their kind: "other label", "other boundaries", "missed",
-            "spurious" (of spans), "wrong" (of tags and exclusive categories).
-    """
-
-    key: str
-    what: str
-    n_docs: int
-    micro: Row
-    macro: Row
-    labels: List[Row]
-    only_a: int = 0
-    only_b: int = 0
-    both: int = 0
-    neither: int = 0
-    errors_a: Dict[str, int] = field(default_factory=dict)
-    errors_b: Dict[str, int] = field(default_factory=dict)
 
 
 class Read(NamedTuple):
@@ -95,50 +30,13 @@ class Read(NamedTuple):
 
 
 @dataclass
-class Comparison:
-    """What `compare` found. name_a, name_b: of the pipelines. tasks: by kind of annotation."""
+class PipelineComparison(Comparison):
+    """What `compare` found: print it, or ask for `to_dict`, `plot` and `to_html`."""
 
-    name_a: str
-    name_b: str
-    tasks: List[Task]
     docs: List[Read] = field(default_factory=list, repr=False)
-    items: Dict[str, List[Tuple[Set[Item], Set[Item], Set[Item]]]] = field(
-        default_factory=dict, repr=False
-    )
+    items: Dict[str, List[Triple]] = field(default_factory=dict, repr=False)
 
-    def __str__(self) -> str:
-        return "\n\n".join(
-            [f"A = {self.name_a}\nB = {self.name_b}", *(_as_text(task) for task in self.tasks)]
-        )
-
-    def to_dict(self) -> Dict[str, Any]:
-        """As plain values, for JSON; scores are from 0 to 1."""
-        tasks = [asdict(task) for task in self.tasks]
-        for task, made in zip(self.tasks, tasks):
-            for row, plain in zip(
-                [task.micro, task.macro, *task.labels],
-                [made["micro"], made["macro"], *made["labels"]],
-            ):
-                plain.update(a=row.a._asdict(), b=row.b._asdict(), clear=row.clear)
-        return {"a": self.name_a, "b": self.name_b, "level": LEVEL, "tasks": tasks}
-
-    def plot(self, path: Union[str, Path]) -> None:
-        """Draw F1 of both by label, and the difference with its interval.
-
-        Args:
-            path: A PNG, or what else its name ends in.
-
-        Raises:
-            ImportError: Without matplotlib; it names the extra.
-        """
-        heights = [1.3 + 0.26 * (2 + min(len(task.labels), MAX_ROWS)) for task in self.tasks]
-        figure = figures.new(9, sum(heights))
-        grid = figure.subplots(
-            len(self.tasks), 2, squeeze=False, gridspec_kw={"height_ratios": heights}
-        )
-        for axes, task in zip(grid, self.tasks):
-            _plot_task(axes, task, self.name_a, self.name_b)
-        figures.save(figure, path)
+    __str__ = Comparison.__str__
 
     def to_html(self, path: Union[str, Path], limit: int = 50) -> int:
         """Write a page of the texts that the two do not see alike, by displaCy.
@@ -166,7 +64,7 @@ def compare(
     names: Tuple[str, str] = ("A", "B"),
     samples: int = 2000,
     seed: int = 0,
-) -> Comparison:
+) -> PipelineComparison:
     """Compare two pipelines on the same documents.
 
     The intervals are of a paired bootstrap over documents: both are scored on the same resampled
@@ -184,7 +82,7 @@ def compare(
         seed: Of them.
 
     Returns:
-        A `Comparison`, with a `Task` for each kind of annotation that both predict and the
+        A `PipelineComparison`, with a `Task` for each kind of annotation that both predict and the
         examples have: entities, spans by key, categories, tags.
 
     Raises:
@@ -210,14 +108,14 @@ def compare(
             nlp_b.pipe([_fresh(eg.predicted, nlp_b) for eg in examples_b]),
         )
     ]
-    found = Comparison(*names, tasks=[], docs=docs)
+    found = PipelineComparison(*names, tasks=[], docs=docs)
     for key, what, read in _tasks(nlp_a, nlp_b, docs):
         items = [read(doc) for doc in docs]
         kept = [triple for triple in items if triple is not None]
         if not kept or not any(gold for gold, _, _ in kept):
             continue
         found.items[key] = [triple or (set(), set(), set()) for triple in items]
-        found.tasks.append(_score(key, what, kept, samples, seed))
+        found.tasks.append(score_items(key, what, kept, samples, seed))
     if not found.tasks:
         raise config_error(
             "compare: there is nothing that the documents have and both pipelines predict. The "
@@ -285,7 +183,7 @@ def _kinds_of(docs: Sequence[Read]) -> List[str]:
     return list(found)
 
 
-def _read_ents(doc: Read) -> Optional[Tuple[Set[Item], Set[Item], Set[Item]]]:
+def _read_ents(doc: Read) -> Optional[Triple]:
     if len(doc.gold) and not doc.gold.has_annotation("ENT_IOB"):
         return None
     missing = [
@@ -302,9 +200,7 @@ def _read_ents(doc: Read) -> Optional[Tuple[Set[Item], Set[Item], Set[Item]]]:
     return gold, a, b
 
 
-def _read_spans(
-    doc: Read, key: str, in_gold: bool
-) -> Optional[Tuple[Set[Item], Set[Item], Set[Item]]]:
+def _read_spans(doc: Read, key: str, in_gold: bool) -> Optional[Triple]:
     if in_gold and key not in doc.gold.spans:
         return None
     gold = doc.gold.spans[key] if in_gold else doc.gold.ents
@@ -338,9 +234,7 @@ def _decide_cats(nlp: Language) -> Any:
     return decide
 
 
-def _read_cats(
-    doc: Read, decide_a: Any, decide_b: Any
-) -> Optional[Tuple[Set[Item], Set[Item], Set[Item]]]:
+def _read_cats(doc: Read, decide_a: Any, decide_b: Any) -> Optional[Triple]:
     known = doc.gold.cats
     if not known:
         return None
@@ -352,7 +246,7 @@ def _read_cats(
     return gold, a, b
 
 
-def _read_tags(doc: Read) -> Optional[Tuple[Set[Item], Set[Item], Set[Item]]]:
+def _read_tags(doc: Read) -> Optional[Triple]:
     missing = {token.idx for token in doc.gold if not token.tag_}
     if len(missing) == len(doc.gold):
         return None
@@ -363,204 +257,7 @@ def _read_tags(doc: Read) -> Optional[Tuple[Set[Item], Set[Item], Set[Item]]]:
     return gold, a, b
 
 
-# -- scores ---------------------------------------------------------------------------------
-
-
-def _score(
-    key: str,
-    what: str,
-    items: Sequence[Tuple[Set[Item], Set[Item], Set[Item]]],
-    samples: int,
-    seed: int,
-) -> Task:
-    names = sorted({item[2] for triple in items for of in triple for item in of})
-    column = {name: i for i, name in enumerate(names)}
-    # (documents, A and B, labels, true positives and false positives and false negatives)
-    counts = numpy.zeros((len(items), 2, len(names), 3), dtype="float32")
-    for d, (gold, *predicted) in enumerate(items):
-        for of, found in enumerate(predicted):
-            for kind, members in enumerate((found & gold, found - gold, gold - found)):
-                for item in members:
-                    counts[d, of, column[item[2]], kind] += 1
-    total = counts.sum(axis=0)
-    n_gold = total[0, :, 0] + total[0, :, 2]
-    present = n_gold > 0
-    differences = resample(counts, present, samples, seed)
-    scores = [[_prf(total[of, c]) for of in (0, 1)] for c in range(len(names))]
-    rows = [
-        _row(name, int(n_gold[c]), scores[c], differences[2][:, c]) for c, name in enumerate(names)
-    ]
-    pooled = [_prf(total[of].sum(axis=0)) for of in (0, 1)]
-    in_mean = numpy.flatnonzero(present)
-    means = [Prf(*numpy.mean([scores[c][of] for c in in_mean], axis=0).tolist()) for of in (0, 1)]
-    n = int(n_gold.sum())
-    found_by = [
-        sum(len(t[0] & t[1] - t[2]) for t in items),
-        sum(len(t[0] & t[2] - t[1]) for t in items),
-    ]
-    both = sum(len(t[0] & t[1] & t[2]) for t in items)
-    return Task(
-        key=key,
-        what=what,
-        n_docs=len(items),
-        micro=_row("all (micro)", n, pooled, differences[0]),
-        macro=_row("all (macro)", n, means, differences[1]),
-        labels=sorted(rows, key=lambda row: (-row.n, row.label)),
-        only_a=found_by[0],
-        only_b=found_by[1],
-        both=both,
-        neither=n - both - sum(found_by),
-        errors_a=_errors(key, [(t[0], t[1]) for t in items]),
-        errors_b=_errors(key, [(t[0], t[2]) for t in items]),
-    )
-
-
-def resample(counts: Any, present: Any, samples: int, seed: int) -> Tuple[Any, Any, Any]:
-    """Differences of F1, B less A, on resampled documents.
-
-    Args:
-        counts: ``(documents, 2, labels, 3)``, of true positives, false positives and false
-            negatives.
-        present: ``(labels,)``, which labels count for the mean.
-        samples: How many.
-        seed: Of the drawing.
-
-    Returns:
-        Micro ``(samples,)``, macro ``(samples,)`` and of labels ``(samples, labels)``.
-    """
-    n_docs, _, n_labels, _ = counts.shape
-    flat = counts.reshape(n_docs, -1)
-    rng = numpy.random.default_rng(seed)
-    micro, macro, by_label = [], [], []
-    for first in range(0, samples, CHUNK):
-        size = min(CHUNK, samples - first)
-        times = rng.multinomial(n_docs, numpy.full(n_docs, 1 / n_docs), size=size)
-        drawn = (times.astype("float32") @ flat).reshape(size, 2, n_labels, 3)
-        f = _f1(drawn)
-        of_all = _f1(drawn.sum(axis=2))
-        micro.append(of_all[:, 1] - of_all[:, 0])
-        by_label.append(f[:, 1] - f[:, 0])
-        macro.append(by_label[-1][:, present].mean(axis=1))
-    return numpy.concatenate(micro), numpy.concatenate(macro), numpy.concatenate(by_label)
-
-
-def _f1(counts: Any) -> Any:
-    tp, wrong = counts[..., 0], counts[..., 1] + counts[..., 2]
-    return 2 * tp / numpy.maximum(2 * tp + wrong, 1e-9)
-
-
-def _prf(counts: Any) -> Prf:
-    tp, fp, fn = (float(x) for x in counts)
-    p, r = tp / max(tp + fp, 1), tp / max(tp + fn, 1)
-    return Prf(p, r, 2 * tp / max(2 * tp + fp + fn, 1))
-
-
-def _row(label: str, n: int, scores: Sequence[Prf], differences: Any) -> Row:
-    a, b = scores
-    tail = (100 - LEVEL) / 2
-    low, high = numpy.percentile(differences, [tail, 100 - tail]).tolist()
-    return Row(label, n, a, b, b.f - a.f, low, high)
-
-
-def _errors(key: str, pairs: Iterable[Tuple[Set[Item], Set[Item]]]) -> Dict[str, int]:
-    """Errors by kind.
-
-    Each gold item that was not found is one, and each prediction that touches no gold item.
-    """
-    if key == "tags":
-        return {"wrong": sum(len(gold - found) for gold, found in pairs)}
-    counts = {"other label": 0, "other boundaries": 0, "missed": 0, "spurious": 0}
-    if key == "cats":
-        counts = {"missed": 0, "spurious": 0}
-    for gold, found in pairs:
-        for start, end, _ in gold - found:
-            if key == "cats":
-                counts["missed"] += 1
-            elif any(x[:2] == (start, end) for x in found):
-                counts["other label"] += 1
-            elif any(x[0] < end and start < x[1] for x in found):
-                counts["other boundaries"] += 1
-            else:
-                counts["missed"] += 1
-        for start, end, _ in found - gold:
-            if key == "cats" or not any(x[0] < end and start < x[1] for x in gold):
-                counts["spurious"] += 1
-    return counts
-
-
 # -- saying it ------------------------------------------------------------------------------
-
-
-def _as_text(task: Task) -> str:
-    rows = [task.micro, *([task.macro] if len(task.labels) > 1 else []), *task.labels[:MAX_ROWS]]
-    width = min(max(len(row.label) for row in rows), 14)
-    lines = [
-        f"{task.what}: {task.n_docs:,} texts",
-        f"  {'':{width}} {'':>6}  {'A':>15}  {'B':>16}",
-        f"  {'':{width}} {'gold':>6}  {'P':>5} {'R':>4} {'F1':>5}  {'P':>5} {'R':>4} {'F1':>5}"
-        f"   B - A  {LEVEL} % interval",
-    ]
-    for row in rows:
-        label = row.label if len(row.label) <= width else row.label[: width - 3] + "..."
-        scores = "  ".join(
-            f"{100 * of.p:5.1f}{100 * of.r:5.1f} {100 * of.f:5.1f}" for of in (row.a, row.b)
-        )
-        lines.append(
-            f"  {label:{width}} {row.n:6,}  {scores}  {100 * row.difference:+6.1f}  "
-            f"{100 * row.low:+6.1f} to {100 * row.high:+5.1f} {'*' if row.clear else ''}".rstrip()
-        )
-    if len(task.labels) > MAX_ROWS:
-        lines.append(f"  ... and {len(task.labels) - MAX_ROWS} more labels; --json has all")
-    lines += [
-        "  * 0 is outside of the interval, of a paired bootstrap over texts",
-        "",
-        f"  of {task.micro.n:,} gold: both find {task.both:,}, only A {task.only_a:,}, only B "
-        f"{task.only_b:,}, neither {task.neither:,}",
-    ]
-    for name, errors in (("A", task.errors_a), ("B", task.errors_b)):
-        lines.append(
-            f"  errors of {name}: " + ", ".join(f"{n:,} {kind}" for kind, n in errors.items())
-        )
-    return "\n".join(lines)
-
-
-def _plot_task(axes: Any, task: Task, name_a: str, name_b: str) -> None:
-    rows = [task.micro, *([task.macro] if len(task.labels) > 1 else []), *task.labels[:MAX_ROWS]]
-    y = numpy.arange(len(rows))
-    left, right = axes
-    for at, row in zip(y, rows):
-        left.plot([100 * row.a.f, 100 * row.b.f], [at, at], color="0.7", zorder=1)
-    left.plot(
-        [100 * r.a.f for r in rows], y, "o", color="black", fillstyle="none", label=f"A: {name_a}"
-    )
-    left.plot(
-        [100 * r.b.f for r in rows], y, "s", color="black", markersize=5, label=f"B: {name_b}"
-    )
-    left.set_yticks(y, [f"{row.label} ({row.n:,})" for row in rows])
-    left.invert_yaxis()
-    left.set(xlabel="F1", xlim=(-2, 102))
-    left.set_title(f"{task.what}, {task.n_docs:,} texts", fontsize="medium")
-    left.legend(
-        fontsize="x-small",
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.16 - 0.6 / len(rows)),
-        ncols=2,
-    )
-    for at, row in zip(y, rows):
-        low, high = 100 * row.low, 100 * row.high
-        right.plot([low, high], [at, at], color="black", linewidth=1)
-        right.plot(
-            100 * row.difference,
-            at,
-            "o",
-            color="black",
-            fillstyle="full" if row.clear else "none",
-        )
-    right.axvline(0, color="0.5", linewidth=1, linestyle=":")
-    right.set_yticks(y, [""] * len(rows))
-    right.set_ylim(*left.get_ylim())
-    right.set_xlabel("F1 of B less that of A, in points")
-    right.set_title(f"{LEVEL} % intervals; full: 0 is outside", fontsize="medium")
 
 
 STYLE = """
@@ -578,7 +275,7 @@ pre { overflow-x: auto; font-size: 0.8rem; }
 COLORS = ("#fcd9a0", "#b5dcf3", "#a3dcc8", "#f6efa0", "#a9c8e0", "#f0bb95", "#e6bcd2", "#d9d9d9")
 
 
-def _page(found: Comparison, limit: int) -> Tuple[str, int]:
+def _page(found: PipelineComparison, limit: int) -> Tuple[str, int]:
     parts, n_shown = [], 0
     for task in found.tasks:
         items = found.items[task.key]
@@ -587,10 +284,11 @@ def _page(found: Comparison, limit: int) -> Tuple[str, int]:
         labels = [row.label for row in task.labels]
         colors = {label: COLORS[i % len(COLORS)] for i, label in enumerate(labels)}
         parts.append(f"<h2>{html.escape(task.what)}</h2>")
-        parts.append(f"<pre>{html.escape(_as_text(task))}</pre>")
+        parts.append(f"<pre>{html.escape(task_as_text(task))}</pre>")
         parts.append(
             f'<p class="note">{len(n_different):,} of {len(items):,} texts are seen differently; '
-            f"{len(order):,} are shown, those with the most differences first.</p>"
+            f"{len(order):,} are shown, those with the most differences first. Beside each: how "
+            "many are right of how many, and + how many are wrong.</p>"
         )
         for i in order:
             parts.append(
@@ -609,7 +307,7 @@ def _page(found: Comparison, limit: int) -> Tuple[str, int]:
     )
 
 
-def _shown(key: str, doc: Read, items: Tuple[Set[Item], Set[Item], Set[Item]], colors: Any) -> str:
+def _shown(key: str, doc: Read, items: Triple, colors: Any) -> str:
     gold, a, b = items
     verdict = {"gold": "", "A": _verdict(gold, a), "B": _verdict(gold, b)}
     rows = []

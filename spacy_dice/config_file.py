@@ -95,7 +95,7 @@ def _parse(text: str, path: str) -> Config:
                 "Delete the line (after_init = null), and keep the block."
             ) from None
         what = " ".join([error.desc or error.title or "", *places]).strip()
-        raise config_error(f"{path}: {what}") from None
+        raise config_error(f"{path} cannot be read as a config: {what}") from None
     except ValueError as error:
         raise config_error(f"{path} cannot be read as a config: {_one_line(error)}") from None
     if "components" not in config or "pipeline" not in config.get("nlp", {}):
@@ -164,10 +164,11 @@ def apply_loss(
         ConfigValidationError: For components that are not there, frozen or cannot have the loss,
             options that do not fit, and labels that it cannot place.
 
-    Example:
-        >>> text, config = read_config("config.cfg")
-        >>> new = apply_loss(config, "DiceCE", {"weight": 0.5}, ["ner"])
-        >>> print(edit_text(text, new))
+    Example::
+
+        text, config = read_config("config.cfg")
+        new = apply_loss(config, "DiceCE", {"weight": 0.5}, ["ner"])
+        print(edit_text(text, new))
     """
     new = config.copy()
     by_name = factories(config)
@@ -226,9 +227,11 @@ def loss_block(loss: str, options: Dict[str, Any]) -> Any:
         raise config_error(
             f"There is no registered loss {name!r}. See: python -m spacy dice losses"
         )
-    if name.startswith("spacy_dice.") and not any(isinstance(v, dict) for v in options.values()):
-        make_loss({"name": loss.split(".")[-2] if "." in loss else loss, **options}, "apply")
     block = {"@losses": name, **options}
+    if "${" in json.dumps(options):
+        return block  # its variables have values in the config alone; check_config looks at it
+    if name.startswith("spacy_dice.") and not any(isinstance(v, dict) for v in options.values()):
+        make_loss({"name": name.split(".")[1], **options}, "apply")
     try:
         made = registry.resolve({"loss": block})["loss"]
     except ConfigValidationError as error:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Union
 
-from . import figures
+from dice_core import figures
 
 STYLES = ("-", "--", ":", "-.")
 MARKERS = "os^Dv<>p"
@@ -60,7 +60,7 @@ def plot_logs(
                 raise ValueError(
                     f"{path} has no score {name!r}. It has: {', '.join(rows[-1]['scores'])}."
                 )
-    figure = figures.new(10, 4.2)
+    figure = figures.new(10, 4.8)
     left, right = figure.subplots(1, 2)
     for i, (path, rows) in enumerate(read):
         steps = [row["step"] for row in rows]
@@ -100,7 +100,7 @@ def plot_logs(
     right.set(xlabel="updates", ylabel="share of the highest", title="Losses since the last point")
     for ax in (left, right):
         ax.set_ylim(bottom=0)
-        ax.legend(fontsize="x-small")
+        ax.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
         ax.grid(color="0.9")
     figures.save(figure, out)
 

@@ -13,13 +13,12 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Un
 import numpy
 from spacy.tokens import Doc
 
-from . import figures
+from dice_core import figures
+from dice_core.label_counts import MAX_ROWS, LabelCount, count_labels, label_lines, ratio
+
 from .config_file import CLASS_OF_FACTORY, NOTHING, call_in_words
 from .formats import ANSWERS
 
-# More labels than these are not printed.
-MAX_ROWS = 30
-RARE = 50
 # Components that have no loss of spaCy's.
 OWN = ("dice_ner", "dice_qa")
 MAX_SIZE = 20
@@ -73,18 +72,6 @@ GAIN_WIDTH = max(len(gain.data) for gains in MEASURED.values() for gain in gains
 
 
 @dataclass
-class LabelCount:
-    """A label. n: its examples. units: of what the loss sees (tokens, candidates, texts).
-    share: of all units.
-    """
-
-    label: str
-    n: int
-    units: int
-    share: float
-
-
-@dataclass
 class Imbalance:
     """One kind of annotation of a corpus.
 
@@ -118,8 +105,7 @@ class Imbalance:
     @property
     def ratio(self) -> float:
         """Examples of the most frequent label for each of the rarest."""
-        counts = [row.n for row in self.labels if row.n]
-        return max(counts) / min(counts) if counts else float("nan")
+        return ratio(self.labels)
 
     def size_for(self, share: float = 0.95) -> int:
         """The smallest n of n-grams up to n that suggest this share of the spans."""
@@ -239,7 +225,7 @@ def _entities(docs: Sequence[Doc]) -> Imbalance:
     n_tokens = sum(len(doc) for doc in docs)
     spans = [ent for doc in docs for ent in doc.ents]
     made = _of_spans(spans, docs, n_tokens)
-    labels = _label_counts(Counter(s.label_ for s in spans), _tokens_of(spans), n_tokens)
+    labels = count_labels(Counter(s.label_ for s in spans), _tokens_of(spans), n_tokens)
     outside = 1 - sum(len(span) for span in spans) / max(n_tokens, 1)
     return Imbalance(
         kind="entities",
@@ -257,7 +243,7 @@ def _entities(docs: Sequence[Doc]) -> Imbalance:
 def _spans(docs: Sequence[Doc], key: str) -> Imbalance:
     n_tokens = sum(len(doc) for doc in docs)
     spans = [span for doc in docs for span in doc.spans[key]]
-    labels = _label_counts(Counter(s.label_ for s in spans), _tokens_of(spans), n_tokens)
+    labels = count_labels(Counter(s.label_ for s in spans), _tokens_of(spans), n_tokens)
     inside = sum(len({t.i for span in doc.spans[key] for t in span}) for doc in docs)
     answers = key == ANSWERS
     return Imbalance(
@@ -303,7 +289,7 @@ def _categories(docs: Sequence[Doc]) -> Imbalance:
         unit="texts",
         n_docs=len(docs),
         n_units=len(docs),
-        labels=_label_counts(counts, counts, len(docs)),
+        labels=count_labels(counts, counts, len(docs)),
         background=None if exclusive else sum(n == 0 for n in per_doc) / len(docs),
         exclusive=exclusive,
         components=["textcat"] if exclusive else ["textcat_multilabel"],
@@ -319,7 +305,7 @@ def _tags(docs: Sequence[Doc]) -> Imbalance:
         unit="tokens",
         n_docs=len(docs),
         n_units=n_tokens,
-        labels=_label_counts(counts, counts, n_tokens),
+        labels=count_labels(counts, counts, n_tokens),
         components=["tagger"],
     )
 
@@ -331,51 +317,21 @@ def _tokens_of(spans: Iterable[Any]) -> Dict[str, int]:
     return tokens
 
 
-def _label_counts(counts: Any, units: Any, n_units: int) -> List[LabelCount]:
-    rows = [
-        LabelCount(str(label), int(n), int(units[label]), units[label] / max(n_units, 1))
-        for label, n in counts.items()
-    ]
-    return sorted(rows, key=lambda row: (-row.n, row.label))
-
-
 # -- saying it ------------------------------------------------------------------------------
 
 
 def as_text(found: Imbalance) -> str:
     """What `measure` found of one kind of annotation, on 80 columns."""
-    counted = [row for row in found.labels if row.n]
     lines = [f"{found.what}: {found.n_docs:,} texts"]
     if found.unit == "tokens":
         lines[0] += f", {found.n_units:,} tokens"
     if found.background is not None:
         of = {"texts": "texts without any", "tokens": "tokens outside of all"}[found.unit]
         lines.append(f"  {100 * found.background:.1f} % {of}")
-    if len(counted) > 1:
-        rarest = counted[-1]
-        lines.append(
-            f"  {len(counted)} labels, {counted[0].label} : {rarest.label} = "
-            f"{found.ratio:,.0f} : 1; {sum(row.n < RARE for row in counted)} with fewer than "
-            f"{RARE} examples"
-        )
-    lines.append("")
-    lines += _label_lines(found)
+    lines += label_lines(found.labels, found.unit)
     if found.lengths:
         lines += ["", *_length_lines(found)]
     return "\n".join(lines)
-
-
-def _label_lines(found: Imbalance) -> List[str]:
-    width = min(max([5, *(len(row.label) for row in found.labels)]), 30)
-    most = max([1, *(row.n for row in found.labels)])
-    lines = [f"  {'label':{width}} {'examples':>9} {'share of ' + found.unit:>16}"]
-    for row in found.labels[:MAX_ROWS]:
-        bar = "#" * max(round(20 * row.n / most), int(row.n > 0))
-        share = f"{100 * row.share:.2f} %"
-        lines.append(f"  {row.label[:width]:{width}} {row.n:9,} {share:>16}  {bar}".rstrip())
-    if len(found.labels) > MAX_ROWS:
-        lines.append(f"  ... and {len(found.labels) - MAX_ROWS} more, the rarest of all")
-    return lines
 
 
 def _length_lines(found: Imbalance) -> List[str]:

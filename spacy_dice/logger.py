@@ -103,7 +103,7 @@ def rarest_labels(nlp: Any, n: int) -> List[str]:
         n: How many.
 
     Returns:
-        Labels of entities, spans and categories that the dev corpus has.
+        Labels of entities, spans and categories that a component and the dev corpus have.
     """
     if n < 1:
         return []
@@ -119,7 +119,8 @@ def rarest_labels(nlp: Any, n: int) -> List[str]:
         counts.update(ent.label_ for ent in doc.ents)
         counts.update(span.label_ for key in doc.spans for span in doc.spans[key])
         counts.update(label for label, value in doc.cats.items() if value > 0)
-    return sorted(counts, key=lambda label: (counts[label], label))[:n]
+    known = {label for _, pipe in nlp.pipeline for label in getattr(pipe, "labels", ())}
+    return sorted(known.intersection(counts), key=lambda label: (counts[label], label))[:n]
 
 
 # -- what spaCy's logger is shown -----------------------------------------------------------

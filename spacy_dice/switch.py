@@ -165,9 +165,15 @@ def use_loss_callback(losses: Losses = AUTO) -> Callable[[Language], Language]:
 
     def after_init(nlp: Language) -> Language:
         use_loss(nlp, losses)
+        frozen = nlp.config.get("training", {}).get("frozen_components", [])
         for name in nlp.component_names:
             loss = getattr(nlp.get_pipe(name), "loss", None)
-            if loss is not None:
+            if loss is not None and name in frozen:
+                msg.warn(
+                    f"Component '{name}' is frozen (frozen_components), so that it is not trained, "
+                    "with no loss at all"
+                )
+            elif loss is not None:
                 msg.info(f"Component '{name}' trains with {loss!r}")
             elif _dice_class(nlp, name) is not None:
                 msg.info(f"Component '{name}' trains with spaCy's own loss")
@@ -235,10 +241,15 @@ def _named(nlp: Language, name: str) -> Any:
     if ours is None:
         able = ", ".join(sorted(stock.__name__ for stock in STOCK_TO_DICE))
         reason = f": {UNSUPPORTED[factory]}" if factory in UNSUPPORTED else ""
+        base = next((stock for stock in STOCK_TO_DICE if isinstance(pipe, stock)), None)
+        if base is not None:
+            reason = (
+                f": it is a subclass of {base.__name__}, and those are not changed, since they "
+                "may have a loss of their own. Give it one of these losses in its own code"
+            )
         raise config_error(
             f"use_loss: component '{name}' ({factory}, {type(pipe).__name__}) has no loss that can "
-            f"be replaced{reason}. These have: {able}. Subclasses of them are not changed, since "
-            "they may have a loss of their own."
+            f"be replaced{reason}. These have: {able}."
         )
     return ours
 

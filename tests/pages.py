@@ -9,6 +9,8 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from thinc.api import fix_random_seed
 
+import spacy_dice
+
 WORDS = "they are moving to Rome and sadly the train was late again ."
 SMALL = {
     "@architectures": "spacy.HashEmbedCNN.v2",
@@ -37,11 +39,12 @@ def docs(n=32):
     """Docs that have every kind of annotation."""
     vocab, made = spacy.blank("en").vocab, []
     for i in range(n):
-        words = WORDS.split() if i % 2 else ["my", "new", "phone", "+", "case", "is", "fine", "."]
+        words = WORDS.split() if i % 3 else ["my", "new", "phone", "+", "case", "is", "fine", "."]
         city = words.index("Rome") if "Rome" in words else None
         product = None if city is not None else 2
         ents = ["O"] * len(words)
-        ents[city if product is None else product] = "B-city" if product is None else "B-product"
+        label = "city" if product is None else "creative-work" if i % 4 else "product"
+        ents[city if product is None else product] = f"B-{label}"
         doc = Doc(
             vocab,
             words=words,
@@ -93,6 +96,7 @@ def for_spacy(folder: Path) -> dict:
     nlp = spacy.load(folder / "model")
     known = examples(nlp)
     return {
+        "spacy_dice": spacy_dice,
         "nlp": nlp,
         "ner_nlp": spacy.load(folder / "model"),
         "get_examples": lambda: known,
@@ -101,7 +105,7 @@ def for_spacy(folder: Path) -> dict:
 
 
 def with_dice_ner(folder: Path) -> dict:
-    return {"nlp": pipeline("dice_ner")}
+    return {"nlp": pipeline("dice_ner"), "spacy": spacy}
 
 
 def for_reading(folder: Path) -> dict:

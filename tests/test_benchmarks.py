@@ -173,7 +173,10 @@ def component(loss, seed, f, rate=0.003, model="spancat", curve=(), labels="X", 
     line.update(cuts={"one": {"test": (f + 3) / 100}}, train_counts=dict.fromkeys(labels, 5))
     if tuned is not None:
         errors = {"before": [0.02 + seed / 100, 0.1], "calibrated": [0.01, 0.1]}
-        line["tuned"] = {"test": {"f": tuned / 100, "macro_f": 0.3}, "errors": errors}
+        line["tuned"] = {
+            "test": {"f": tuned / 100, "macro_f": 0.3, "per_type": {}},
+            "errors": errors,
+        }
     return json.dumps(line) + "\n"
 
 
@@ -286,6 +289,7 @@ def test_table_of_tuning_by_hand():
         ("textcat_multilabel", 3, "balanced_macro"),
         ("textcat", 3, "balanced_macro"),
         ("textcat", 2, "stock"),
+        ("ner", 3, "stock"),
         ("tagger", 3, "stock"),
         ("morphologizer", 3, "stock"),
     ],

@@ -19,15 +19,18 @@ from spacy.util import registry
 from thinc.api import Config
 from weasel.util import load_project_config
 
+from dice_core import losses as core
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Shown as it is.
-SHOWN = ("text", "math")
+SHOWN = ("text", "math", "diff")
 # Python that has a test of its own, with what it needs.
 ELSEWHERE = {"docs/extend.md": "here", "docs/huggingface.md": "flair_tests/test_huggingface.py"}
 # Pages whose names mean something else than on the others.
 OF_THEIR_OWN = {
+    "docs/commands.md": pages.with_dice_ner,
     "docs/components/dice_ner.md": pages.with_dice_ner,
     "docs/reading.md": pages.for_reading,
 }
@@ -47,16 +50,63 @@ def pages_with(*kinds):
 
 
 @pytest.mark.parametrize(
-    "name", ["dice_core.schedules", "spacy_dice.losses", "spacy_dice.switch", "flair_dice.losses"]
+    "name",
+    [
+        "dice_core.cuts",
+        "dice_core.objectives",
+        "dice_core.schedules",
+        "flair_dice.losses",
+        "flair_dice.tuning",
+        "spacy_dice.callbacks",
+        "spacy_dice.cli.common",
+        "spacy_dice.config_file",
+        "spacy_dice.losses",
+        "spacy_dice.switch",
+        "spacy_dice.tuning.run",
+    ],
 )
 def test_examples(name):
     found = doctest.testmod(import_module(name))
     assert found.attempted and not found.failed
 
 
+def test_every_page_is_on_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text()
+    for page in ROOT.glob("docs/**/*.md"):
+        assert page.relative_to(ROOT / "docs").as_posix() in nav, page
+
+
+def test_losses_are_drawn_as_they_are():
+    """Each picture of a page can be drawn, and what is drawn has the shape that the page tells."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    draw = import_module("draw")
+    shown = {
+        name for p in PAGES for name in re.findall(r"\]\(([\w-]+)\.svg\)", p.read_text("utf8"))
+    }
+    assert shown == set(draw.PICTURES)
+    assert draw.PICTURES["dice"]().startswith(b"<?xml")
+    values, gradients = draw.of_cell(core.SelfAdjustingDice(), 1.0)
+    assert draw.P[values.argmin()] == pytest.approx(0.5, abs=0.01)
+    assert (gradients[draw.P > 0.51] > 0).all()  # a correct prediction is pushed back
+    missed = {
+        "ce": draw.of_cell(core.CrossEntropy(), 1.0)[1][0],
+        "dice": draw.of_cell(core.Dice(), 1.0)[1][0],
+        "dice_ce": draw.of_batch(draw.DiceCE(), 1.0)[1][0],
+        "squared": draw.squared_error(1.0)[1][0],
+    }
+    assert missed["ce"] < -0.99 and missed["dice_ce"] < -0.99
+    assert abs(missed["dice"]) < 0.01 and abs(missed["squared"]) < 0.01
+
+
 def test_all_blocks_are_of_a_kind_that_is_tested():
     kinds = {(name_of(p), kind) for p in PAGES for kind, _ in BLOCK.findall(p.read_text("utf8"))}
     assert {kind for _, kind in kinds} <= {"python", "ini", "sh", *SHOWN}, kinds
+
+
+@spacy.registry.callbacks("my_callback.v1")
+def my_callback():
+    """A user's own, of which pages speak."""
+    return lambda nlp: nlp
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +154,7 @@ def check_config(text):
     headers = "".join(f"[{name}]\n\n" for name in above if f"[{name}]" not in text)
     config = Config().from_str(headers + text, interpolate=False)
     for section, block in config.get("training", {}).items():
-        if "@callbacks" in block:
+        if any(key.startswith("@") for key in block):
             assert callable(registry.resolve({"made": block})["made"])
         else:
             assert section == "score_weights" and all(0 <= w <= 1 for w in block.values())
@@ -114,7 +164,7 @@ def check_config(text):
         spacy.blank("en").add_pipe(factory, name=name, config=block)
     after_init = config.get("initialize", {}).get("after_init")
     if after_init is not None:
-        losses = re.findall(r"losses\.(\w+)\]", text) + re.findall(r'"(\w+)": "', text)
+        losses = re.findall(r"losses\.(\w+)\]", text) + re.findall(r'"(\w+)": ["{]', text)
         named = [name for name in dict.fromkeys(losses) if spacy.Language.has_factory(name)]
         nlp = pages.pipeline(*(named or ["ner", "textcat_multilabel"]))
         registry.resolve({"made": after_init})["made"](nlp)

@@ -52,6 +52,7 @@ QUICK_BERT = (  # about 8 epochs, as in Flair
     "training.batcher.size=300",
     "training.optimizer.learn_rate.initial_rate=0.0003",
     "training.optimizer.learn_rate.warmup_steps=15",
+    "training.optimizer.learn_rate.total_steps=150",
 )
 LONG = ("training.max_steps=1500", "training.eval_frequency=100")
 

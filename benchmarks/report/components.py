@@ -19,6 +19,7 @@ from ..results import (
     gain,
     mean,
     of_gains,
+    points,
     table_head,
     table_row,
     text,
@@ -206,7 +207,8 @@ def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: updates (and seconds of updates) until stock's curve on dev is at its
     best, and until each loss's is above that, the median over seeds; "-" where half of the
     seeds never are. Each loss at its own learning rate. The last row is the median over cells of
-    the ratio of updates to stock's, and the number of cells; "-" where half of the cells' are."""
+    the ratio of updates to stock's, and the number of cells, without those where stock is at its
+    best untrained; "-" where half of the cells' are."""
     shown = [loss for loss in losses if loss != STOCK]
     columns = ["cell", "stock's best after", *(NAMES.get(loss, loss) for loss in shown)]
     lines = table_head(columns)
@@ -223,7 +225,8 @@ def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
                     cells.append(STOCK)
                 elif found:
                     cells.append(_after(_median(found)))
-                    ratios[loss].append(_median(found)[0] / max(best[0], 1))
+                    if best[0]:  # at 0 stock never learned anything: there is no ratio
+                        ratios[loss].append(_median(found)[0] / best[0])
                 else:
                     cells.append("")
             lines.append(table_row(cells))
@@ -321,19 +324,18 @@ def ner(groups: Groups, data: str, size: str, losses: Sequence[str]) -> List[str
 
 def tuned(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell and loss: micro and macro F1 on test before and after `spacy_dice.tune`,
-    means over seeds; what the objective, which is macro F1 of text classifiers and micro F1 of
-    all others, gains in the mean, with its 95 % interval, paired by seed, and in the worst seed;
-    and the expected calibration error on test before and after `spacy_dice.calibrate` alone."""
+    means over seeds; what the score that counts, which is tune's objective, gains in the mean,
+    with its 95 % interval, paired by seed, and in the worst seed; and the expected calibration
+    error on test before and after `spacy_dice.calibrate` alone."""
     columns = ["cell", "loss", "seeds", "micro F1", "macro F1", "gain", "worst seed"]
     lines = table_head([*columns, "calibration error"])
     for group, by_loss in groups.items():
-        key = "macro_f" if group[2].startswith("textcat") else "f"
         for loss in losses:
             seeds = [cell for cell in by_loss.get(loss, {}).values() if "tuned" in cell]
             if not seeds or loss == AUTO:
                 continue
             pairs = [(cell["test"], cell["tuned"]["test"]) for cell in seeds]
-            gains = [100 * (after[key] - before[key]) for before, after in pairs]
+            gains = [points({**c, **c["tuned"]}, "test") - points(c, "test") for c in seeds]
             f = [
                 " -> ".join(
                     f"{100 * statistics.fmean(x[k] for x in split):.1f}" for split in zip(*pairs)

@@ -178,10 +178,13 @@ class DiceCE(Compound):
             "log": log,
             "background": background,
         }
-        terms = {
-            "cross_entropy": cross_entropy(class_weights=class_weights),
-            "dice": dice(**options),
-        }
+        try:
+            terms = {
+                "cross_entropy": cross_entropy(class_weights=class_weights),
+                "dice": dice(**options),
+            }
+        except ValueError as error:  # the options are this loss's: so is the mistake
+            raise self.config_error(str(error).partition(": ")[2]) from None
         super().__init__(terms, {"dice": weight}, **reading)
 
     def __repr__(self) -> str:

@@ -14,7 +14,9 @@ def apply_cli(
     config_path: Path = Arg(
         ..., metavar="CONFIG", help="Path to a config", exists=True, dir_okay=False
     ),
-    out: Optional[str] = Arg(None, help="Path to write the new config to, or - for stdout"),
+    out: Optional[str] = Arg(
+        None, metavar="OUT", help="Path to write the new config to, or - for stdout"
+    ),
     components: Optional[List[str]] = Opt(
         None,
         "--component",
@@ -47,10 +49,11 @@ def apply_cli(
     # fmt: on
 ) -> None:
     """
-    Write a config that trains with one of our losses, and print the difference.
+    Make a config train with our losses.
 
-    It works on what 'spacy init config' writes, on sourced pipelines, and where [initialize.
-    after_init] has a callback already, which is called first. Comments and variables stay.
+    The difference is printed. It works on what 'spacy init config' writes, on sourced pipelines,
+    and where after_init has a callback already, which is called first. Comments and variables
+    stay.
 
     \b
     Examples:

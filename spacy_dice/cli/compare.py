@@ -35,9 +35,9 @@ def compare_cli(
     # fmt: on
 ) -> None:
     """
-    Compare two pipelines by label: entities, spans, categories and tags.
+    Compare two pipelines, by label.
 
-    Precision, recall and F1 of both, the difference with a 95 % interval (paired bootstrap over
+    For entities, spans, categories and tags: precision, recall and F1 of both, the difference with a 95 % interval (paired bootstrap over
     texts), and what one finds that the other misses. The interval is about other texts, not about
     other seeds of the training: train with several before you decide.
 

@@ -24,7 +24,9 @@ def curve_cli(
     # fmt: on
 ) -> None:
     """
-    Draw the score on dev and the losses by updates, of one training or of several.
+    Draw learning curves of trainings.
+
+    Scores on dev and losses by updates, of one training or of several.
 
     \b
     Example:

@@ -24,7 +24,9 @@ def imbalance_cli(
     # fmt: on
 ) -> None:
     """
-    Show how imbalanced a corpus is, which loss to take, and what was gained on such data.
+    Show how imbalanced a corpus is.
+
+    And which loss to take, by what was gained on other corpora.
 
     \b
     Examples:

@@ -30,13 +30,13 @@ def losses_cli(
     # fmt: off
     name: Optional[str] = Arg(
         None,
-        metavar="[NAME]",
+        metavar="NAME",
         help="Show all that is known of one loss: its formula, source, options and errors",
     ),
     # fmt: on
 ) -> None:
     """
-    List the losses that a config can name, with their options and when to take which.
+    List all losses, and when to take which.
 
     \b
     Examples:

@@ -15,9 +15,9 @@ def to_stock_cli(
     # fmt: on
 ) -> None:
     """
-    Save a pipeline so that it loads where spacy_dice is not installed.
+    Save a pipeline as plain spaCy.
 
-    Each dice_tagger becomes a tagger that predicts the same. What 'use_loss' trained is stock in
+    It then loads where spacy_dice is not installed. Each dice_tagger becomes a tagger that predicts the same. What 'use_loss' trained is stock in
     what is saved already. dice_ner and dice_qa have no stock twin.
 
     \b

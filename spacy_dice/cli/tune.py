@@ -18,7 +18,7 @@ def tune_cli(
         exists=True,
     ),
     out: Optional[Path] = Arg(
-        None, metavar="[OUT]", help="Folder for the tuned pipeline; without, it is only reported"
+        None, metavar="OUT", help="Folder for the tuned pipeline; without, it is only reported"
     ),
     components: Optional[List[str]] = Opt(
         None,
@@ -47,15 +47,16 @@ def tune_cli(
     # fmt: on
 ) -> None:
     """
-    Choose on dev where components cut, for F1, and fold it into the pipeline.
+    Choose on dev where to cut, for F1.
 
-    It needs this package no more than before. Expect what the report calls 'estimate' on new
+    The cuts are folded into the pipeline, which needs this package no more than before. Expect what the report calls 'estimate' on new
     text, not what is 'seen' on dev.
 
     \b
     Examples:
       python -m spacy dice tune output/model-best dev.spacy tuned
-      python -m spacy dice tune output/model-best dev.spacy tuned --label "PER:precision>=0.9"
+      python -m spacy dice tune output/model-best dev.spacy tuned \\
+          --label "PER:precision>=0.9"
     """
     with one_line_errors():
         from ..tuning.run import tune
@@ -85,7 +86,7 @@ def calibrate_cli(
     dev: Path = Arg(..., metavar="DEV", help="Data that it was not trained on", exists=True),
     out: Optional[Path] = Arg(
         None,
-        metavar="[OUT]",
+        metavar="OUT",
         help="Folder for the calibrated pipeline; without, nothing is fitted: it is only measured",
     ),
     components: Optional[List[str]] = Opt(
@@ -105,7 +106,9 @@ def calibrate_cli(
     # fmt: on
 ) -> None:
     """
-    Fit a temperature on dev, so that probabilities mean what they say. No decision changes.
+    Fit probabilities on dev.
+
+    A temperature is folded in, so that they mean what they say. No decision changes.
 
     \b
     Examples:

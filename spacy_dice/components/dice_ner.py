@@ -1,5 +1,6 @@
 """dice_ner: named entities by token classification."""
 
+from contextlib import contextmanager
 from itertools import islice
 from typing import (
     Any,
@@ -38,6 +39,8 @@ from .trainable import OwnMixin, own, warn_of_sub_batches
 
 # Logit of a label that was added after training, until it is trained.
 UNTRAINED = -10.0
+# What can be changed after training.
+SETTINGS = ("threshold", "thresholds", "spans_key")
 
 
 class Entity(NamedTuple):
@@ -88,12 +91,7 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: Dict[str, Any] = {
-            "labels": [],
-            "threshold": threshold,
-            "thresholds": None if thresholds is None else dict(thresholds),
-            "spans_key": spans_key,
-        }
+        self.cfg: Dict[str, Any] = {"labels": []}
         self._rehearsal_model = None
         self.set_loss(loss)
         if find_head(model, name) != Head("softmax", "logits"):
@@ -101,15 +99,72 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
                 f"{own(self)}: the model must end in a Softmax layer, one tag a token. Use "
                 "spacy.Tagger.v2."
             )
-        if not 0 <= threshold <= 1:
-            raise config_error(f"{own(self)}: threshold must be from 0 to 1, got {threshold!r}.")
-        for label, value in (thresholds or {}).items():
-            if not 0 <= value <= 1:
-                raise config_error(
-                    f"{own(self)}: thresholds of {label!r} must be from 0 to 1, got {value!r}."
-                )
-        if not (spans_key is None or isinstance(spans_key, str)):
-            raise config_error(f"{own(self)}: spans_key must be a name or null, got {spans_key!r}.")
+        self.threshold, self.thresholds, self.spans_key = threshold, thresholds, spans_key
+        # What the config said, so that another value in spacy.load(config=...) is seen as one.
+        self.cfg["made_with"] = {key: self.cfg[key] for key in SETTINGS}
+
+    # -- settings -----------------------------------------------------------------------
+
+    @property
+    def threshold(self) -> float:
+        """How much an entity needs to be predicted, from 0 to 1; it can be set, and is saved."""
+        return self.cfg["threshold"]
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.cfg["threshold"] = self._read_threshold("threshold", value)
+
+    @property
+    def thresholds(self) -> Optional[Dict[str, float]]:
+        """Of single labels, on top of that; they can be set, and are saved."""
+        return self.cfg.get("thresholds")
+
+    @thresholds.setter
+    def thresholds(self, values: Optional[Dict[str, float]]) -> None:
+        if values is not None:
+            values = {
+                label: self._read_threshold(f"thresholds of {label!r}", value)
+                for label, value in values.items()
+            }
+        self.cfg["thresholds"] = values
+
+    @property
+    def spans_key(self) -> Optional[str]:
+        """Where in doc.spans predicted entities are put, or None; it can be set, and is saved."""
+        return self.cfg.get("spans_key")
+
+    @spans_key.setter
+    def spans_key(self, value: Optional[str]) -> None:
+        if not (value is None or isinstance(value, str)):
+            raise config_error(f"{own(self)}: spans_key must be a name or null, got {value!r}.")
+        self.cfg["spans_key"] = value
+
+    def _read_threshold(self, what: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise config_error(f"{own(self)}: {what} must be from 0 to 1, got {value!r}.")
+        return value
+
+    def from_disk(self, path: Any, *, exclude: Sequence[str] = ()) -> "DiceNER":
+        """Load what was saved. Settings that the config gives another value than it had when this
+        was saved, as `spacy.load(..., config=...)` does, are the config's.
+        """
+        with self._settings_of_config():
+            super().from_disk(path, exclude=exclude)
+        return self
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Sequence[str] = ()) -> "DiceNER":
+        """As `from_disk`, of bytes."""
+        with self._settings_of_config():
+            super().from_bytes(bytes_data, exclude=exclude)
+        return self
+
+    @contextmanager
+    def _settings_of_config(self) -> Iterator[None]:
+        given = self.cfg["made_with"]
+        yield
+        saved = self.cfg["made_with"]  # of earlier versions: as it is given
+        self.cfg.update({key: given[key] for key in SETTINGS if given[key] != saved[key]})
+        self.cfg["made_with"] = given
 
     # -- labels -------------------------------------------------------------------------
 

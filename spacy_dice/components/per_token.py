@@ -1,6 +1,6 @@
 """Components that classify each token, with one of our losses in place of their own."""
 
-from typing import Any, Iterable, Optional, Sequence, Tuple
+from typing import Any, Iterable, List, Optional, Sequence, Tuple
 
 from spacy.morphology import Morphology
 from spacy.pipeline.edit_tree_lemmatizer import EditTreeLemmatizer
@@ -90,19 +90,25 @@ class DiceMorphologizer(StockLossMixin, PerToken, Morphologizer):
         return label_spec(own(pipe), tuple(pipe.labels), label_smoothing=smoothing)
 
     def get_aligned_labels(self, example: Example) -> Sequence[Optional[str]]:
-        known = set(self.labels)
-        pos_tags = example.get_aligned("POS", as_string=True)
-        morphs = example.get_aligned("MORPH", as_string=True)
-        return [self._label(*pair, known) for pair in zip(pos_tags, morphs)]
+        return aligned_morphs(self, example)
 
-    def _label(self, pos: Any, morph: Any, known: Any) -> Any:
+
+def aligned_morphs(pipe: Any, example: Example) -> List[Optional[str]]:
+    """The label of each token, of a morphologizer, ours or stock."""
+    known, morphology = set(pipe.labels), pipe.vocab.morphology
+
+    def label(pos: Optional[str], morph: Optional[str]) -> Optional[str]:
         if pos is None or morph is None or (pos == "" and morph == ""):
             return None
         features = Morphology.feats_to_dict(morph)
         if pos:
-            features[self.POS_FEAT] = pos
-        label = self.vocab.strings[self.vocab.morphology.add(features)]
-        return label if label in known else None
+            features[pipe.POS_FEAT] = pos
+        found = pipe.vocab.strings[morphology.add(features)]
+        return found if found in known else None
+
+    pos_tags = example.get_aligned("POS", as_string=True)
+    morphs = example.get_aligned("MORPH", as_string=True)
+    return [label(*pair) for pair in zip(pos_tags, morphs)]
 
 
 class DiceSentenceRecognizer(StockLossMixin, PerToken, SentenceRecognizer):

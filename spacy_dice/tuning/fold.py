@@ -6,22 +6,25 @@ read back, undone and redone wherever the component is loaded, with this package
 
 import copy
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy
 from thinc.api import Model
 
+from dice_core.calibration import logit
+from dice_core.tuning import DIGITS, unfolded
+
 from ..errors import config_error
+from ..heads import PASS_ON
 
 # Where a component's cfg has it.
 KEY = "spacy_dice_tuning"
-# What turns scores into probabilities, and has no parameters; and what changes no score.
+# What turns scores into probabilities, and has no parameters; and layers with a bias.
 ACTIVATIONS = {
     "softmax_activation": "softmax",
     "logistic": "sigmoid",
     "sigmoid_activation": "sigmoid",
 }
-PASS_ON = ("Flattener", "dropout")
 LAYERS = {"softmax": "softmax", "linear": "none", "sparse_linear": "none", "sigmoid": "sigmoid"}
 
 
@@ -37,14 +40,6 @@ class LastLayer(NamedTuple):
     def layer(self) -> Model:
         return self.path[-1]
 
-    @property
-    def emits_logits(self) -> bool:
-        """Whether `predict` gives raw scores within `raw`, as Softmax_v2(normalize_outputs=False)
-        does anyway."""
-        if self.activation == "none" or self.after is not None:
-            return True
-        return not self.layer.attrs.get("softmax_normalize", True)
-
     @contextmanager
     def raw(self) -> Iterator[None]:
         """Let the model give scores before the activation, for a while: probabilities near 1 have
@@ -53,11 +48,31 @@ class LastLayer(NamedTuple):
             yield
             return
         func = self.after._func
-        self.after._func = _identity
+        self.after._func = lambda model, X, is_train: (X, lambda dY: dY)
         try:
             yield
         finally:
             self.after._func = func
+
+    def scores(self, output: Any) -> numpy.ndarray:
+        """Of what the model gives within `raw`: logits, log-probabilities or log-odds."""
+        values = self.layer.ops.to_numpy(output).astype("float64")
+        if self.after is not None or self.activation == "none":
+            return values
+        if not self.layer.attrs.get("softmax_normalize", True):
+            return values
+        if self.activation == "sigmoid":
+            return logit(values)
+        return numpy.log(numpy.maximum(values, numpy.finfo("float32").tiny))
+
+    @contextmanager
+    def shifts(self) -> Iterator[Callable[[numpy.ndarray], None]]:
+        """A function that adds a shift, floats ``(C,)``, to the bias as it is now, for a while."""
+        before, bias = self.layer.get_param("b"), _get(self.layer)
+        try:
+            yield lambda shift: _set(self.layer, bias + _like(shift, bias))
+        finally:
+            self.layer.set_param("b", before)
 
 
 def find_last_layer(model: Model, component: str) -> LastLayer:
@@ -66,18 +81,17 @@ def find_last_layer(model: Model, component: str) -> LastLayer:
     Raises a ConfigValidationError that names the component and the reason if there is none.
     """
     if model.name == "parser_model":
-        part = "upper" if model.attrs["has_upper"] else "lower"
-        found: Optional[LastLayer] = LastLayer((model, model.get_ref(part)), "softmax")
-    else:
-        found = _descend(model, (), component)
-    if found is None or not found.path:
+        upper = model.get_ref("upper" if model.attrs["has_upper"] else "lower")
+        return LastLayer((model, upper), "softmax")
+    found = _descend(model, (), component)
+    if not found.path:
         raise _refusal(component, f"its last layer is '{model.name}', which has no bias")
     if not found.layer.has_param("b"):
         raise _refusal(component, f"its last layer, '{found.layer.name}', has no bias yet")
     return found
 
 
-def _descend(node: Model, path: Tuple[Model, ...], component: str) -> Optional[LastLayer]:
+def _descend(node: Model, path: Tuple[Model, ...], component: str) -> LastLayer:
     """The last layer at or below a node; an empty path for an activation without a layer."""
     path = (*path, node)
     if node.name in ACTIVATIONS:
@@ -85,19 +99,13 @@ def _descend(node: Model, path: Tuple[Model, ...], component: str) -> Optional[L
     if node.name in LAYERS:
         return LastLayer(path, LAYERS[node.name])
     parts = [part for part in node.layers if part.name not in PASS_ON]
+    # Side by side, no one of them is the last.
     if not parts or node.name == "|".join(part.name for part in parts):
         raise _refusal(component, f"its last layer is '{node.name}', whose bias is not known")
-    last: Optional[LastLayer] = None
-    for part in reversed(parts):
-        found = _descend(part, path, component)
-        if found is not None and found.path:
-            return found if last is None else last._replace(path=found.path)
-        last = last or found
+    last = _descend(parts.pop(), path, component)
+    while parts and not last.path:
+        last = last._replace(path=_descend(parts.pop(), path, component).path)
     return last
-
-
-def _identity(model: Model, X: Any, is_train: bool) -> Any:
-    return X, lambda dY: dY
 
 
 def _refusal(component: str, reason: str) -> Exception:
@@ -111,126 +119,103 @@ def _refusal(component: str, reason: str) -> Exception:
 
 
 def get_state(pipe: Any) -> Dict[str, Any]:
-    """What was folded into a component; empty if nothing was."""
-    return copy.deepcopy(dict(pipe.cfg.get(KEY) or {}))
+    """What was folded into a component, "shift" and "temperature"; empty if nothing was."""
+    state = (getattr(pipe, "cfg", None) or {}).get(KEY) or {}
+    return {key: _rounded(state[key]) for key in ("shift", "temperature") if state}
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers as they were before spaCy's JSON."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return round(value, DIGITS)
 
 
 def fold(
     last: LastLayer,
     pipe: Any,
-    columns: Sequence[str],
     shift: numpy.ndarray,
     temperature: numpy.ndarray,
     center: float,
-    readable: Dict[str, Any],
+    state: Dict[str, Any],
 ) -> None:
     """Add ``shift`` to each column's score, and divide the distance from ``center`` by
-    ``temperature``: floats ``(C,)`` each. Undo first what was folded before."""
-    unfold(last, pipe)
-    layer = last.layer
-    bias = _host(layer, "b")
-    shape = (-1,) + (1,) * (bias.ndim - 1)
-    folded = (bias + (shift - center).reshape(shape)) / temperature.reshape(shape) + center
-    state = {
-        **readable,
-        "columns": list(columns),
-        "column_shift": shift.tolist(),
-        "column_temperature": temperature.tolist(),
-        "center": center,
-        "bias": bias.tobytes().hex(),  # bit for bit: spaCy's JSON rounds numbers
+    ``temperature``: floats ``(C,)`` each. state: what to keep of it for readers."""
+    bias = _get(last.layer)
+    _set(
+        last.layer,
+        (bias + _like(shift - center, bias)) / _like(temperature, bias) + center,
+    )
+    _scale(last.layer, 1.0 / temperature)
+    pipe.cfg[KEY] = {
+        **state,
+        "temperatures": temperature.tolist(),
+        # Bit for bit: spaCy's JSON rounds numbers.
+        "bias": bias.tobytes().hex(),
+        "folded": _get(last.layer).tobytes().hex(),
     }
-    _set(layer, "b", folded)
-    if (temperature != 1.0).any():
-        _scale(layer, 1.0 / temperature)
-    state["folded"] = _host(layer, "b").tobytes().hex()
-    pipe.cfg[KEY] = state
 
 
 def unfold(last: LastLayer, pipe: Any) -> None:
     """Take back what was folded. The bias is what it was, bit for bit, unless it was trained since:
-    then its shift is taken off. Weights that a temperature divided are the same to rounding."""
+    then what was learnt is kept. Weights that a temperature divided are the same to rounding."""
     state = pipe.cfg.pop(KEY, None)
-    if not state or "folded" not in state:
+    if not state:
         return
-    layer = last.layer
-    now, n = _host(layer, "b"), len(state["columns"])
-    folded, bias = (
-        numpy.frombuffer(bytes.fromhex(state[key]), dtype="float32") for key in ("folded", "bias")
+    now = _get(last.layer)
+    n = len(state["temperatures"])  # labels that were added since come after
+    bias, folded = (
+        numpy.frombuffer(bytes.fromhex(state[key]), "float32").reshape(now[:n].shape)
+        for key in ("bias", "folded")
     )
     temperature = numpy.ones(len(now))
-    temperature[:n] = state["column_temperature"]
-    if now.size == folded.size and (now.ravel() == folded).all():
-        _set(layer, "b", bias.reshape(now.shape))
-    else:
-        shift = numpy.zeros(len(now))
-        shift[:n] = state["column_shift"]
-        shape = (-1,) + (1,) * (now.ndim - 1)
-        center = state["center"]
-        known = numpy.zeros(len(now), dtype=bool)
-        known[:n] = True  # labels that were added since have no shift
-        back = (now - center) * temperature.reshape(shape) + center - shift.reshape(shape)
-        _set(layer, "b", numpy.where(known.reshape(shape), back, now))
-    if (temperature != 1.0).any():
-        _scale(layer, temperature)
+    temperature[:n] = state["temperatures"]
+    now[:n] = unfolded(now[:n], folded, bias, _like(temperature[:n], now))
+    _set(last.layer, now)
+    _scale(last.layer, temperature)
 
 
 def _scale(layer: Model, factor: numpy.ndarray) -> None:
     """Multiply what leads to each column, but for its bias."""
+    if (factor == 1.0).all():
+        return
     on_host: Any = factor.astype("float32")
-    xp_factor: Any = layer.ops.asarray(on_host)
+    each: Any = layer.ops.asarray(on_host)
     W: Any = layer.get_param("W")
     if layer.name == "precomputable_affine":  # W (nF, nO, nP, nI), pad (1, nF, nO, nP)
-        layer.set_param("W", W * xp_factor[None, :, None, None])
+        layer.set_param("W", W * each[None, :, None, None])
         pad: Any = layer.get_param("pad")
-        layer.set_param("pad", pad * xp_factor[None, None, :, None])
+        layer.set_param("pad", pad * each[None, None, :, None])
     elif layer.name == "sparse_linear":  # flat, the columns of each feature side by side, hashed
-        if len(set(factor.tolist())) > 1:
-            raise ValueError("a sparse layer shares its weights: it takes one temperature only")
-        layer.set_param("W", W * xp_factor[0])
+        layer.set_param("W", W * each[0])  # one temperature: `calibrate` sees to it
     else:
-        layer.set_param("W", W * xp_factor[:, None])
+        layer.set_param("W", W * each[:, None])
 
 
-def _host(layer: Model, name: str) -> numpy.ndarray:
-    return numpy.array(layer.ops.to_numpy(layer.get_param(name)), dtype="float32")
+def _like(values: numpy.ndarray, bias: numpy.ndarray) -> numpy.ndarray:
+    """Values of columns, for a bias that may have several pieces a column."""
+    return values.reshape((-1,) + (1,) * (bias.ndim - 1))
 
 
-def _set(layer: Model, name: str, value: numpy.ndarray) -> None:
-    on_host: Any = numpy.ascontiguousarray(value, dtype="float32")
+def _get(layer: Model) -> numpy.ndarray:
+    return numpy.array(layer.ops.to_numpy(layer.get_param("b")), dtype="float32")
+
+
+def _set(layer: Model, bias: numpy.ndarray) -> None:
+    on_host: Any = numpy.ascontiguousarray(bias, dtype="float32")
     array: Any = layer.ops.asarray(on_host)
-    layer.set_param(name, array)
-
-
-class Shifted:
-    """A layer's bias with shifts, for a while: ``with Shifted(last) as shifted: ...``."""
-
-    def __init__(self, last: LastLayer):
-        self._layer = last.layer
-
-    def __enter__(self) -> "Shifted":
-        self._before = self._layer.get_param("b")
-        self._bias = _host(self._layer, "b")
-        return self
-
-    def __call__(self, shift: numpy.ndarray) -> None:
-        """Add ``shift``, floats ``(C,)``, to the bias as it was."""
-        shape = (-1,) + (1,) * (self._bias.ndim - 1)
-        _set(self._layer, "b", self._bias + shift.reshape(shape))
-
-    def __exit__(self, *_: Any) -> None:
-        self._layer.set_param("b", self._before)
+    layer.set_param("b", array)
 
 
 # -- copies --------------------------------------------------------------------------------
 
 
-def copy_apart(pipe: Any, last: Optional[LastLayer]) -> Any:
+def copy_apart(pipe: Any, last: LastLayer) -> Any:
     """A component that shares everything with another but its cfg and its last layer, so that
     folding does not change the other."""
     twin = copy.copy(pipe)
     twin.cfg = copy.deepcopy(pipe.cfg)
-    if last is not None:
-        twin.model = _copy_path(list(last.path))
+    twin.model = _copy_path(list(last.path))
     return twin
 
 

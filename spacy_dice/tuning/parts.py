@@ -5,7 +5,7 @@ which columns of the last layer a shift moves, and how sure the component is of 
 """
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type
 
 import numpy
 from spacy.pipeline.dep_parser import DependencyParser
@@ -23,8 +23,19 @@ from spacy.training import Example
 from spacy.util import minibatch
 
 from dice_core import calibration
-from dice_core.cuts import FN, FP, LIMIT, TP, CompetingLabels, DecodedLabels, IndependentLabels
+from dice_core.calibration import Confidence, logit, sigmoid
+from dice_core.cuts import (
+    LIMIT,
+    CompetingLabels,
+    DecodedLabels,
+    IndependentLabels,
+    Progress,
+    Span,
+    SpanCounts,
+)
 from dice_core.cuts import Labels as Cuts
+from dice_core.objectives import FN, FP, TP
+from dice_core.tuning import DIGITS, Part, TagPart
 
 from .. import biluo
 from ..components.dice_ner import (
@@ -34,251 +45,185 @@ from ..components.dice_ner import (
     log_odds,
     shift_scores,
 )
+from ..components.per_span import NO_SPAN
+from ..components.per_token import aligned_morphs
+from ..components.trainable import own
 from ..errors import config_error
 from . import fold
 
 BATCH = 128
-DIGITS = 8
-Progress = Optional[Callable[[int, int], None]]
 
 
-class Confidence(NamedTuple):
-    """what: which decisions. p, right: ``(N,)``, their probabilities and whether they are right.
-    at: p at another temperature. fit: the best temperature."""
+class PipePart(Part):
+    """A component that can be tuned. kind: its factory. by_default: whether components=None takes
+    it in. progress: told how many decodings are done."""
 
-    what: str
-    p: numpy.ndarray
-    right: numpy.ndarray
-    at: Callable[[Any], numpy.ndarray]
-    fit: Callable[[], Any]
-
-
-class Part:
-    """A component that can be tuned. kind: its factory, for reports."""
-
-    average = "micro"
-    # Whether rows that no cut can matter to are read, too: calibration counts them.
-    every_row = False
-    # Whether components=None takes it in.
     by_default = True
-    per_label_temperature = False
+    has_probabilities = True
+    # Whether each label is decided by itself, at the component's threshold.
+    is_sigmoid = False
+    # The column that stands for "none of them".
+    background: Optional[int] = None
+    progress: Progress = None
 
     def __init__(self, pipe: Any, kind: str):
-        self.pipe, self.kind = pipe, kind
-        self.name: str = pipe.name
-        self.last = self.find_last()
+        self.pipe, self.kind, self.name = pipe, kind, pipe.name
+        self.last = fold.find_last_layer(pipe.model, pipe.name)
 
-    def find_last(self) -> Any:
-        return fold.find_last_layer(self.pipe.model, self.name)
-
-    # -- what a kind says ----------------------------------------------------------------------
-
-    def read(self, examples: Sequence[Example], progress: Progress = None) -> Cuts:
-        """Scores and gold annotation of examples whose docs all earlier components have seen."""
-        raise NotImplementedError
-
-    def confidence(self, cuts: Any) -> Confidence:
-        raise config_error(
-            f"Component '{self.name}' ({self.kind}) cannot be calibrated: it shows no "
-            "probabilities."
-        )
+    def check(self) -> None:
+        """Raise a ConfigValidationError for settings that no shift can serve."""
+        threshold = self.pipe.cfg.get("threshold")
+        if self.is_sigmoid and not (threshold is not None and 0 < threshold < 1):
+            raise config_error(
+                f"{own(self)} cannot be tuned: its threshold is {threshold}, which no shift of "
+                "scores can reach. Set one between 0 and 1, such as 0.5."
+            )
+        if self.is_sigmoid and self.last.activation == "softmax":
+            raise config_error(
+                f"{own(self)} cannot be tuned: its labels are decided by themselves, and its model "
+                "ends in a softmax, where they compete. Set exclusive_classes = false."
+            )
 
     @property
     def center(self) -> float:
-        """The log-odds, or the score, from which on a label is predicted; 0 if labels compete."""
-        return 0.0
+        """The score from which on a label is predicted; 0 where labels compete."""
+        if not self.is_sigmoid:
+            return 0.0
+        threshold = float(self.pipe.cfg["threshold"])
+        return threshold if self.last.activation == "none" else float(logit(threshold))
+
+    @property
+    def odds(self) -> Optional[float]:
+        return None if self.last.activation == "none" else self.center
 
     @property
     def columns(self) -> List[str]:
-        """The columns of the last layer."""
         return [str(label) for label in self.pipe.labels]
 
-    def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
-        """A shift of labels as one of columns."""
-        return shift
+    @property
+    def labels(self) -> List[str]:
+        return [name for c, name in enumerate(self.columns) if c != self.background]
 
-    # -- what is folded ------------------------------------------------------------------------
-
-    def get_state(self) -> Dict[str, Any]:
-        return fold.get_state(self.pipe)
-
-    def set_state(self, shift: Optional[Any], temperature: Any) -> None:
-        """Fold. shift: of labels; None for none. temperature: one, or one for each label."""
-        names = self.shift_names
-        values = numpy.zeros(len(names)) if shift is None else numpy.asarray(shift, dtype="float64")
-        # As they are when they come back from spaCy's JSON.
-        values = numpy.round(values, DIGITS)
-        if isinstance(temperature, dict):
-            temperature = {key: round(value, DIGITS) for key, value in temperature.items()}
-        else:
-            temperature = round(temperature, DIGITS)
-        temperatures = self._temperatures(temperature)
-        if not values.any() and (temperatures == 1.0).all():
-            self.clear()
-            return
-        readable = {"shift": dict(zip(names, values.tolist())), "temperature": temperature}
-        columns = self.columns
-        self._fold(columns, self.spread(values), temperatures, readable)
-
-    def _fold(self, columns: Any, shift: Any, temperatures: Any, readable: Any) -> None:
-        fold.fold(self.last, self.pipe, columns, shift, temperatures, self.center, readable)
-
-    def _temperatures(self, temperature: Any) -> numpy.ndarray:
-        columns = self.columns
-        if isinstance(temperature, dict):
-            return numpy.asarray([float(temperature.get(name, 1.0)) for name in columns])
-        return numpy.full(len(columns), float(temperature))
-
-    def clear(self) -> None:
-        """Take back what was folded."""
-        fold.unfold(self.last, self.pipe)
+    def predict(self, X: Any) -> numpy.ndarray:
+        """Scores beyond the threshold."""
+        with self.last.raw():
+            return self.last.scores(self.pipe.model.predict(X)) - self.center
 
     @property
-    def shift_names(self) -> List[str]:
-        """What each number of a shift is of."""
-        return self.columns
+    def state(self) -> Dict[str, Any]:
+        return fold.get_state(self.pipe)
 
-    def twin(self) -> "Part":
-        """The same of a copy of the component, which can be folded without changing this one."""
-        pipe = self.pipe
-        twin = fold.copy_apart(pipe, self.last)
-        return type(self)(twin, self.kind)
+    def fold(self, shift: numpy.ndarray, temperatures: numpy.ndarray, state: Dict) -> None:
+        fold.fold(self.last, self.pipe, self.spread(shift), temperatures, self.center, state)
+
+    def clear(self) -> None:
+        fold.unfold(self.last, self.pipe)
+
+    def twin(self) -> Any:
+        """A copy of the component, which can be folded without changing this one."""
+        return fold.copy_apart(self.pipe, self.last)
 
 
 # -- documents -----------------------------------------------------------------------------
 
 
-class _OfDocs(Part):
+class ExclusiveText(PipePart):
+    """textcat: the label with the highest score. With positive_label, only that one counts."""
+
     average = "macro"
     # The score of each label for a doc without words.
     of_no_words = 0.0
 
-    def _scores(self, examples: Sequence[Example]) -> numpy.ndarray:
-        model, scores = self.pipe.model, []
-        for batch in minibatch(examples, BATCH):
-            docs = [eg.predicted for eg in batch]
-            if any(len(doc) for doc in docs):
-                with self.last.raw():
-                    scores.append(model.ops.to_numpy(model.predict(docs)))
+    def __init__(self, pipe: Any, kind: str):
+        super().__init__(pipe, kind)
+        positive, columns = pipe.cfg.get("positive_label"), self.columns
+        if positive in columns and len(columns) == 2 and not self.is_sigmoid:
+            self.background = 1 - columns.index(positive)
+
+    def scores(self, examples: Sequence[Example]) -> numpy.ndarray:
+        """``(docs, C)``."""
+        made = [numpy.zeros((0, len(self.columns)))]
+        for batch in minibatch([eg.predicted for eg in examples], BATCH):
+            if any(len(doc) for doc in batch):
+                made.append(self.predict(batch))
             else:
-                scores.append(numpy.full((len(docs), len(self.columns)), self.of_no_words))
-        return numpy.concatenate(scores) if scores else numpy.zeros((0, len(self.columns)))
+                made.append(numpy.full((len(batch), len(self.columns)), self.of_no_words))
+        return numpy.concatenate(made)
+
+    def read(self, examples: Sequence[Example]) -> Cuts:
+        columns, rows, gold = self.columns, [], []
+        for row, eg in enumerate(examples):
+            of = [eg.reference.cats.get(label, 0.0) for label in columns]
+            if max(of, default=0.0) > 0:
+                rows.append(row)
+                gold.append(int(numpy.argmax(of)))
+        scores = self.scores(examples)[rows]
+        return CompetingLabels(columns, scores, gold, background=self.background)
+
+    def confidence(self, labels: Any) -> Confidence:
+        return labels.confidence("the predicted label")
 
 
-class MultiLabelText(_OfDocs):
+class MultiLabelText(ExclusiveText):
     """textcat_multilabel: each label by itself, at the component's threshold."""
 
     of_no_words = -numpy.inf
-    per_label_temperature = True
+    per_label = True
+    is_sigmoid = True
 
-    @property
-    def center(self) -> float:
-        return _center(self, self.pipe.cfg["threshold"])
+    def read(self, examples: Sequence[Example]) -> Cuts:
+        values = [[eg.reference.cats.get(x) for x in self.columns] for eg in examples]
+        known = numpy.asarray([[v is not None for v in row] for row in values], dtype=bool)
+        gold = numpy.asarray([[(v or 0) > 0 for v in row] for row in values], dtype=bool)
+        scores = self.scores(examples)
+        return IndependentLabels(self.columns, scores, gold, known=known.reshape(scores.shape))
 
-    def read(self, examples: Sequence[Example], progress: Progress = None) -> Cuts:
-        labels = list(self.pipe.labels)
-        gold = numpy.zeros((len(examples), len(labels)), dtype=bool)
-        known = numpy.zeros_like(gold)
-        for row, eg in enumerate(examples):
-            for c, label in enumerate(labels):
-                value = eg.reference.cats.get(label)
-                if value is not None:
-                    known[row, c], gold[row, c] = True, value > 0
-        scores = _log_odds(self.last, self._scores(examples)) - self.center
-        return IndependentLabels(labels, scores, gold, known=known)
-
-    def confidence(self, cuts: Any) -> Confidence:
-        return _of_cells(cuts, self.center, "each label of each document")
-
-
-class ExclusiveText(_OfDocs):
-    """textcat: the label with the highest score. With positive_label, only that one counts."""
-
-    def read(self, examples: Sequence[Example], progress: Progress = None) -> Cuts:
-        labels = list(self.pipe.labels)
-        column = {label: i for i, label in enumerate(labels)}
-        rows, gold = [], []
-        for row, eg in enumerate(examples):
-            cats = {k: v for k, v in eg.reference.cats.items() if k in column}
-            if cats and max(cats.values()) > 0:
-                rows.append(row)
-                gold.append(column[max(cats, key=lambda label: cats[label])])
-        positive = self.pipe.cfg.get("positive_label")
-        background = None
-        if positive in column and len(labels) == 2:
-            background = 1 - column[positive]
-        scores = _logs(self.last, self._scores(examples))[rows]
-        return CompetingLabels(labels, scores, gold, background=background)
-
-    def confidence(self, cuts: Any) -> Confidence:
-        return _of_rows(cuts, "the predicted label")
+    def confidence(self, labels: Any) -> Confidence:
+        return labels.confidence("each label of each document", self.center)
 
 
 # -- tokens --------------------------------------------------------------------------------
 
 
-class _OfTokens(Part):
-    background: Optional[int] = None
+class Tags(PipePart):
+    """tagger and dice_tagger: the label with the highest score, of each token."""
 
-    def gold(self, eg: Example) -> List[int]:
-        """The column of each token; -1 where it is missing."""
-        raise NotImplementedError
+    def gold(self, eg: Example) -> Sequence[Any]:
+        """The label of each token; None, or one that there is not, where it is missing."""
+        return [tag or None for tag in eg.get_aligned("TAG", as_string=True)]
 
-    def read(self, examples: Sequence[Example], progress: Progress = None) -> Cuts:
-        model, scores, gold, doc = self.pipe.model, [], [], []
+    def read(self, examples: Sequence[Example]) -> Cuts:
+        column: Dict[Any, int] = {label: c for c, label in enumerate(self.columns)}
+        scores = [numpy.zeros((0, len(column)))]
+        gold, doc = [numpy.zeros(0, "int64")], [numpy.zeros(0, "int64")]
+        model = self.pipe.model
         for start in range(0, len(examples), BATCH):
             batch = examples[start : start + BATCH]
             if not any(len(eg.predicted) for eg in batch):
                 continue
             of_batch = model.predict([eg.predicted for eg in batch])
             for i, (eg, of_doc) in enumerate(zip(batch, of_batch), start):
-                ids = numpy.asarray(self.gold(eg), dtype="int64")
+                ids = numpy.asarray([column.get(x, -1) for x in self.gold(eg)], dtype="int64")
                 known = ids >= 0
                 scores.append(model.ops.to_numpy(of_doc)[known])
                 gold.append(ids[known])
                 doc.append(numpy.full(int(known.sum()), i))
-        if not scores:
-            return CompetingLabels(self.columns, numpy.zeros((0, len(self.columns))), [])
-        return CompetingLabels(
-            self.columns,
-            _logs(self.last, numpy.concatenate(scores)),
-            numpy.concatenate(gold),
-            numpy.concatenate(doc),
-            self.background,
-        )
+        Z = self.last.scores(numpy.concatenate(scores))
+        ids, docs = numpy.concatenate(gold), numpy.concatenate(doc)
+        return CompetingLabels(self.columns, Z, ids, docs, self.background)
 
-    def confidence(self, cuts: Any) -> Confidence:
-        return _of_rows(cuts, "each token's label")
+    def confidence(self, labels: Any) -> Confidence:
+        return labels.confidence("each token's label")
 
 
-class Tags(_OfTokens):
-    """tagger and dice_tagger."""
-
-    def gold(self, eg: Example) -> List[int]:
-        column = {label: i for i, label in enumerate(self.pipe.labels)}
-        return [column.get(tag, -1) if tag else -1 for tag in eg.get_aligned("TAG", as_string=True)]
-
-
-class Morphs(_OfTokens):
+class Morphs(Tags):
     """morphologizer: parts of speech with features."""
 
-    def gold(self, eg: Example) -> List[int]:
-        column = {label: i for i, label in enumerate(self.pipe.labels)}
-        morphology, strings = self.pipe.vocab.morphology, self.pipe.vocab.strings
-        ids = []
-        pairs = zip(eg.get_aligned("POS", as_string=True), eg.get_aligned("MORPH", as_string=True))
-        for pos, morph in pairs:
-            if pos is None or morph is None or not (pos or morph):
-                ids.append(-1)
-                continue
-            features = morphology.feats_to_dict(morph)
-            if pos:
-                features[self.pipe.POS_FEAT] = pos
-            ids.append(column.get(strings[morphology.add(features)], -1))
-        return ids
+    def gold(self, eg: Example) -> Sequence[Any]:
+        return aligned_morphs(self.pipe, eg)
 
 
-class Sentences(_OfTokens):
+class Sentences(Tags):
     """senter: whether a sentence starts at a token."""
 
     background = 0
@@ -287,22 +232,21 @@ class Sentences(_OfTokens):
     def columns(self) -> List[str]:
         return ["I", "S"]
 
-    def gold(self, eg: Example) -> List[int]:
-        if not eg.reference.has_annotation("SENT_START"):
-            return [-1] * len(eg.predicted)
-        return [-1 if x is None else int(x == 1) for x in eg.get_aligned("SENT_START")]
+    def gold(self, eg: Example) -> Sequence[Any]:
+        starts = eg.get_aligned("SENT_START")
+        is_known = eg.reference.has_annotation("SENT_START")
+        # 1 starts a sentence; None is misaligned.
+        return [("S" if x == 1 else "I") if is_known and x is not None else None for x in starts]
 
 
-class Lemmas(_OfTokens):
+class Lemmas(Tags):
     """trainable_lemmatizer: edit trees."""
 
-    def gold(self, eg: Example) -> List[int]:
+    def gold(self, eg: Example) -> Sequence[Any]:
         lemmas = eg.get_aligned("LEMMA", as_string=True)
-        # Not its tree2label, which is empty in a component that was loaded.
-        column = {tree: c for c, tree in enumerate(self.pipe.labels)}
         trees = self.pipe.trees
         return [
-            column.get(trees.add(token.text, lemma), -1) if lemma else -1
+            str(trees.add(token.text, lemma)) if lemma else None
             for token, lemma in zip(eg.predicted, lemmas)
         ]
 
@@ -310,103 +254,98 @@ class Lemmas(_OfTokens):
 # -- spans ---------------------------------------------------------------------------------
 
 
-class SpanLabels(Part):
+class SpanLabels(PipePart):
     """spancat and spancat_singlelabel: labels of the suggester's candidates. Gold spans that are
-    no candidates are missed, whatever the cut."""
+    no candidates are missed, whatever the cut. Spans that ``allow_overlap = false`` or
+    ``max_positive`` take away again are not looked at."""
 
     def __init__(self, pipe: Any, kind: str):
         super().__init__(pipe, kind)
-        self.exclusive = self.last.activation == "softmax"
-        self.per_label_temperature = not self.exclusive
-        if self.exclusive and pipe.cfg["threshold"] is not None:
+        self.is_sigmoid = self.per_label = self.last.activation != "softmax"
+        if pipe.add_negative_label:
+            self.background = len(pipe.labels)
+
+    def check(self) -> None:
+        super().check()
+        threshold = self.pipe.cfg["threshold"]
+        if not self.is_sigmoid and threshold is not None:
             raise config_error(
-                f"Component '{pipe.name}' cannot be tuned: its threshold cuts off what the softmax "
-                "has decided. Set threshold = null."
+                f"{own(self)} cannot be tuned: its threshold, {threshold}, cuts off what the "
+                f'softmax has decided. Set nlp.get_pipe("{self.name}").cfg["threshold"] = None '
+                "(or threshold = null in its block) and tune: the cut takes its place."
             )
 
     @property
-    def center(self) -> float:
-        return 0.0 if self.exclusive else _center(self, self.pipe.cfg["threshold"])
-
-    @property
     def columns(self) -> List[str]:
-        labels = list(self.pipe.labels)
-        return [*labels, "(none)"] if self.pipe.add_negative_label else labels
+        return [*self.pipe.labels, *([NO_SPAN] if self.pipe.add_negative_label else [])]
 
-    def read(self, examples: Sequence[Example], progress: Progress = None) -> Cuts:
-        pipe, columns = self.pipe, self.columns
-        column = {label: i for i, label in enumerate(pipe.labels)}
-        scores, gold, doc = [], [], []
+    def read(self, examples: Sequence[Example]) -> Cuts:
+        n_columns = len(self.columns)
+        scores = [numpy.zeros((0, n_columns))]
+        gold, doc = [numpy.zeros((0, n_columns), dtype=bool)], [numpy.zeros(0, "int64")]
+        for i, eg, candidates, z in self._candidates(examples):
+            of_spans = self._gold(eg)
+            y = numpy.zeros(z.shape, dtype=bool)
+            for row, span in enumerate(candidates):
+                for c in of_spans.pop(span, ()):
+                    y[row, c] = True
+            near = y.any(axis=1) | self._is_near(z)
+            missed = [c for columns in of_spans.values() for c in columns]
+            never = numpy.full((len(missed), n_columns), -numpy.inf)
+            if self.background is not None and not self.is_sigmoid:
+                never[:, self.background] = 0.0
+            scores += z[near], never
+            gold += y[near], numpy.eye(n_columns, dtype=bool)[missed]
+            doc.append(numpy.full(int(near.sum()) + len(missed), i))
+        Z, Y, D = numpy.concatenate(scores), numpy.concatenate(gold), numpy.concatenate(doc)
+        if self.is_sigmoid:
+            return IndependentLabels(self.columns, Z, Y, D)
+        ids = numpy.where(Y.any(axis=1), Y.argmax(axis=1), self.background or 0)
+        return CompetingLabels(self.columns, Z, ids, D, self.background)
+
+    def _candidates(self, examples: Sequence[Example]) -> Iterator[Any]:
+        """Each example, with its place, its candidates ``(start, end)`` and their scores."""
+        ops = self.pipe.model.ops
         for start in range(0, len(examples), BATCH):
             batch = examples[start : start + BATCH]
             with self.last.raw():
-                indices, of_batch = pipe.predict([eg.predicted for eg in batch])
-            of_batch = numpy.asarray(pipe.model.ops.to_numpy(of_batch), dtype="float64")
-            starts_ends = pipe.model.ops.to_numpy(indices.dataXd).tolist()
-            of_batch = self._as_scores(of_batch).reshape(-1, len(columns))
+                spans, output = self.pipe.predict([eg.predicted for eg in batch])
+            scores = self.last.scores(output).reshape(-1, len(self.columns)) - self.center
+            starts_ends = ops.to_numpy(spans.dataXd).tolist()
             first = 0
-            for i, (eg, n) in enumerate(zip(batch, indices.lengths.tolist()), start):
-                rows = {tuple(pair): r for r, pair in enumerate(starts_ends[first : first + n])}
-                y = numpy.zeros((n, len(columns)), dtype=bool)
-                missed = []
-                aligned = eg.get_aligned_spans_y2x(
-                    eg.reference.spans.get(pipe.key, []), allow_overlap=True
-                )
-                for span in aligned:
-                    c = column.get(span.label_)
-                    at = rows.get((span.start, span.end))
-                    if c is not None and at is not None:
-                        y[at, c] = True
-                    elif c is not None:
-                        missed.append(c)
-                z = of_batch[first : first + n]
+            for i, (eg, n) in enumerate(zip(batch, spans.lengths.tolist()), start):
+                of_doc = slice(first, first + n)
+                yield i, eg, [tuple(pair) for pair in starts_ends[of_doc]], scores[of_doc]
                 first += n
-                # Candidates that no cut could turn into spans are left out: most of them.
-                near = y.any(axis=1) | self.every_row | self._is_near(z)
-                scores.append(z[near])
-                gold.append(y[near])
-                if missed:
-                    never = numpy.full((len(missed), len(columns)), -numpy.inf)
-                    if self.exclusive and pipe.add_negative_label:
-                        never[:, -1] = 0.0
-                    scores.append(never)
-                    gold.append(numpy.eye(len(columns), dtype=bool)[missed])
-                doc.append(numpy.full(int(near.sum()) + len(missed), i))
-        if not doc:
-            scores, gold, doc = [numpy.zeros((0, len(columns)))], [], [numpy.zeros(0, "int64")]
-            gold = [numpy.zeros((0, len(columns)), dtype=bool)]
-        Z, Y, D = numpy.concatenate(scores), numpy.concatenate(gold), numpy.concatenate(doc)
-        if not self.exclusive:
-            return IndependentLabels(columns, Z, Y, D)
-        background = len(columns) - 1 if pipe.add_negative_label else None
-        of_none = 0 if background is None else background
-        ids = numpy.where(Y.any(axis=1), Y.argmax(axis=1), of_none)
-        return CompetingLabels(columns, Z, ids, D, background)
 
-    def _as_scores(self, p: numpy.ndarray) -> numpy.ndarray:
-        if self.exclusive:
-            return _logs(self.last, p)
-        return _log_odds(self.last, p) - self.center
+    def _gold(self, eg: Example) -> Dict[Any, List[int]]:
+        """The columns of each gold span."""
+        column = {label: c for c, label in enumerate(self.labels)}
+        spans = eg.reference.spans.get(self.pipe.key, [])
+        found: Dict[Any, List[int]] = {}
+        for span in eg.get_aligned_spans_y2x(spans, allow_overlap=True):
+            if span.label_ in column:
+                found.setdefault((span.start, span.end), []).append(column[span.label_])
+        return found
 
     def _is_near(self, z: numpy.ndarray) -> Any:
-        if not self.exclusive:
+        """Candidates that a cut could turn into spans: few of them."""
+        if self.every_row:
+            return True
+        if self.is_sigmoid:
             return (z > -LIMIT).any(axis=1)
-        if not self.pipe.add_negative_label:
-            return numpy.ones(len(z), dtype=bool)
-        return (z[:, :-1] > z[:, -1:] - LIMIT).any(axis=1)
+        return self.background is None or (z[:, :-1] > z[:, -1:] - LIMIT).any(axis=1)
 
-    def confidence(self, cuts: Any) -> Confidence:
-        if self.exclusive:
-            return _of_rows(cuts, "each candidate's label")
-        return _of_cells(cuts, self.center, "each label of each candidate")
+    def confidence(self, labels: Any) -> Confidence:
+        if self.is_sigmoid:
+            return labels.confidence("each label of each candidate", self.center)
+        return labels.confidence("each candidate's label")
 
 
-class SpanEnds(Part):
+class SpanEnds(PipePart):
     """span_finder: tokens that start, and tokens that end, a span; scored by whole spans."""
 
-    @property
-    def center(self) -> float:
-        return _center(self, self.pipe.cfg["threshold"])
+    is_sigmoid = True
 
     @property
     def columns(self) -> List[str]:
@@ -419,198 +358,127 @@ class SpanEnds(Part):
     def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
         return shift[:2] + shift[2]
 
-    def read(self, examples: Sequence[Example], progress: Progress = None) -> Cuts:
-        model, cfg = self.pipe.model, self.pipe.cfg
-        scores: List[numpy.ndarray] = []
-        gold, lost = [], []
+    def read(self, examples: Sequence[Example]) -> Cuts:
+        scores, gold, lost = [], [], []
         for batch in minibatch(examples, BATCH):
             docs = [eg.predicted for eg in batch]
-            if any(len(doc) for doc in docs):
-                with self.last.raw():
-                    flat = _log_odds(self.last, model.ops.to_numpy(model.predict(docs)))
-            else:
-                flat = numpy.zeros((0, 2))
-            flat = flat - self.center
-            scores.extend(numpy.split(flat, numpy.cumsum([len(doc) for doc in docs])[:-1]))
+            flat = self.predict(docs) if any(len(doc) for doc in docs) else numpy.zeros((0, 2))
+            scores += numpy.split(flat, numpy.cumsum([len(doc) for doc in docs])[:-1])
             for eg in batch:
-                spans = eg.reference.spans.get(cfg["spans_key"], [])
+                spans = eg.reference.spans.get(self.pipe.cfg["spans_key"], [])
                 aligned = eg.get_aligned_spans_y2x(spans, allow_overlap=True)
-                gold.append({(span.start, span.end) for span in aligned})
+                gold.append({(span.start, span.end, "span") for span in aligned})
                 lost.append(len({(s.start, s.end) for s in spans}) - len(gold[-1]))
-        self._tokens = numpy.concatenate(scores) if scores else numpy.zeros((0, 2))
-        is_end = numpy.zeros(self._tokens.shape, dtype=bool)
-        first = 0
-        for of_doc, spans_ in zip(scores, gold):
-            for start, end in spans_:
-                is_end[first + start, 0] = is_end[first + end - 1, 1] = True
-            first += len(of_doc)
-        self._is_end = is_end
-        low, high = cfg["min_length"] or 1, cfg["max_length"]
+        self._scores, self._gold = scores, gold
+        count = SpanCounts(["span"], gold, [["span"] * n for n in lost])
 
         def decode(shift: numpy.ndarray, docs: numpy.ndarray) -> numpy.ndarray:
-            counts = numpy.zeros((len(examples), 2, 3))
             columns = self.spread(shift)
-            for d in numpy.flatnonzero(docs):
-                starts, ends = (
-                    numpy.flatnonzero(scores[d][:, c] + columns[c] >= 0) for c in (0, 1)
-                )
-                length = ends[None] + 1 - starts[:, None]
-                ok = length >= low
-                if high is not None:
-                    ok &= length <= high
-                rows, cols = numpy.nonzero(ok)
-                found = set(zip(starts[rows].tolist(), (ends[cols] + 1).tolist()))
-                tp = len(found & gold[d])
-                # Both labels have the counts of whole spans.
-                counts[d] = (tp, len(found) - tp, len(gold[d]) + lost[d] - tp)
-            return counts
+            counts = count(
+                (d, self._spans(scores[d] + columns)) for d in numpy.flatnonzero(docs).tolist()
+            )
+            return numpy.repeat(counts, 2, axis=1)  # both labels have those of whole spans
 
         n = sum(map(len, gold))
-        return DecodedLabels(self.columns, decode, len(examples), [n, n], progress)
+        return DecodedLabels(self.columns, decode, len(examples), [n, n], self.progress)
 
-    def confidence(self, cuts: Any) -> Confidence:
-        of_tokens = IndependentLabels(self.columns, self._tokens, self._is_end)
-        return _of_cells(of_tokens, self.center, "whether a span starts, and ends, at each token")
+    def _spans(self, scores: numpy.ndarray) -> Iterable[Span]:
+        """All of an allowed length from a start to an end."""
+        starts, ends = (numpy.flatnonzero(scores[:, c] >= 0) for c in (0, 1))
+        length = ends[None] + 1 - starts[:, None]
+        low, high = self.pipe.cfg["min_length"] or 1, self.pipe.cfg["max_length"]
+        ok = (length >= low) & (length <= (high or numpy.inf))
+        rows, columns = numpy.nonzero(ok)
+        for start, end in zip(starts[rows].tolist(), ends[columns].tolist()):
+            yield start, end + 1, "span"
+
+    def confidence(self, labels: Any) -> Confidence:
+        is_end = [numpy.zeros(of_doc.shape, dtype=bool) for of_doc in self._scores]
+        for of_doc, spans in zip(is_end, self._gold):
+            for start, end, _ in spans:
+                of_doc[start, 0] = of_doc[end - 1, 1] = True
+        none = numpy.zeros((0, 2))
+        tokens = numpy.concatenate([none, *self._scores])
+        cells = IndependentLabels(self.columns, tokens, numpy.concatenate([none, *is_end]))
+        return cells.confidence("whether a span starts, and ends, at each token", self.center)
 
 
 # -- entities ------------------------------------------------------------------------------
 
 
-class GoldSpans(NamedTuple):
-    """Of one example: spans ``(start, end, label)`` in predicted tokens; how many more there are of
-    each label, that no tokens could match; and the tokens without annotation."""
-
-    spans: frozenset
-    lost: Dict[str, int]
-    missing: frozenset
-
-
-def _gold_entities(eg: Example) -> Optional[GoldSpans]:
-    if not eg.reference.has_annotation("ENT_IOB"):
-        return None
-    aligned = eg.get_aligned_spans_y2x(eg.reference.ents)
-    lost: Dict[str, int] = {}
-    for label in [ent.label_ for ent in eg.reference.ents]:
-        lost[label] = lost.get(label, 0) + 1
-    for ent in aligned:
-        lost[ent.label_] -= 1
-    tags = eg.get_aligned_ner()
-    missing = frozenset(i for i, tag in enumerate(tags) if tag in (None, "-", ""))
-    return GoldSpans(frozenset((ent.start, ent.end, ent.label_) for ent in aligned), lost, missing)
-
-
-class _OfEntities(Part):
+class Entities(TagPart, PipePart):
     """Entities that a decoder finds; a shift of each label, and one of all."""
 
     @property
     def labels(self) -> List[str]:
         return list(self.pipe.labels)
 
-    @property
-    def shift_names(self) -> List[str]:
-        return [*self.labels, "(all)"]
+    def prepare(self, docs: Sequence[Doc]) -> None:
+        """Compute what does not change with a shift."""
+        raise NotImplementedError
 
-    def spans(
-        self, docs: Sequence[Doc], shift: numpy.ndarray, at: Sequence[int]
-    ) -> List[List[Tuple[int, int, str]]]:
+    def spans(self, at: Sequence[int], shift: numpy.ndarray) -> Iterator[List[Span]]:
         """What is predicted with a shift in the docs at these places."""
         raise NotImplementedError
 
-    def prepare(self, docs: Sequence[Doc]) -> Any:
-        """A context in which `spans` is cheap."""
-        raise NotImplementedError
-
-    def read(self, examples: Sequence[Example], progress: Progress = None) -> Cuts:
-        usable = [(eg, gold) for eg in examples if (gold := _gold_entities(eg)) is not None]
-        self._docs = docs = [eg.predicted for eg, _ in usable]
-        self._gold = golds = [gold for _, gold in usable]
-        labels = self.labels
-        column = {label: c for c, label in enumerate(labels)}
-        n = numpy.zeros(len(labels), dtype="int64")
-        base = numpy.zeros((len(docs), len(labels), 3))
-        for d, gold in enumerate(golds):
-            for _, _, label in gold.spans:
-                if label in column:
-                    base[d, column[label], FN] += 1
-            for label, count in gold.lost.items():
-                if label in column:
-                    base[d, column[label], FN] += count
-        n = base[:, :, FN].sum(axis=0).astype("int64")
+    def read(self, examples: Sequence[Example]) -> Cuts:
+        usable = [eg for eg in examples if eg.reference.has_annotation("ENT_IOB")]
+        self._docs = [eg.predicted for eg in usable]
+        gold, lost, unknown = [], [], []
+        for eg in usable:
+            aligned = eg.get_aligned_spans_y2x(eg.reference.ents)
+            gold.append({(ent.start, ent.end, ent.label_) for ent in aligned})
+            left = [ent.label_ for ent in eg.reference.ents]
+            for ent in aligned:
+                left.remove(ent.label_)
+            lost.append(left)
+            tags = enumerate(eg.get_aligned_ner())
+            unknown.append(frozenset(i for i, tag in tags if tag in (None, "-", "")))
+        self._count = SpanCounts(self.labels, gold, lost, unknown)
+        self.prepare(self._docs)
 
         def decode(shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
             at = numpy.flatnonzero(mask).tolist()
-            counts = base.copy()
-            for d, found in zip(at, self.spans(docs, shift, at)):
-                gold = golds[d]
-                for start, end, label in found:
-                    if label not in column:  # of a component before it
-                        continue
-                    if (start, end, label) in gold.spans:
-                        counts[d, column[label], TP] += 1
-                        counts[d, column[label], FN] -= 1
-                    elif not gold.missing.intersection(range(start, end)):
-                        counts[d, column[label], FP] += 1
-            return counts
+            return self._count(zip(at, self.spans(at, shift)))
 
-        self.prepare(docs)
-        return DecodedLabels(labels, decode, len(docs), n, progress)
+        n_examples = self._count.n_examples
+        return DecodedLabels(self.labels, decode, len(usable), n_examples, self.progress)
 
 
-class TransitionEntities(_OfEntities):
+class TransitionEntities(Entities):
     """ner: actions of a transition system. The common shift is taken off O; a label's is added to
     its B- and U-. Each candidate is decoded anew; what comes before the last two layers is
     computed once."""
 
+    prefixes = ("B-", "U-")
+
     @property
     def columns(self) -> List[str]:
-        moves = self.pipe.moves
-        return [moves.get_class_name(i) for i in range(moves.n_moves)]
-
-    def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
-        of_label = dict(zip(self.labels, shift))
-        return numpy.asarray(
-            [
-                -shift[-1]
-                if name == "O"
-                else of_label.get(name[2:], 0.0)
-                if name[:2] in ("B-", "U-")
-                else 0.0
-                for name in self.columns
-            ]
-        )
+        return _actions(self.pipe)
 
     def prepare(self, docs: Sequence[Doc]) -> None:
         self._vectors = _vectors(self.pipe, docs)
-        self._fresh = [not doc.has_annotation("ENT_IOB") for doc in docs]
 
-    def spans(
-        self, docs: Sequence[Doc], shift: numpy.ndarray, at: Sequence[int]
-    ) -> List[List[Tuple[int, int, str]]]:
-        found: List[List[Tuple[int, int, str]]] = []
-        with fold.Shifted(self.last) as shifted, _known_vectors(self.pipe, self._vectors):
-            shifted(self.spread(shift))
-            for places in minibatch(at, BATCH):
-                batch = [docs[i] for i in places]
-                states = self.pipe.predict(batch)
-                fresh = [self._fresh[i] for i in places]
-                found.extend(_entities(self.pipe, batch, states, fresh))
-        return found
+    def spans(self, at: Sequence[int], shift: numpy.ndarray) -> Iterator[List[Span]]:
+        docs = [self._docs[i] for i in at]
+        for doc in _parsed(self, docs, self._vectors, shift):
+            yield [(ent.start, ent.end, ent.label_) for ent in doc.ents]
 
-    def confidence(self, cuts: Any) -> Confidence:
-        scores: List[numpy.ndarray] = []
-        gold: List[bool] = []
-        for places in minibatch(range(len(self._docs)), BATCH):
-            batch = [self._docs[i] for i in places]
-            with _known_vectors(self.pipe, self._vectors):
-                found, of_found = path_scores(self.pipe, batch)
-            scores.extend(of_found)
-            gold.extend(
-                span in self._gold[i].spans for i, of_doc in zip(places, found) for span in of_doc
-            )
-        return _of_paths(scores, gold, "each predicted entity (product of its actions')")
+    def confidence(self, labels: Any) -> Confidence:
+        with _known_vectors(self.pipe, self._vectors):
+            batches = [path_scores(self.pipe, docs) for docs in minibatch(self._docs, BATCH)]
+        found = [spans for of_batch, _ in batches for spans in of_batch]
+        scores = [rows for _, of_batch in batches for rows in of_batch]
+        gold = self._count.gold
+        right = [span in gold[i] for i, spans in enumerate(found) for span in spans]
+        return calibration.of_found(
+            "each predicted entity (product of its actions')",
+            lambda temperature: path_probabilities(scores, temperature),
+            numpy.asarray(right, dtype=bool),
+        )
 
 
-class BiluoEntities(_OfEntities):
+class BiluoEntities(Entities):
     """dice_ner: thresholds, in its cfg; the temperature is folded into the softmax."""
 
     @property
@@ -618,258 +486,120 @@ class BiluoEntities(_OfEntities):
         return list(self.pipe.tags)
 
     def prepare(self, docs: Sequence[Doc]) -> None:
+        flat = [numpy.zeros((0, len(self.columns)))]
+        for batch in minibatch(docs, BATCH):
+            if any(len(doc) for doc in batch):
+                flat.append(constrained_scores(self.pipe, batch).astype("float64"))
         lengths = [len(doc) for doc in docs]
-        scores = [
-            constrained_scores(self.pipe, batch)
-            for batch in minibatch(docs, BATCH)
-            if any(len(doc) for doc in batch)
-        ]
-        empty = numpy.zeros((0, len(self.columns)))
-        flat = numpy.concatenate(scores).astype("float64") if scores else empty
-        self._scores = numpy.split(flat, numpy.cumsum(lengths)[:-1]) if docs else []
+        self._scores = numpy.split(numpy.concatenate(flat), numpy.cumsum(lengths)[:-1])
 
-    def spans(
-        self, docs: Sequence[Doc], shift: numpy.ndarray, at: Sequence[int]
-    ) -> List[List[Tuple[int, int, str]]]:
-        found = [[(e.start, e.end, e.label_) for e in docs[i].ents] for i in at]
-        lengths = [len(docs[i]) for i in at]
-        if not sum(lengths):
-            return found
-        shifts = label_shifts(self.pipe.cfg, self.labels) + shift[:-1]
-        decoded = self._decode(at, shifts, float(shift[-1]))
-        labels = self.labels
-        for d, start, end, label in zip(*(part.tolist() for part in decoded)):
-            found[d].append((start, end, labels[label]))
-        return found
+    def spans(self, at: Sequence[int], shift: numpy.ndarray) -> Iterator[List[Span]]:
+        found = [[(e.start, e.end, e.label_) for e in self._docs[i].ents] for i in at]
+        for d, *span in self._decoded(at, shift)[0]:
+            found[d].append(tuple(span))
+        yield from found
 
-    def _decode(self, at: Sequence[int], shifts: numpy.ndarray, common: float) -> biluo.Spans:
-        flat = numpy.concatenate([self._scores[i] for i in at])
-        outside = log_odds(self.pipe.cfg["threshold"]) - common
-        return biluo.decode(shift_scores(flat, outside, shifts), [len(self._scores[i]) for i in at])
-
-    def confidence(self, cuts: Any) -> Confidence:
-        at = [i for i in range(len(self._docs)) if len(self._docs[i])]
-        labels = self.labels
-        if not at:
-            return _of_paths([], [], "each predicted entity")
-        decoded = self._decode(at, label_shifts(self.pipe.cfg, labels), 0.0)
-        right = numpy.asarray(
-            [
-                (start, end, labels[label]) in self._gold[at[d]].spans
-                for d, start, end, label in zip(*(part.tolist() for part in decoded))
-            ],
-            dtype=bool,
+    def _decoded(self, at: Sequence[int], shift: numpy.ndarray) -> Any:
+        """New entities, ``(place in at, start, end, label)``; the same as arrays; the scores, and
+        the lengths of the docs."""
+        flat = numpy.concatenate(
+            [numpy.zeros((0, len(self.columns))), *(self._scores[i] for i in at)]
         )
-        flat = numpy.concatenate([self._scores[i] for i in at])
         lengths = [len(self._scores[i]) for i in at]
+        outside = log_odds(self.pipe.cfg["threshold"]) - float(shift[-1])
+        shifts = label_shifts(self.pipe.cfg, self.labels) + shift[:-1]
+        arrays = biluo.decode(shift_scores(flat, outside, shifts), lengths)
+        columns = (part.tolist() for part in arrays)
+        found = [(d, start, end, self.labels[c]) for d, start, end, c in zip(*columns)]
+        return found, arrays, flat, lengths
 
-        def p_at(temperature: float) -> numpy.ndarray:
-            return biluo.probabilities(flat / temperature, lengths, decoded)
+    def confidence(self, labels: Any) -> Confidence:
+        nothing = numpy.zeros(len(self.shift_names))
+        found, arrays, flat, lengths = self._decoded(range(len(self._docs)), nothing)
+        right = [tuple(span) in self._count.gold[d] for d, *span in found]
+        return calibration.of_found(
+            "each predicted entity",
+            lambda temperature: biluo.probabilities(flat / temperature, lengths, arrays),
+            numpy.asarray(right, dtype=bool),
+        )
 
-        def fit() -> float:
-            return calibration.minimum(lambda t: calibration.measure(p_at(t), right).nll)
+    # The place of cuts is the cfg, so that they can be read and set there.
 
-        return Confidence("each predicted entity", p_at(1.0), right, p_at, fit)
-
-    # The threshold's place is the cfg, so that it can be read and set there.
-
-    def _fold(self, columns: Any, shift: Any, temperatures: Any, readable: Any) -> None:
-        pipe, cfg = self.pipe, self.pipe.cfg
-        self.clear()
-        before = {"threshold": cfg["threshold"], "thresholds": cfg.get("thresholds")}
-        values = list(readable["shift"].values())
-        outside = log_odds(cfg["threshold"]) - values[-1]
-        of_labels = label_shifts(cfg, self.labels) + numpy.asarray(values[:-1])
-        temperature = float(temperatures[0])
-        nothing = numpy.zeros(len(columns))
-        fold.fold(self.last, pipe, columns, nothing, temperatures, 0.0, {**readable, **before})
+    def fold(self, shift: numpy.ndarray, temperatures: numpy.ndarray, state: Dict) -> None:
+        cfg, temperature = self.pipe.cfg, float(temperatures[0])
+        before = {key: cfg.get(key) for key in ("threshold", "thresholds")}
+        outside = log_odds(cfg["threshold"]) - shift[-1]
+        of_labels = label_shifts(cfg, self.labels) + shift[:-1]
+        nothing = numpy.zeros(len(temperatures))
+        fold.fold(self.last, self.pipe, nothing, temperatures, 0.0, {**state, **before})
         # Divided as the logits are, so that a temperature changes no decision.
-        cfg["threshold"] = round(float(calibration.sigmoid(outside / temperature)), DIGITS)
+        cfg["threshold"] = round(float(sigmoid(outside / temperature)), DIGITS)
         cfg["thresholds"] = {
-            label: round(float(calibration.sigmoid(-value / temperature)), DIGITS)
+            label: round(float(sigmoid(-value / temperature)), DIGITS)
             for label, value in zip(self.labels, of_labels)
             if value
         } or None
 
-    def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
-        return numpy.zeros(len(self.columns))
-
     def clear(self) -> None:
         state = self.pipe.cfg.get(fold.KEY) or {}
-        if "threshold" in state:
-            self.pipe.cfg["threshold"] = state["threshold"]
-            self.pipe.cfg["thresholds"] = state["thresholds"]
+        for key in ("threshold", "thresholds"):
+            if key in state:
+                self.pipe.cfg[key] = state[key]
         super().clear()
 
 
 # -- the parser ----------------------------------------------------------------------------
 
 
-class Attachments(Part):
+class Attachments(TagPart, PipePart):
     """parser: labels of dependencies. A label's shift is of its L- and R- actions, that of ROOT is
     of B-ROOT, which begins a sentence. Punctuation and spaces do not count, as for spaCy."""
 
+    prefixes = ("L-", "R-", "B-")
     ignored = ("p", "punct")
-
-    by_default = False
+    by_default = has_probabilities = False
 
     @property
     def columns(self) -> List[str]:
-        moves = self.pipe.moves
-        return [moves.get_class_name(i) for i in range(moves.n_moves)]
+        return _actions(self.pipe)
 
     @property
     def labels(self) -> List[str]:
-        return sorted({name[2:] for name in self.columns if name[:2] in ("L-", "R-", "B-")} - {""})
+        return sorted({name[2:] for name in self.columns if name[:2] in self.prefixes} - {""})
 
-    @property
-    def shift_names(self) -> List[str]:
-        return [*self.labels, "(all)"]
-
-    def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
-        of_label = dict(zip(self.labels, shift))
-        return numpy.asarray(
-            [
-                of_label.get(name[2:], 0.0) if name[:2] in ("L-", "R-", "B-") else 0.0
-                for name in self.columns
-            ]
-        )
-
-    def read(self, examples: Sequence[Example], progress: Progress = None) -> Cuts:
+    def read(self, examples: Sequence[Example]) -> Cuts:
         usable = [eg for eg in examples if eg.reference.has_annotation("DEP")]
-        docs = [eg.predicted for eg in usable]
+        docs, labels = [eg.predicted for eg in usable], self.labels
         vectors = _vectors(self.pipe, docs)
-        labels = self.labels
-        column = {label: c for c, label in enumerate(labels)}
+        column = {label: c for c, label in enumerate(labels) if label.lower() not in self.ignored}
         golds = [list(zip(*eg.get_aligned_parse(projectivize=False))) for eg in usable]
-        n = numpy.zeros(len(labels), dtype="int64")
+        n_examples = numpy.zeros(len(labels), dtype="int64")
         for doc, gold in zip(docs, golds):
             for token, (head, dep) in zip(doc, gold):
-                if head is not None and dep in column and dep.lower() not in self.ignored:
-                    n[column[dep]] += not token.is_space
-
-        def counted(token: Any, dep: str) -> bool:
-            return dep in column and dep.lower() not in self.ignored and not token.is_space
+                if head is not None and dep in column and not token.is_space:
+                    n_examples[column[dep]] += 1
 
         def decode(shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-            counts = numpy.zeros((len(docs), len(labels), 3))
-            with fold.Shifted(self.last) as shifted, _known_vectors(self.pipe, vectors):
-                shifted(self.spread(shift))
-                for places in minibatch(numpy.flatnonzero(mask).tolist(), BATCH):
-                    batch = [docs[i] for i in places]
-                    states = self.pipe.predict(batch)
-                    for d, doc in zip(places, annotated(self.pipe, batch, states)):
-                        for token, (head, dep) in zip(doc, golds[d]):
-                            if head is None or not dep:
-                                continue
-                            right = token.head.i == head and token.dep_ == dep
-                            if counted(token, token.dep_):
-                                counts[d, column[token.dep_], TP if right else FP] += 1
-                            if counted(token, dep) and not right:
-                                counts[d, column[dep], FN] += 1
+            counts, at = numpy.zeros((len(docs), len(labels), 3)), numpy.flatnonzero(mask)
+            for d, doc in zip(at, _parsed(self, [docs[d] for d in at], vectors, shift)):
+                for token, (head, dep) in zip(doc, golds[d]):
+                    if head is None or not dep or token.is_space:
+                        continue
+                    right = token.head.i == head and token.dep_ == dep
+                    if token.dep_ in column:
+                        counts[d, column[token.dep_], TP if right else FP] += 1
+                    if dep in column and not right:
+                        counts[d, column[dep], FN] += 1
             return counts
 
-        return DecodedLabels(labels, decode, len(docs), n, progress, common=False)
+        return DecodedLabels(labels, decode, len(docs), n_examples, self.progress, common=False)
 
 
-# -- what several share --------------------------------------------------------------------
-
-# Looked up by the exact type, or the nearest of its bases.
-PARTS: Dict[type, Type[Part]] = {
-    MultiLabel_TextCategorizer: MultiLabelText,
-    TextCategorizer: ExclusiveText,
-    Morphologizer: Morphs,
-    SentenceRecognizer: Sentences,
-    EditTreeLemmatizer: Lemmas,
-    Tagger: Tags,
-    SpanCategorizer: SpanLabels,
-    SpanFinder: SpanEnds,
-    EntityRecognizer: TransitionEntities,
-    DependencyParser: Attachments,
-    DiceNER: BiluoEntities,
-}
+# -- transition systems --------------------------------------------------------------------
 
 
-def part_type(pipe: Any) -> Optional[Type[Part]]:
-    """The class for a component; None if there is none."""
-    for kind in type(pipe).__mro__:
-        if kind in PARTS:
-            return PARTS[kind]
-    return None
-
-
-def _center(part: Part, threshold: Any) -> float:
-    if threshold is None or not 0 < threshold < 1:
-        raise config_error(
-            f"Component '{part.name}' cannot be tuned: its threshold is {threshold}, which no "
-            "shift of scores can reach. Set one between 0 and 1, such as 0.5."
-        )
-    if part.last.activation == "none":
-        return float(threshold)
-    return float(calibration.logit(threshold))
-
-
-def _logs(last: fold.LastLayer, scores: numpy.ndarray) -> numpy.ndarray:
-    """Scores that compete: logits, or the logarithms of probabilities."""
-    scores = scores.astype("float64")
-    if last.emits_logits:
-        return scores
-    return numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny))
-
-
-def _log_odds(last: fold.LastLayer, scores: numpy.ndarray) -> numpy.ndarray:
-    scores = scores.astype("float64")
-    return scores if last.emits_logits else calibration.logit(scores)
-
-
-def _of_cells(cuts: IndependentLabels, center: float, what: str) -> Confidence:
-    known = cuts.known & numpy.isfinite(cuts.scores)
-    gold, z = cuts.gold, cuts.scores
-
-    def p_at(temperature: Any) -> numpy.ndarray:
-        if isinstance(temperature, dict):
-            temperature = numpy.asarray([temperature.get(name, 1.0) for name in cuts.names])
-        return calibration.sigmoid(z / temperature + center)[known]
-
-    def fit(of_label: Optional[int] = None) -> Any:
-        if of_label is None:
-            return calibration.fit_sigmoid(z + center, gold, known, center)
-        c = slice(of_label, of_label + 1)
-        return calibration.fit_sigmoid(z[:, c] + center, gold[:, c], known[:, c], center)
-
-    return Confidence(what, p_at(1.0), gold[known], p_at, fit)
-
-
-def _of_rows(cuts: CompetingLabels, what: str) -> Confidence:
-    usable = numpy.isfinite(cuts.scores[numpy.arange(len(cuts.gold)), cuts.gold])
-    scores, gold = cuts.scores[usable], cuts.gold[usable]
-    found = scores.argmax(axis=1) if len(scores) else gold
-
-    def p_at(temperature: Any) -> numpy.ndarray:
-        return calibration.softmax(scores / temperature).max(axis=1, initial=0.0)
-
-    return Confidence(
-        what, p_at(1.0), found == gold, p_at, lambda: calibration.fit_softmax(scores, gold)
-    )
-
-
-def _of_paths(scores: List[numpy.ndarray], right: Any, what: str) -> Confidence:
-    """Of decisions that are several rows each: scores ``(rows, C)`` with the one that was taken
-    in the first column."""
-    right = numpy.asarray(right, dtype=bool)
-    flat = numpy.concatenate(scores) if len(scores) else numpy.zeros((0, 1))
-    of = numpy.repeat(numpy.arange(len(scores)), [len(rows) for rows in scores])
-
-    def p_at(temperature: float) -> numpy.ndarray:
-        scaled = flat / temperature
-        log_z = numpy.logaddexp.reduce(scaled, axis=1) if len(flat) else numpy.zeros(0)
-        log_p = scaled[:, 0] - log_z
-        return numpy.exp(numpy.bincount(of, weights=log_p, minlength=len(scores)))
-
-    def fit() -> float:
-        return calibration.minimum(lambda t: calibration.measure(p_at(t), right).nll)
-
-    return Confidence(what, p_at(1.0), right, p_at, fit)
+def _actions(pipe: Any) -> List[str]:
+    return [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
 
 
 def _vectors(pipe: Any, docs: Sequence[Doc]) -> Dict[int, Any]:
@@ -877,12 +607,11 @@ def _vectors(pipe: Any, docs: Sequence[Doc]) -> Dict[int, Any]:
     tok2vec = pipe.model.get_ref("tok2vec")
     vectors = {}
     for batch in minibatch(docs, BATCH):
-        if any(len(doc) for doc in batch):
-            rows = tok2vec.predict(batch)
-            first = 0
-            for doc in batch:
-                vectors[id(doc)] = rows[first : first + len(doc)]
-                first += len(doc)
+        rows = tok2vec.predict(batch) if any(len(doc) for doc in batch) else []
+        first = 0
+        for doc in batch:
+            vectors[id(doc)] = rows[first : first + len(doc)]
+            first += len(doc)
     return vectors
 
 
@@ -902,58 +631,86 @@ def _known_vectors(pipe: Any, vectors: Dict[int, Any]) -> Iterator[None]:
         tok2vec._func = func
 
 
-def annotated(pipe: Any, docs: Sequence[Doc], states: Any) -> Iterator[Doc]:
-    """Docs with what a transition-based component predicts; what was given stays as it is."""
+def _parsed(
+    part: PipePart, docs: Sequence[Doc], vectors: Dict[int, Any], shift: numpy.ndarray
+) -> Iterator[Doc]:
+    """Copies of docs with what a transition-based component predicts with a shift."""
+    with part.last.shifts() as add, _known_vectors(part.pipe, vectors):
+        add(part.spread(shift))
+        for batch in minibatch(docs, BATCH):
+            yield from _annotated(part.pipe, batch, part.pipe.predict(batch))
+
+
+def _annotated(pipe: Any, docs: Sequence[Doc], states: Any) -> List[Doc]:
     copies = [doc.copy() for doc in docs]
     pipe.set_annotations(copies, states)
-    yield from copies
+    return copies
 
 
-def _entities(
-    pipe: Any, docs: Sequence[Doc], states: Any, fresh: Sequence[bool]
-) -> Iterator[List[Tuple[int, int, str]]]:
-    """The same for entities alone, at less cost. fresh: which docs have no entities before."""
-    writable = [doc if is_fresh else doc.copy() for doc, is_fresh in zip(docs, fresh)]
-    pipe.set_annotations(writable, states)
-    for doc, is_fresh in zip(writable, fresh):
-        yield [(ent.start, ent.end, ent.label_) for ent in doc.ents]
-        if is_fresh:
-            doc.set_ents([], default="missing")
-
-
-def path_scores(
-    pipe: Any, docs: Sequence[Doc]
-) -> Tuple[List[List[Tuple[int, int, str]]], List[numpy.ndarray]]:
+def path_scores(pipe: Any, docs: Sequence[Doc]) -> Tuple[List[List[Span]], List[numpy.ndarray]]:
     """What a stock ner predicts, greedily, and the scores of the actions that led there.
 
-    RETURNS the entities of each doc, and for each entity, one after another, floats ``(length,
-    actions)``: the scores at each of its tokens, that of the action that was taken first.
+    Returns:
+        The entities of each doc that it had not before, and for each entity, one after another,
+        floats ``(length, actions)``: the scores at each of its tokens, that of the action that was
+        taken first.
     """
-    found: List[List[Tuple[int, int, str]]] = []
-    of_found: List[numpy.ndarray] = []
-    column = {pipe.moves.get_class_name(i): i for i in range(pipe.moves.n_moves)}
-    with_words = [i for i, doc in enumerate(docs) if len(doc)]
+    column = {name: c for c, name in enumerate(_actions(pipe))}
     rows: List[List[numpy.ndarray]] = [[] for _ in docs]
     states = pipe.moves.init_batch(docs)
-    if with_words:
-        step = pipe.model.predict(list(docs))
-        is_open = [(i, state) for i, state in enumerate(states) if not state.is_final()]
-        while is_open:
-            scores = numpy.ascontiguousarray(step.predict([state for _, state in is_open]))
-            for (i, _), row in zip(is_open, scores):
-                rows[i].append(row.copy())
-            pipe.transition_states([state for _, state in is_open], scores)
-            is_open = [(i, state) for i, state in is_open if not state.is_final()]
-    for i, doc in enumerate(annotated(pipe, docs, states)):
-        preset = {(e.start, e.end) for e in docs[i].ents}
-        ents = [e for e in doc.ents if (e.start, e.end) not in preset]
-        found.append([(e.start, e.end, e.label_) for e in ents])
+    is_open = [(i, state) for i, state in enumerate(states) if not state.is_final()]
+    step: Any = pipe.model.predict(list(docs)) if is_open else None
+    while is_open:
+        scores = numpy.ascontiguousarray(step.predict([state for _, state in is_open]))
+        for (i, _), row in zip(is_open, scores):
+            rows[i].append(row.astype("float64"))
+        pipe.transition_states([state for _, state in is_open], scores)
+        is_open = [(i, state) for i, state in is_open if not state.is_final()]
+    found: List[List[Span]] = []
+    of_found: List[numpy.ndarray] = []
+    for doc, before, of_doc in zip(_annotated(pipe, docs, states), docs, rows):
+        preset = {(ent.start, ent.end) for ent in before.ents}
+        ents = [ent for ent in doc.ents if (ent.start, ent.end) not in preset]
+        found.append([(ent.start, ent.end, ent.label_) for ent in ents])
         for ent in ents:
             tags = ["U"] if len(ent) == 1 else ["B", *"I" * (len(ent) - 2), "L"]
             taken = []
-            for token, tag in enumerate(tags, ent.start):
-                row = rows[i][token].astype("float64")
+            for row, tag in zip(of_doc[ent.start : ent.end], tags):
                 c = column[f"{tag}-{ent.label_}"]
                 taken.append(numpy.concatenate([row[c : c + 1], numpy.delete(row, c)]))
             of_found.append(numpy.stack(taken))
     return found, of_found
+
+
+def path_probabilities(scores: List[numpy.ndarray], temperature: float = 1.0) -> numpy.ndarray:
+    """``(entities,)``: the product of the probabilities of each entity's actions, from what
+    `path_scores` gives."""
+    if not scores:
+        return numpy.zeros(0)
+    flat = numpy.concatenate(scores) / temperature
+    of = numpy.repeat(numpy.arange(len(scores)), [len(rows) for rows in scores])
+    log_p = flat[:, 0] - numpy.logaddexp.reduce(flat, axis=1)
+    return numpy.exp(numpy.bincount(of, weights=log_p, minlength=len(scores)))
+
+
+# -- which part is whose -------------------------------------------------------------------
+
+# Looked up by the exact type, or the nearest of its bases.
+PARTS: Dict[type, Type[PipePart]] = {
+    MultiLabel_TextCategorizer: MultiLabelText,
+    TextCategorizer: ExclusiveText,
+    Morphologizer: Morphs,
+    SentenceRecognizer: Sentences,
+    EditTreeLemmatizer: Lemmas,
+    Tagger: Tags,
+    SpanCategorizer: SpanLabels,
+    SpanFinder: SpanEnds,
+    EntityRecognizer: TransitionEntities,
+    DependencyParser: Attachments,
+    DiceNER: BiluoEntities,
+}
+
+
+def part_type(pipe: Any) -> Optional[Type[PipePart]]:
+    """The class for a component; None if there is none."""
+    return next((PARTS[kind] for kind in type(pipe).__mro__ if kind in PARTS), None)

@@ -2,20 +2,9 @@
 
 import copy
 import sys
-import time
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+import warnings
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 
 import numpy
 from spacy.language import Language
@@ -24,19 +13,13 @@ from spacy.training import Example
 from spacy.util import minibatch, resolve_dot_names
 from thinc.api import ConfigValidationError
 
-from dice_core import calibration
-from dice_core.cuts import Objective, as_objective, choose
-from dice_core.report import (
-    CalibrateReport,
-    CalibrationReport,
-    ComponentReport,
-    TuneReport,
-    of_choice,
-)
+from dice_core import tuning as core
+from dice_core.objectives import Objective, as_objective
+from dice_core.report import CalibrateReport, ComponentReport, TuneReport
 
 from ..errors import config_error
 from . import fold
-from .parts import DIGITS, Part, TransitionEntities, part_type, path_scores
+from .parts import PipePart, TransitionEntities, part_type, path_probabilities, path_scores
 
 Spec = Union[None, str, Mapping[str, Any], Objective]
 
@@ -63,7 +46,8 @@ def tune(
         nlp: A trained pipeline.
         examples: Dev examples, which it was not trained on. Their ``predicted`` docs are copied.
         components: Names. None takes all that can be tuned but the parser, which has to attach
-            each token once and takes a decoding for each candidate.
+            each token once and takes a decoding for each candidate; one whose threshold no cut
+            can serve stays as it is, with a warning.
         objective: None is F1 of the average that spaCy reports first: macro for text classifiers,
             micro for all others. Or "micro", "macro", "macro_f2", "f0.5"; "precision>=0.9" is the
             highest recall at that precision, and "recall>=0.8" the reverse.
@@ -78,53 +62,36 @@ def tune(
 
     Raises:
         ConfigValidationError: Before anything is changed, for a name that is no component, one
-            that has nothing to shift, labels or options that do not fit.
+            that has nothing to shift, labels or options that do not fit. For scores that are NaN;
+            all components are then as they were.
 
     Example:
-        >>> report = spacy_dice.tune(nlp, list(dev_corpus(nlp)))
-        >>> print(report)
-        >>> nlp.to_disk("tuned")
+        >>> import spacy, spacy_dice
+        >>> from spacy.training import Example
+        >>> nlp = spacy.blank("en")
+        >>> _ = nlp.add_pipe("textcat_multilabel")
+        >>> texts = {"a good film": 1.0, "a bad film": 0.0}
+        >>> dev = [
+        ...     Example.from_dict(nlp.make_doc(text), {"cats": {"GOOD": good}})
+        ...     for text, good in texts.items()
+        ... ]
+        >>> _ = nlp.initialize(lambda: dev)
+        >>> print(spacy_dice.tune(nlp, dev))
+        textcat_multilabel (textcat_multilabel), for macro F1, 2 documents
+          left as it is: no label has 5 examples.
     """
     parts = _parts(nlp, components, "tune")
-    of_label = {name: _objective(spec, "micro") for name, spec in (labels or {}).items()}
-    _check_options(n_folds, min_examples, of_label, parts)
-    objectives = {name: _objective(objective, part.average) for name, part in parts.items()}
-    before = {name: part.get_state() for name, part in parts.items()}
+    with _config_errors("tune"):
+        own = core.parse_objectives(parts.values(), labels, n_folds, min_examples)
+        of_parts = {name: as_objective(objective, part.average) for name, part in parts.items()}
+    options = {"n_folds": n_folds, "min_examples": min_examples, "max_loss": max_loss}
     reports: List[ComponentReport] = []
 
-    def tune_part(name: str, part: Part, read: List[Example]) -> None:
-        start = time.perf_counter()
-        state = part.get_state()
-        temperature = state.get("temperature", 1.0)
-        part.clear()
-        show = _progress_of(name, progress)
-        own = {label: o for label, o in of_label.items() if label in part.shift_names}
-        cuts = _read(part, read, show)
-        choice = choose(
-            cuts,
-            objectives[name],
-            own,
-            n_folds=n_folds,
-            min_examples=min_examples,
-            max_loss=max_loss,
-        )
-        if show is not None:
-            show(0, 0)
-        center = part.center if part.last.activation != "none" else None
-        independent = getattr(cuts, "known", None) is not None
-        report = of_choice(
-            *(name, part.kind, cuts, objectives[name], own, choice), center if independent else None
-        )
-        part.set_state(None if choice.reason else choice.shift, temperature)
-        report.seconds = round(time.perf_counter() - start, 3)
-        reports.append(report)
+    def tune_part(part: PipePart, seen: List[Example]) -> None:
+        with _progress(part, progress), _config_errors(f"Component '{part.name}'"):
+            reports.append(core.tune(part, seen, of_parts[part.name], own, **options))
 
-    try:
-        _visit(nlp, parts, examples, tune_part)
-    except BaseException:
-        for name, part in parts.items():
-            _restore(part, before[name])
-        raise
+    _visit(nlp, parts, examples, tune_part)
     return TuneReport(reports)
 
 
@@ -155,83 +122,48 @@ def calibrate(
         log-likelihood before and after, on these examples.
 
     Raises:
-        ConfigValidationError: As `tune`.
+        ConfigValidationError: As `tune`; and for ``per_label`` where labels share their weights.
+
+    Example:
+        >>> report = spacy_dice.calibrate(nlp, dev)  # doctest: +SKIP
+        >>> report["textcat"].before.ece, report["textcat"].after.ece  # doctest: +SKIP
+        (0.21, 0.04)
     """
     parts = _parts(nlp, components, "calibrate")
-    before = {name: part.get_state() for name, part in parts.items()}
-    reports: List[CalibrationReport] = []
-
-    def calibrate_part(name: str, part: Part, read: List[Example]) -> None:
-        start = time.perf_counter()
-        state = part.get_state()
-        shift = list(state["shift"].values()) if state.get("shift") else None
-        if fit:
-            part.set_state(shift, 1.0)
-        part.every_row = True
-        cuts = _read(part, read)
-        confidence = part.confidence(cuts)
-        measured = calibration.measure(confidence.p, confidence.right)
-        temperature: Any = 1.0
-        reason = ""
-        after = measured
-        if not measured.n:
-            reason = "the examples have no gold annotation for it, or it predicts nothing"
-            temperature = state.get("temperature", 1.0)
-        elif fit:
-            temperature = confidence.fit()
-            if per_label and part.per_label_temperature:
-                _check_per_label(part)
-                of_column: Any = confidence.fit
-                temperature = {
-                    label: of_column(c) if cuts.n_examples[c] >= 5 else temperature
-                    for c, label in enumerate(cuts.names)
-                }
-            after = calibration.measure(confidence.at(temperature), confidence.right)
-        if fit:
-            part.set_state(shift, temperature)
-        reports.append(
-            CalibrationReport(
-                name,
-                part.kind,
-                confidence.what,
-                temperature,
-                measured,
-                after,
-                reason,
-                round(time.perf_counter() - start, 3),
+    for part in parts.values():
+        if per_label and part.per_label and part.last.layer.name == "sparse_linear":
+            raise config_error(
+                f"calibrate: component '{part.name}' ends in a sparse_linear layer, whose weights "
+                "labels share: it can have one temperature only. Leave per_label out."
             )
-        )
+    reports = []
 
-    try:
-        _visit(nlp, parts, examples, calibrate_part)
-    except BaseException:
-        for name, part in parts.items():
-            _restore(part, before[name])
-        raise
+    def calibrate_part(part: PipePart, seen: List[Example]) -> None:
+        with _config_errors(f"Component '{part.name}'"):
+            reports.append(core.calibrate(part, seen, per_label, fit))
+
+    _visit(nlp, parts, examples, calibrate_part)
     return CalibrateReport(reports)
 
 
 def get_tuning(nlp: Language) -> Dict[str, Dict[str, Any]]:
     """What `tune` and `calibrate` folded into each component.
 
+    Args:
+        nlp: A pipeline.
+
     Returns:
         For each component that was tuned: "shift", log-odds by label, and "temperature", a number
         or a number by label. It is read from the components' cfg, so that it is there after
         loading; `set_tuning` does the same again.
+
+    Example:
+        >>> import spacy, spacy_dice
+        >>> spacy_dice.get_tuning(spacy.blank("en"))
+        {}
     """
-    states = {}
-    for name in nlp.component_names:
-        state = (getattr(nlp.get_pipe(name), "cfg", None) or {}).get(fold.KEY)
-        if state:
-            states[name] = {key: _rounded(state[key]) for key in ("shift", "temperature")}
-    return states
-
-
-def _rounded(value: Any) -> Any:
-    """Numbers as they were before spaCy's JSON."""
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    return round(value, DIGITS)
+    states = {name: fold.get_state(nlp.get_pipe(name)) for name in nlp.component_names}
+    return {name: state for name, state in states.items() if state}
 
 
 def set_tuning(nlp: Language, tuning: Mapping[str, Mapping[str, Any]]) -> Language:
@@ -247,17 +179,18 @@ def set_tuning(nlp: Language, tuning: Mapping[str, Mapping[str, Any]]) -> Langua
     Raises:
         ConfigValidationError: Before anything is changed, for components or labels that are not
             there.
+
+    Example:
+        >>> tuning = {"ner": {"shift": {"(all)": 0.5}}}  # more entities
+        >>> spacy_dice.set_tuning(nlp, tuning)  # doctest: +SKIP
     """
     parts = _parts(nlp, list(tuning), "set_tuning")
+    with _config_errors("set_tuning"):
+        for name, state in tuning.items():
+            known = parts[name].shift_names
+            core.check_known(state.get("shift") or {}, known, f"component '{name}' has no label")
     for name, state in tuning.items():
-        unknown = set(state.get("shift") or {}) - set(parts[name].shift_names)
-        if unknown:
-            raise config_error(
-                f"set_tuning: component '{name}' has no label {sorted(unknown)[0]!r}. It has: "
-                f"{', '.join(parts[name].shift_names)}."
-            )
-    for name, state in tuning.items():
-        _restore(parts[name], state)
+        parts[name].set_state(state.get("shift"), state.get("temperature", 1.0))
     return nlp
 
 
@@ -273,10 +206,14 @@ def untune(nlp: Language, components: Optional[Sequence[str]] = None) -> Languag
 
     Raises:
         ConfigValidationError: For a name that is no component.
+
+    Example:
+        >>> import spacy, spacy_dice
+        >>> spacy_dice.untune(spacy.blank("en")).pipe_names
+        []
     """
-    tuned = get_tuning(nlp)
     _check_names(nlp, components, "untune")
-    names = [name for name in tuned if components is None or name in components]
+    names = [name for name in get_tuning(nlp) if components is None or name in components]
     for part in _parts(nlp, names, "untune").values():
         part.clear()
     return nlp
@@ -311,6 +248,11 @@ def score_entities(
     Raises:
         ConfigValidationError: For a component that is not there, is no stock ner, or decodes with a
             beam, which has probabilities of its own.
+
+    Example:
+        >>> for doc in spacy_dice.score_entities(nlp, texts):  # doctest: +SKIP
+        ...     spans = doc.spans["scored"]
+        ...     print(list(zip(spans, spans.attrs["scores"])))
     """
     names = [
         name
@@ -322,32 +264,24 @@ def score_entities(
             f"score_entities: there must be one stock ner, there are {len(names)}. Give component= "
             f"its name; the pipeline has: {', '.join(nlp.pipe_names)}."
         )
-    pipe: Any = nlp.get_pipe(names[0])
-    if pipe.cfg["beam_width"] > 1:
+    ner: Any = nlp.get_pipe(names[0])
+    if ner.cfg["beam_width"] > 1:
         raise config_error(
             f"score_entities: component '{names[0]}' decodes with a beam, and the scores are those "
             "of greedy parsing. Set beam_width = 1."
         )
     for batch in minibatch(texts, batch_size):
         docs = [nlp.make_doc(text) if isinstance(text, str) else text for text in batch]
-        for name, other in nlp.pipeline:
-            if name != names[0]:
-                docs = _annotate(other, docs)
-                continue
-            found, scores = path_scores(pipe, docs)
-            p = iter(
-                [
-                    numpy.exp(rows[:, 0] - numpy.logaddexp.reduce(rows, axis=1)).prod()
-                    for rows in scores
-                ]
-            )
-            docs = _annotate(other, docs)
-            for doc, spans in zip(docs, found):
-                group = SpanGroup(doc, name=spans_key)
-                for start, end, label in spans:
-                    group.append(Span(doc, start, end, label=label))
-                group.attrs["scores"] = numpy.asarray([next(p) for _ in spans])
-                doc.spans[spans_key] = group
+        for _, pipe in nlp.pipeline:
+            if pipe is ner:
+                found, scores = path_scores(ner, docs)
+            docs = _annotate(pipe, docs)
+        ends = numpy.cumsum([len(spans) for spans in found])
+        p = numpy.split(path_probabilities(scores), ends[:-1])
+        for doc, spans, of_spans in zip(docs, found, p):
+            group = SpanGroup(doc, name=spans_key, spans=[Span(doc, *span) for span in spans])
+            group.attrs["scores"] = of_spans
+            doc.spans[spans_key] = group
         yield from docs
 
 
@@ -369,19 +303,18 @@ def tune_callback(
         calibrate: Whether to `calibrate`, too.
         to_stock: Whether a dice_tagger is saved as a tagger, as `spacy_dice.to_stock.v1` does.
     """
-    cache: Dict[str, Any] = {}
+    read: Any = None  # the corpus: resolved once
 
     def before_to_disk(nlp: Language) -> Language:
+        nonlocal read
         from ..switch import to_stock as as_stock
 
         parts = _parts(nlp, components, "tune")
         saved = _copy_apart(nlp, parts)
-        if "corpus" not in cache:
+        if read is None:
             config = nlp.config.interpolate()
-            (cache["corpus"],) = resolve_dot_names(
-                config, [corpus or config["training"]["dev_corpus"]]
-            )
-        examples = list(cache["corpus"](saved))
+            (read,) = resolve_dot_names(config, [corpus or config["training"]["dev_corpus"]])
+        examples = list(read(saved))
         report = tune(
             saved, examples, list(parts), objective=objective, labels=labels, progress=False
         )
@@ -401,46 +334,46 @@ def _brief(part: ComponentReport) -> Dict[str, Any]:
     """What meta.json says of a component that is saved: F1 before, and as it is estimated."""
     if not part.tuned:
         return {"tuned": False, "reason": part.reason}
-    f = {
-        f"{average}_f": [getattr(part.before, average).f, getattr(part.estimate, average).f]
-        for average in ("micro", "macro")
-    }
+    before, after = part.before, part.estimate
+    f = {"micro_f": [before.micro.f, after.micro.f], "macro_f": [before.macro.f, after.macro.f]}
     return {"tuned": True, "objective": part.objective, "before_and_estimate": f}
 
 
 # -- the pipeline --------------------------------------------------------------------------
 
 
-def _parts(nlp: Language, components: Optional[Sequence[str]], what: str) -> Dict[str, Part]:
-    """The parts of a pipeline, in its order."""
+def _parts(nlp: Language, components: Optional[Sequence[str]], what: str) -> Dict[str, PipePart]:
+    """The parts of a pipeline that ``what`` can be done to, in its order."""
     _check_names(nlp, components, what)
-    parts: Dict[str, Part] = {}
-    for name, pipe in nlp.pipeline if what == "tune" or what == "calibrate" else nlp._components:
-        if components is not None and name not in components:
-            continue
+    parts: Dict[str, PipePart] = {}
+    for name, pipe in nlp._components if what in ("untune", "set_tuning") else nlp.pipeline:
         kind = part_type(pipe)
-        factory = nlp.get_pipe_meta(name).factory
-        if kind is None:
-            if components is not None:
-                raise config_error(
-                    f"{what}: component '{name}' ({factory}) has no scores of labels that could be "
-                    "shifted."
-                )
-            continue
-        if components is None and not (kind.by_default and hasattr(pipe, "model")):
+        if not (name in components if components is not None else kind and kind.by_default):
             continue
         try:
-            part = kind(pipe, factory)
-            if what != "untune":
-                part.center
-            if what == "calibrate" and kind.confidence is Part.confidence:
-                part.confidence(None)
-            parts[name] = part
-        except ConfigValidationError:
-            # With no names given, what cannot be tuned is left alone.
+            parts[name] = _part(name, pipe, nlp.get_pipe_meta(name).factory, what)
+        except ConfigValidationError as error:
             if components is not None:
                 raise
+            if what == "tune":
+                warnings.warn(f"{what}: left as it is. {error.desc}", stacklevel=3)
     return parts
+
+
+def _part(name: str, pipe: Any, factory: str, what: str) -> PipePart:
+    kind = part_type(pipe)
+    if kind is None or not hasattr(pipe, "model"):
+        raise config_error(
+            f"{what}: component '{name}' ({factory}) has no scores of labels that could be shifted."
+        )
+    if what == "calibrate" and not kind.has_probabilities:
+        raise config_error(
+            f"Component '{name}' ({factory}) cannot be calibrated: it shows no probabilities."
+        )
+    part = kind(pipe, factory)
+    if what != "untune":
+        part.check()
+    return part
 
 
 def _check_names(nlp: Language, components: Optional[Sequence[str]], what: str) -> None:
@@ -456,78 +389,44 @@ def _check_names(nlp: Language, components: Optional[Sequence[str]], what: str) 
             raise config_error(f"{what}: component '{name}' is disabled. Enable it first.")
 
 
-def _check_options(
-    n_folds: int, min_examples: int, of_label: Dict[str, Objective], parts: Dict[str, Part]
-) -> None:
-    if n_folds < 2 or min_examples < 1:
-        raise config_error("tune: n_folds must be at least 2, and min_examples at least 1.")
-    known = {label for part in parts.values() for label in part.shift_names}
-    for label in of_label:
-        if label not in known:
-            raise config_error(
-                f"tune: no component has a label {label!r}. There are: {', '.join(sorted(known))}."
-            )
-
-
-def _check_per_label(part: Part) -> None:
-    if part.last.layer.name == "sparse_linear":
-        raise config_error(
-            f"calibrate: component '{part.name}' ends in a sparse_linear layer, whose weights "
-            "labels share: it can have one temperature only. Leave per_label out."
-        )
-
-
-def _read(part: Part, examples: List[Example], progress: Any = None) -> Any:
+@contextmanager
+def _config_errors(owner: str) -> Iterator[None]:
+    """Let errors be spaCy's, and say whose they are."""
     try:
-        return part.read(examples, progress)
+        yield
     except ConfigValidationError:
         raise
     except ValueError as error:
-        raise config_error(f"Component '{part.name}': {error}") from error
-
-
-def _objective(spec: Spec, average: str) -> Objective:
-    try:
-        return as_objective(spec, average)
-    except ValueError as error:
-        raise config_error(f"tune: {error}") from None
-
-
-def _restore(part: Part, state: Mapping[str, Any]) -> None:
-    if not state:
-        part.clear()
-        return
-    shift = state.get("shift") or {}
-    part.set_state(
-        [float(shift.get(name, 0.0)) for name in part.shift_names], state.get("temperature", 1.0)
-    )
+        raise config_error(f"{owner}: {error}") from error
 
 
 def _visit(
     nlp: Language,
-    parts: Dict[str, Part],
+    parts: Dict[str, PipePart],
     examples: Iterable[Example],
-    do: Callable[[str, Part, List[Example]], None],
+    do: Callable[[PipePart, List[Example]], None],
 ) -> None:
-    """Run the pipeline over examples, and ``do`` something at each of the parts."""
-    read = list(examples)
-    for eg in read:
+    """Run the pipeline over examples, and ``do`` something at each of the parts, with what all
+    components before it have annotated. If something fails, all are as they were."""
+    seen = []
+    for eg in examples:
         if not isinstance(eg, Example):
             raise config_error(
                 f"examples must be spaCy's Example objects, got {type(eg).__name__}."
             )
-    read = [Example(eg.x.copy(), eg.y) for eg in read]
+        seen.append(Example(eg.x.copy(), eg.y))
     left = set(parts)
-    for name, pipe in nlp.pipeline:
-        if name in parts:
-            do(name, parts[name], read)
+    with core.restored_on_error(parts.values()):
+        for name, pipe in nlp.pipeline:
+            if name in parts:
+                do(parts[name], seen)
             left.discard(name)
-        if not left:
-            break
-        # A component may give back another doc.
-        for eg, doc in zip(read, _annotate(pipe, [eg.predicted for eg in read])):
-            if doc is not eg.predicted:
-                eg.predicted = doc
+            if not left:
+                break
+            # A component may give back another doc.
+            for eg, doc in zip(seen, _annotate(pipe, [eg.predicted for eg in seen])):
+                if doc is not eg.predicted:
+                    eg.predicted = doc
 
 
 def _annotate(pipe: Any, docs: List[Doc]) -> List[Doc]:
@@ -536,7 +435,7 @@ def _annotate(pipe: Any, docs: List[Doc]) -> List[Doc]:
     return [pipe(doc) for doc in docs]
 
 
-def _copy_apart(nlp: Language, parts: Dict[str, Part]) -> Language:
+def _copy_apart(nlp: Language, parts: Dict[str, PipePart]) -> Language:
     """A pipeline that shares everything with another but what folding changes."""
     saved = copy.copy(nlp)
     saved._config = nlp.config.copy()
@@ -544,30 +443,21 @@ def _copy_apart(nlp: Language, parts: Dict[str, Part]) -> Language:
     saved._disabled = set(nlp._disabled)
     saved._pipe_meta, saved._pipe_configs = dict(nlp._pipe_meta), dict(nlp._pipe_configs)
     saved._components = [
-        (name, parts[name].twin().pipe if name in parts else pipe) for name, pipe in nlp._components
+        (name, parts[name].twin() if name in parts else pipe) for name, pipe in nlp._components
     ]
     return saved
 
 
-def _progress_of(name: str, progress: Optional[bool]) -> Optional[Callable[[int, int], None]]:
-    if progress is False or (progress is None and not sys.stderr.isatty()):
-        return None
+@contextmanager
+def _progress(part: PipePart, wanted: Optional[bool]) -> Iterator[None]:
+    """Let a part say on stderr how many decodings are done."""
+    if wanted or (wanted is None and sys.stderr.isatty()):
 
-    def show(done: int, at_most: int) -> None:
-        if at_most:
-            sys.stderr.write(f"\r{name}: {done} decodings of dev, of at most {at_most}")
-        else:
-            sys.stderr.write("\r" + " " * 60 + "\r")
-        sys.stderr.flush()
+        def show(done: int, at_most: int) -> None:
+            text = f"\r{part.name}: {done} decodings of dev, of at most {at_most}"
+            print(text, end="", file=sys.stderr, flush=True)
 
-    return show
-
-
-__all__: Tuple[str, ...] = (
-    "calibrate",
-    "get_tuning",
-    "score_entities",
-    "set_tuning",
-    "tune",
-    "untune",
-)
+        part.progress = show
+    yield
+    if part.progress is not None:
+        print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dice_core import calibration, cuts, report
-from dice_core.cuts import CompetingLabels, DecodedLabels, IndependentLabels, Objective, Rule, Task
+from dice_core.cuts import CompetingLabels, DecodedLabels, IndependentLabels, Rule, SpanCounts, Task
+from dice_core.objectives import Objective, as_objective
 
 ALL = numpy.ones(6, dtype=bool)
 
@@ -46,7 +47,7 @@ def test_objectives_by_hand():
 
 
 def test_what_users_write():
-    parse = cuts.as_objective
+    parse = as_objective
     assert parse(None, "macro") == Objective("macro")
     assert parse("f1") == parse("micro") == parse("micro_f1") == Objective("micro")
     assert parse("macro_f2") == Objective("macro", 2.0) and parse("F0.5").beta == 0.5
@@ -154,7 +155,7 @@ def test_unknown_cells_do_not_count():
     labels = IndependentLabels(["x"], [[1.0], [1.0], [-1.0]], [[1], [0], [1]], known=known)
     assert labels.n_examples.tolist() == [2]
     assert labels.counts(numpy.zeros(1), numpy.ones(3, bool)).tolist() == [[1, 0, 1]]
-    assert labels.sweep(numpy.ones(3, bool))[3, 0].tolist() == [2, 0, 0]
+    assert labels.look_at(numpy.ones(3, bool))[3, 0].tolist() == [2, 0, 0]
 
 
 # -- labels that compete -------------------------------------------------------------------
@@ -186,14 +187,14 @@ def test_a_line_search_is_as_good_as_any_shift_of_one_label(seed, average):
     scores[:, 0] = numpy.where(numpy.isinf(scores).all(axis=1), 0.0, scores[:, 0])
     labels, objective = CompetingLabels(list("abc"), scores, gold), Objective(average)
     everything = numpy.ones(9, dtype=bool)
-    # Alone, nothing is smoothed.
-    alone = objective.of_labels
-    shift = numpy.zeros(3)
-    rule = Rule("labels", float(average == "macro"))
-    shift[1] = labels._line_search(scores, gold, shift, 1, rule, task(objective, 3), only=1)
-    found = alone(labels.counts(shift, everything))[1]
-    for value in numpy.arange(-7.975, 8, 0.05):
-        assert alone(labels.counts(numpy.array([0.0, value, 0.0]), everything))[1] <= found + 1e-9
+
+    def value(shift_of_b):
+        counts = labels.counts(numpy.array([0.0, shift_of_b, 0.0]), everything)
+        return objective.of_labels(counts)[1]
+
+    found = labels.of_label(everything, 1, objective, numpy.zeros(3), task(objective, 3))
+    for tried in numpy.arange(-7.975, 8, 0.05):
+        assert value(tried) <= value(found) + 1e-9
 
 
 # -- decoded labels ------------------------------------------------------------------------
@@ -227,6 +228,34 @@ def test_decoded_labels_are_tuned_with_few_decodings():
     nothing = numpy.full((300, 2), -100.0)  # nothing is found, whatever the cut
     labels, _ = decoded(nothing, gold)
     assert "no cut is better" in cuts.choose(labels, Objective("micro")).reason
+
+
+def test_a_search_ends_where_the_ends_of_the_grid_are_best():
+    """Of a floor that nothing can keep, and of labels that are found by no shift."""
+    gold = numpy.arange(80).reshape(40, 2) % 3 == 0
+    for scores, objective in (
+        (numpy.where(gold, -2.9, 2.0), Objective(min_precision=0.9)),
+        (numpy.full((40, 2), -50.0), Objective()),
+        (numpy.where(gold, -2.9 - 0.5 * (numpy.arange(40) % 9)[:, None], -20.0), Objective()),
+    ):
+        labels, calls = decoded(scores, gold)
+        choice = cuts.choose(labels, objective)
+        assert len(calls) < 60 and numpy.abs(choice.shift).max() <= cuts.LIMIT
+    assert choice.shift[-1] > 3.0  # beyond the grid, where it pays
+
+
+def test_spans_are_counted_by_hand():
+    count = SpanCounts(
+        ["A", "B"],
+        gold=[[(0, 1, "A"), (2, 3, "B"), (4, 5, "C")], [(0, 2, "A")]],
+        lost=[["B"], []],
+        unknown=[frozenset([6]), frozenset()],
+    )
+    assert count.n_examples.tolist() == [2, 2]
+    # One is right; one is not; one is where nothing is known; C is no label.
+    found = [(0, [(0, 1, "A"), (2, 4, "B"), (6, 7, "B"), (4, 5, "C")])]
+    assert count(found).tolist() == [[[1, 0, 0], [0, 1, 2]], [[0, 0, 1], [0, 0, 0]]]
+    assert count([]).sum(axis=0).tolist() == [[0, 0, 2], [0, 0, 2]]
 
 
 # -- choosing ------------------------------------------------------------------------------
@@ -335,8 +364,8 @@ def test_the_temperature_is_found():
 
 def test_the_report_is_printed_kept_and_drawn(tmp_path):
     labels, objective = rare_labels(), Objective("macro")
-    choice = cuts.choose(labels, objective, {"label0": cuts.as_objective("recall>=0.9")})
-    own = {"label0": cuts.as_objective("recall>=0.9")}
+    choice = cuts.choose(labels, objective, {"label0": as_objective("recall>=0.9")})
+    own = {"label0": as_objective("recall>=0.9")}
     part = report.of_choice("cats", "textcat", labels, objective, own, choice, center=0.0)
     tuned = report.TuneReport([part])
     text = str(tuned)
@@ -360,7 +389,7 @@ def test_the_report_is_printed_kept_and_drawn(tmp_path):
 def test_it_needs_numpy_alone():
     code = """
 import sys
-import dice_core.cuts, dice_core.calibration, dice_core.report
+import dice_core.tuning
 heavy = {"torch", "spacy", "thinc", "flair", "matplotlib", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -274,6 +274,26 @@ def test_rows_that_are_masked_do_not_matter(spec):
     assert_close(by_cells, loss(z[mask], gold[mask]))
 
 
+@pytest.mark.parametrize("spec", ["DiceCE", "EntityDice"])
+def test_sentences_of_tokens_and_ids_that_are_ignored_as_in_torch(spec):
+    torch.manual_seed(0)
+    z, gold = torch.randn(2, 3, 5), torch.tensor([[0, 2, 3], [1, 0, -100]])
+    loss = make_loss({"name": spec, "names": BIOES})
+    whole = z.clone().requires_grad_()
+    value = loss(whole, gold)
+    value.backward()
+    flat = z.reshape(6, 5).clone().requires_grad_()
+    known = torch.tensor([1, 1, 1, 1, 1, 0])
+    expected = loss(flat, gold.flatten().clamp(min=0), known, lengths=[3, 3])
+    expected.backward()
+    assert_close(value, expected)
+    assert_close(whole.grad.reshape(6, 5), flat.grad)
+    assert (whole.grad[1, 2] == 0).all()
+    assert_close(loss(z, gold, known.reshape(2, 3)), expected)
+    with pytest.raises(ValueError, match="whose last dimension is the classes; got .2, 5."):
+        loss(z, torch.zeros(2, 5, dtype=torch.long))
+
+
 def test_a_row_can_say_what_it_is_not():
     """Softmax cross-entropy of a known cell of 0 is -log(1-p), as with spaCy's "!label"."""
     mask = torch.tensor([[False, True, False], [True, True, True]])
@@ -357,6 +377,7 @@ def test_a_subclass_of_a_third_party():
 @pytest.mark.parametrize(
     "make, message",
     [
+        (lambda: DiceCE(smooth=-1), "DiceCE: smooth must be a finite number"),
         (lambda: Dice(smooth=-1), "Dice: smooth must be a finite number from 0 on, got -1"),
         (lambda: Dice(level="token"), "Dice: level must be one of element, batch, got 'token'"),
         (lambda: Dice(squared=1), "Dice: squared must be true or false"),

@@ -222,10 +222,35 @@ def test_calibrating_changes_no_decision(kind):
     assert again.before.nll == pytest.approx(report.after.nll, abs=1e-4)
     # Tuning keeps the temperature, and decides as before.
     flair_dice.tune(model, dev)
-    assert flair_dice.get_tuning(model)["temperature"] == report.temperature
+    kept = flair_dice.get_tuning(model)["temperature"]
+    assert kept == pytest.approx(report.temperature, abs=1e-7)
     assert predictions(model, test) == before
     flair_dice.untune(model)
     torch.testing.assert_close(layer.weight.detach(), weight, rtol=1e-5, atol=1e-6)
+
+
+def test_the_cut_is_the_probability_from_which_on_a_label_is_predicted():
+    model, corpus = make("texts")
+    model.multi_label_threshold["PER"] = 0.2
+    part = flair_dice.tune(model, list(corpus.dev))["classes"]
+    assert part.tuned
+    for row in part.labels:
+        assert row.cut == pytest.approx(model.multi_label_threshold[row.label], abs=1e-6)
+
+
+def test_what_fails_changes_nothing():
+    model, corpus = make("texts")
+    dev = list(corpus.dev)
+    flair_dice.tune(model, dev)
+    flair_dice.calibrate(model, dev)
+    tuning, embeddings = flair_dice.get_tuning(model), model.embeddings
+    assert tuning["temperature"] != 1.0
+    model.embeddings = None
+    for call in (flair_dice.tune, flair_dice.calibrate):
+        with pytest.raises(Exception):  # noqa: B017
+            call(model, dev)
+        assert flair_dice.get_tuning(model) == tuning
+    model.embeddings = embeddings
 
 
 def test_nothing_to_learn_from_and_mistakes():

@@ -3,8 +3,11 @@
 import re
 
 import numpy
+import spacy.cli  # noqa: F401 (adds the commands)
+from spacy.cli._util import app
 from spacy.tokens import Doc
 from spacy.training import Example
+from typer.testing import CliRunner
 
 # Sentences with BILUO tags; "-" would be a missing one.
 NER_SENTENCES = [
@@ -60,3 +63,11 @@ def scores(output):
     """The main score of each evaluation, from what `spacy train` prints."""
     rows = [line.split() for line in output.splitlines() if re.match(r"\s+\d+\s+\d+ ", line)]
     return [float(row[-1]) for row in rows]
+
+
+def invoke(*args):
+    """Run `spacy ...` in this process: its imports take longer than what short tests train.
+    RETURNS (exit status, what it printed), without the lines of evaluations, which spaCy writes to
+    the standard output that there was when it was imported."""
+    done = CliRunner().invoke(app, [str(arg) for arg in args])
+    return done.exit_code, done.output

@@ -311,6 +311,39 @@ def test_probabilities_go_where_spancat_puts_scores(trained, tmp_path):
     assert len(read.spans["found"].attrs["scores"]) == 1
 
 
+def test_settings_are_attributes_that_are_saved_and_that_loading_can_override(trained, tmp_path):
+    nlp, text = trained, SENTENCES[0][0]
+    ner = nlp.get_pipe("dice_ner")
+    before = ner.threshold, ner.thresholds, ner.spans_key
+    assert before == (0.5, None, None)
+    try:
+        ner.threshold, ner.spans_key = 1.0, "scored"
+        doc = nlp(text)
+        assert not doc.ents and "scored" in doc.spans
+        for value, message in ((1.5, "from 0 to 1, got 1.5"), ("high", "got 'high'")):
+            with pytest.raises(ValueError, match=f"'dice_ner': threshold must be.*{message}"):
+                ner.threshold = value
+        with pytest.raises(ValueError, match="thresholds of 'LOC' must be from 0 to 1, got 2"):
+            ner.thresholds = {"LOC": 2}
+        with pytest.raises(ValueError, match="spans_key must be a name or null"):
+            ner.spans_key = 1
+        nlp.to_disk(tmp_path)
+    finally:
+        ner.threshold, ner.thresholds, ner.spans_key = before
+    # What was set is there again, though the config was not told; the config's own change counts.
+    assert spacy.load(tmp_path).get_pipe("dice_ner").threshold == 1.0
+    override = {"components": {"dice_ner": {"threshold": 0.4}}}
+    loaded = spacy.load(tmp_path, config=override)
+    assert loaded.get_pipe("dice_ner").threshold == 0.4
+    assert loaded.get_pipe("dice_ner").spans_key == "scored"
+    assert ents(loaded(text)) == EXPECTED
+    # And stays, when it is saved and loaded again.
+    loaded.to_disk(tmp_path / "again")
+    assert spacy.load(tmp_path / "again").get_pipe("dice_ner").threshold == 0.4
+    as_bytes = spacy.load(tmp_path / "again").to_bytes()
+    assert spacy.load(tmp_path).from_bytes(as_bytes).get_pipe("dice_ner").spans_key == "scored"
+
+
 def test_spans_key_must_be_a_name():
     with pytest.raises(ValueError, match="spans_key"):
         make(spans_key=3)

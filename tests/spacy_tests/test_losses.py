@@ -449,6 +449,7 @@ def test_empty_batches():
 @pytest.mark.parametrize(
     "make, message",
     [
+        (lambda: DiceCE(smooth=-1), "spacy_dice.DiceCE.v1: smooth must be a finite number"),
         (lambda: Dice(smooth=-1), "spacy_dice.Dice.v1: smooth must be a finite number from 0 on"),
         (lambda: Dice(smooth="much"), "smooth must be a number"),
         (lambda: Dice(level="token"), "level must be one of element, batch, got 'token'"),

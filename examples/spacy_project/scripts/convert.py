@@ -1,7 +1,6 @@
-"""Columns of token TAB tag to spaCy's format, with spans; prints how rare labels are."""
+"""Columns of token TAB tag to spaCy's format, with entities as spans for spancat."""
 
 import sys
-from collections import Counter
 from pathlib import Path
 
 import spacy
@@ -19,11 +18,7 @@ def main(source: Path, target: Path, n_train: int) -> None:
         docs = [read(vocab, block) for block in blocks]
         docs = docs[:n_train] if split == "train" else docs
         DocBin(docs=docs).to_disk(target / f"{split}.spacy")
-        labels = Counter(span.label_ for doc in docs for span in doc.spans["sc"])
-        n_tokens = sum(map(len, docs))
-        print(f"{split}: {len(docs)} sentences, {n_tokens} tokens")
-        for label, n in labels.most_common():
-            print(f"  {label:16} {n:5}  one in {n_tokens / n:.0f} tokens")
+        print(f"{split}: {len(docs)} sentences")
 
 
 def read(vocab, block: str) -> Doc:

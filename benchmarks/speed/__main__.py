@@ -1,0 +1,121 @@
+"""All ratios of time to the toolkits' own, with the machine named, and a picture of them.
+
+    python -m benchmarks.speed [--data DIR] [--picture PNG]
+
+Runs losses.py, components.py and crf.py, each in a process of its own with one thread, in less
+than ten minutes on two cores, with fewer rounds than each takes when it is run by itself. DIR
+holds train.conll; without it sentences are generated.
+"""
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+from corpora import generated
+
+from .. import ROOT
+from ..versions import versions
+
+PACKAGES = ("numpy", "thinc", "spacy", "torch", "flair")
+# What each module prints: a title, the median of the ratios, and in brackets what it is made of.
+RATIO = re.compile(r"(?P<title>\S.*?)\s+(?P<ratio>\d+\.\d+)  \(")
+# Told apart by shape and fill, not by colour.
+MARKERS = {"losses": ("o", "white"), "components": ("D", "black"), "crf": ("s", "gray")}
+Ratios = Dict[str, List[Tuple[str, float]]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder with train.conll")
+    parser.add_argument("--picture", type=Path, default=Path("out/speed.png"))
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--sentences", type=int, default=400)
+    args = parser.parse_args()
+    print(machine(), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = str(args.data or generated.write(Path(folder)))
+        rounds = ["--rounds", str(args.rounds)]
+        of_components = ["--data", data, "--sentences", str(args.sentences)]
+        ratios = {
+            "losses": measured("losses", rounds),
+            "crf": measured("crf", rounds),
+            "components": measured("components", [*of_components, *rounds]),
+        }
+    print("Wrote", picture(ratios, args.picture))
+
+
+def machine() -> str:
+    """The processor, its cores, and the versions of what is compared."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    found = ", ".join(f"{package} {v}" for package, v in versions(*PACKAGES).items())
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    return f"{name}, {os.cpu_count()} cores, one thread; {system}, {found}"
+
+
+def measured(module: str, options: List[str]) -> List[Tuple[str, float]]:
+    """The ratios that a module of this package prints, which go on to be printed."""
+    print(f"\n-- {module}: ours / theirs, the median of the ratios", flush=True)
+    command = [sys.executable, "-m", f"benchmarks.speed.{module}", *options]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = []
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            print(line, end="", flush=True)
+            match = RATIO.match(line)
+            if match:
+                found.append((match["title"], float(match["ratio"])))
+    if run.returncode or not found:
+        raise SystemExit(f"{' '.join(command)} failed.")
+    return found
+
+
+def picture(ratios: Ratios, path: Path) -> Path:
+    """A point for each ratio on a logarithmic axis; left of 1 ours is faster."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import FormatStrFormatter
+
+    rows = [(module, *row) for module, found in ratios.items() for row in found][::-1]
+    figure, axes = pyplot.subplots(figsize=(8, 0.2 * len(rows) + 1.6))
+    for module, (marker, fill) in MARKERS.items():
+        at = [(y, ratio) for y, (of, _, ratio) in enumerate(rows) if of == module]
+        axes.plot(
+            [ratio for _, ratio in at],
+            [y for y, _ in at],
+            marker,
+            color="black",
+            markerfacecolor=fill,
+            markersize=5,
+            label=module,
+        )
+    axes.set_yticks(range(len(rows)), [title for _, title, _ in rows], fontsize=7)
+    axes.set_ylim(-1, len(rows))
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("time, ours / theirs", fontsize=8)
+    axes.set_title(machine().partition(";")[0], fontsize=8)
+    axes.legend(fontsize="small")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path
+
+
+if __name__ == "__main__":
+    main()
