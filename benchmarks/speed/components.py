@@ -44,15 +44,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sentences", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=STOCK, help="components to train")
     parser.add_argument("--predict", action="store_true", help="speed of prediction instead")
     args = parser.parse_args()
     sentences = list(columns.read(args.data / "train.conll"))[: args.sentences]
     if args.predict:
         prediction(sentences, args.rounds)
     else:
-        for name in STOCK:
+        for name in args.only:
             training(name, name, sentences, args.rounds)
-        training("dice_ner", "ner", sentences, args.rounds)
+        if args.only == STOCK:
+            training("dice_ner", "ner", sentences, args.rounds)
 
 
 def training(name: str, stock: str, sentences: List[columns.Sentence], rounds: int) -> None:

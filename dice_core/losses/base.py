@@ -79,10 +79,10 @@ class Loss(Options):
         xp = namespace(view.like)
         if not view.like.shape[0] and targets.reduce is None:
             return xp.sum(view.like), xp.zeros_like(view.like)
-        blocks = list(arrays.blocks(view.like))
-        in_blocks = wrt == "probabilities" or self.makes_cells(view, targets)
-        if self.in_parts and in_blocks and len(blocks) > 1:
-            return self._in_blocks(view, targets, wrt, scale, blocks)
+        if (wrt == "probabilities" or self.makes_cells(view, targets)) and self.in_parts:
+            blocks = list(arrays.blocks(view.like))
+            if len(blocks) > 1:
+                return self._in_blocks(view, targets, wrt, scale, blocks)
         value, slope = self.compute_loss(view, targets)
         if scale is not None:
             value = value * scale
