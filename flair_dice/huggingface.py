@@ -5,7 +5,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from .losses import make_loss
+from .losses import LossLike, make_loss
 
 # What transformers ignores in a loss.
 IGNORED = -100
@@ -35,7 +35,7 @@ class TrainerLoss:
     one count over a batch (DiceCE) counts over each micro-batch, weighed by its rows.
     """
 
-    def __init__(self, loss: Any = "DiceCE"):
+    def __init__(self, loss: LossLike = "DiceCE"):
         """Make it.
 
         Args:

@@ -18,7 +18,7 @@ from dice_core.labels import LabelSpec
 from dice_core.targets import Reduce
 
 from .heads import Head, TokenHead, widen
-from .losses import Loss, make_loss
+from .losses import Loss, LossLike, make_loss
 from .targets import read_targets
 from .totals import OverChunks, over_ranks
 
@@ -46,16 +46,16 @@ class FromStock(Base):
     loss: Optional[Loss]
 
     @classmethod
-    def check_loss(cls, model: Any, loss: Any) -> Loss:
+    def check_loss(cls, model: Any, loss: LossLike) -> Loss:
         """The loss, if it suits a model, ours or stock; else a ValueError."""
         raise NotImplementedError
 
-    def set_loss(self, loss: Any) -> None:
+    def set_loss(self, loss: LossLike) -> None:
         """Train with this loss from now on; None is the stock loss. Raises as the constructor."""
         raise NotImplementedError
 
     @classmethod
-    def from_stock(cls, model: Any, loss: Any) -> Any:
+    def from_stock(cls, model: Any, loss: LossLike) -> Any:
         """Turn a stock model, in place, into one that trains with ``loss``."""
         model.__class__ = cls
         model.set_loss(loss)
@@ -134,7 +134,7 @@ class LossMixin(FromStock):
     _chunks: Optional[OverChunks]
     _seen_set_up: Any
 
-    def __init__(self, *args: Any, loss: Any = None, **kwargs: Any):
+    def __init__(self, *args: Any, loss: LossLike = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if loss is not None and kwargs.get("loss_weights"):
             raise ValueError(
@@ -144,7 +144,7 @@ class LossMixin(FromStock):
             )
         self.set_loss(loss)
 
-    def set_loss(self, loss: Any) -> None:
+    def set_loss(self, loss: LossLike) -> None:
         """Train with this loss from now on; None is the stock loss. Raises as the constructor."""
         made = None if loss is None else self.check_loss(self, loss)
         self._spec = self.label_spec(self)
@@ -152,7 +152,7 @@ class LossMixin(FromStock):
         self._has_summed = False
 
     @classmethod
-    def check_loss(cls, model: Any, loss: Any) -> Loss:
+    def check_loss(cls, model: Any, loss: LossLike) -> Loss:
         """The loss, if it suits a model, ours or stock; else a ValueError."""
         spec = cls.label_spec(model)
         made = make_loss(loss, spec.owner)

@@ -25,7 +25,7 @@ Example:
     1.074
 """
 
-from typing import Any, Dict, Literal, Optional, Sequence, Tuple
+from typing import Any, Dict, Literal, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -249,7 +249,11 @@ def _is_closed(loss: Any) -> bool:
     return all(type(part).of_head in ours for part in all_of_it)
 
 
-def make_loss(spec: Any, owner: str = "flair_dice.make_loss") -> Any:
+# What users write and model files hold for a loss; None is the model's stock loss.
+LossLike = Union[Loss, str, Dict[str, Any], None]
+
+
+def make_loss(spec: LossLike, owner: str = "flair_dice.make_loss") -> Any:
     """A loss from what users write and model files hold; a loss is returned as it is.
 
     Args:

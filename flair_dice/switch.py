@@ -5,14 +5,14 @@ from typing import Any, Dict, TypeVar
 
 from flair import models as stock
 
-from .losses import Loss, make_loss
+from .losses import Loss, LossLike, make_loss
 from .models import STOCK_TO_DICE, UNSUPPORTED
 
 log = logging.getLogger("flair")
 M = TypeVar("M")
 
 
-def use_loss(model: M, loss: Any) -> M:
+def use_loss(model: M, loss: LossLike) -> M:
     """Make a model of Flair's train with this loss. Changes it in place.
 
     Save, load and predict as ever: the file loads in plain Flair too.
@@ -56,7 +56,7 @@ def restore(model: M) -> M:
     return model
 
 
-def _plan(model: Any, loss: Any) -> Any:
+def _plan(model: Any, loss: LossLike) -> Any:
     """Which models get which loss, or an error."""
     if not isinstance(model, stock.MultitaskModel):
         _dice_class(model)

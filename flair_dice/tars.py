@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .classifiers import TextClassifier
 from .loss_mixin import FromStock
-from .losses import Loss
+from .losses import Loss, LossLike
 from .sequence_tagger import SequenceTagger
 
 
@@ -27,7 +27,7 @@ class _Few(FromStock):
     tars_model: Any
     inner: Any
 
-    def __init__(self, *args: Any, loss: Any = None, **kwargs: Any):
+    def __init__(self, *args: Any, loss: LossLike = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.set_loss(loss)
 
@@ -35,13 +35,13 @@ class _Few(FromStock):
     def loss(self) -> Optional[Loss]:  # type: ignore[override]
         return self.tars_model.loss
 
-    def set_loss(self, loss: Any) -> None:
+    def set_loss(self, loss: LossLike) -> None:
         """Train with this loss from now on; None is the stock loss."""
         made = None if loss is None else self.check_loss(self, loss)
         self.inner.from_stock(self.tars_model, made)
 
     @classmethod
-    def check_loss(cls, model: Any, loss: Any) -> Loss:
+    def check_loss(cls, model: Any, loss: LossLike) -> Loss:
         """The loss, if it suits a model, ours or stock; else a ValueError."""
         return cls.inner.check_loss(model.tars_model, loss)
 

@@ -23,6 +23,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import check_lexeme_norms
+from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from dice_core.labels import LabelSpec
@@ -65,7 +66,7 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
 
     def __init__(
         self,
-        vocab: Any,
+        vocab: Vocab,
         model: Model,
         name: str = "dice_ner",
         *,
@@ -199,7 +200,7 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
         return 1
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         return label_spec(own(pipe), pipe.tags, (OUTSIDE,))
 
     # -- predicting ---------------------------------------------------------------------
@@ -268,7 +269,7 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
         sample = [self.model.ops.alloc2f(len(doc), n_tags) for doc in docs]
         self.model.initialize(X=docs, Y=sample)
 
-    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Optional[str]]:
         return [None if tag == "-" else tag for tag in example.get_aligned_ner()]
 
     def update(

@@ -22,6 +22,7 @@ from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from dice_core.labels import LabelSpec
@@ -83,7 +84,7 @@ class DiceQA(OwnMixin, TrainablePipe):
 
     def __init__(
         self,
-        vocab: Any,
+        vocab: Vocab,
         model: Model,
         name: str = "dice_qa",
         *,
@@ -204,7 +205,7 @@ class DiceQA(OwnMixin, TrainablePipe):
             raise
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         names = ("start", "end") if pipe.cfg["activation"] == "sigmoid" else None
         return label_spec(own(pipe), names, sequence=False, positions=names is None)
 
@@ -212,11 +213,11 @@ class DiceQA(OwnMixin, TrainablePipe):
         return Head(self.cfg["activation"], "logits")
 
     @classmethod
-    def check_trainable(cls, pipe: Any) -> None:
+    def check_trainable(cls, pipe: TrainablePipe) -> None:
         pass  # the constructor has seen to that
 
     @classmethod
-    def check(cls, pipe: Any, loss: Any) -> None:
+    def check(cls, pipe: TrainablePipe, loss: Any) -> None:
         check_is_loss(pipe, loss)
         for term in _terms(loss):
             if isinstance(term, EntityDice):
@@ -482,7 +483,7 @@ def _terms(loss: Any) -> Iterator[Any]:
         yield from _terms(term)
 
 
-def _check_positions(pipe: Any, term: Any) -> None:
+def _check_positions(pipe: TrainablePipe, term: Any) -> None:
     """Refuse a loss that takes the positions of a softmax for labels."""
     macro = getattr(term, "level", None) == "batch" and getattr(term, "average", None) == "macro"
     weighted = getattr(term, "class_weights", None) is not None

@@ -5,7 +5,9 @@ from typing import Any, Dict, Iterable, List, Optional, Tuple
 import numpy
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
+from thinc.types import Floats2d
 
 from dice_core.labels import LabelSpec
 from dice_core.options import Activation
@@ -27,10 +29,10 @@ class PerDoc(StockLossMixin):
         return find_head(self.model, self.name, self.of_raw)  # type: ignore[attr-defined]
 
     @classmethod
-    def check_trainable(cls, pipe: Any) -> None:
+    def check_trainable(cls, pipe: TrainablePipe) -> None:
         find_head(pipe.model, pipe.name, cls.of_raw)
 
-    def targets(self, examples: List[Example], like: Any) -> Targets:
+    def targets(self, examples: List[Example], like: Floats2d) -> Targets:
         """The batch's truth, as arrays like ``like``."""
         raise NotImplementedError
 
@@ -44,7 +46,7 @@ class PerDoc(StockLossMixin):
         return value, gradient
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         return label_spec(own(pipe), tuple(pipe.labels), sequence=False)
 
     def _as_targets(self, y: numpy.ndarray, mask: numpy.ndarray) -> Targets:
@@ -83,10 +85,10 @@ class DiceTextCategorizer(PerDoc, TextCategorizer):
     of_raw: Activation = "softmax"
 
     @classmethod
-    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+    def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
         return None if len(pipe.labels) == 2 else {"name": "DiceCE", **BALANCED}
 
-    def targets(self, examples: List[Example], like: Any) -> Targets:
+    def targets(self, examples: List[Example], like: Floats2d) -> Targets:
         y, mask, strange = self._known(examples)
         if strange:
             raise config_error(
@@ -111,10 +113,10 @@ class DiceMultiLabelTextCategorizer(PerDoc, MultiLabel_TextCategorizer):
     of_raw: Activation = "sigmoid"
 
     @classmethod
-    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+    def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
         return {"name": "DiceCE", **BALANCED}
 
-    def targets(self, examples: List[Example], like: Any) -> Targets:
+    def targets(self, examples: List[Example], like: Floats2d) -> Targets:
         y, mask, strange = self._known(examples)
         warn_of_unknown(self, "the categories", strange)
         return self._as_targets(y, mask)

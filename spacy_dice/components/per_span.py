@@ -5,7 +5,9 @@ from typing import Any, Dict, Iterable, Optional, Tuple
 import numpy
 from spacy.pipeline.span_finder import SpanFinder
 from spacy.pipeline.spancat import SpanCategorizer
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
+from thinc.types import Floats2d
 
 from dice_core.labels import LabelSpec
 from dice_core.targets import Targets, from_rows
@@ -30,18 +32,18 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
     stock = SpanCategorizer
 
     @classmethod
-    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+    def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
         if pipe.add_negative_label:
             return None
         return CROSS_ENTROPY if len(pipe.labels) == 1 else {**CROSS_ENTROPY, **BALANCED}
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         if not pipe.add_negative_label:
             return label_spec(own(pipe), tuple(pipe.labels), sequence=False)
         return label_spec(own(pipe), (*pipe.labels, NO_SPAN), (NO_SPAN,), sequence=False)
 
-    def targets(self, examples: Iterable[Example], spans: Any, like: Any) -> Targets:
+    def targets(self, examples: Iterable[Example], spans: Any, like: Floats2d) -> Targets:
         """The batch's truth, for the candidates ``spans`` (Ragged of starts and ends)."""
         y = numpy.zeros(like.shape, dtype="float32")
         starts_ends = self.model.ops.to_numpy(spans.dataXd)
@@ -95,11 +97,11 @@ class DiceSpanFinder(StockLossMixin, SpanFinder):
     stock = SpanFinder
 
     @classmethod
-    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+    def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
         return CROSS_ENTROPY
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         return label_spec(own(pipe), ("start", "end"), sequence=False)
 
     def update(

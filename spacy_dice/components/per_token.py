@@ -7,7 +7,10 @@ from spacy.pipeline.edit_tree_lemmatizer import EditTreeLemmatizer
 from spacy.pipeline.morphologizer import Morphologizer
 from spacy.pipeline.senter import SentenceRecognizer
 from spacy.pipeline.tagger import Tagger
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
+from thinc.types import Floats2d
 
 from dice_core.labels import LabelSpec
 from dice_core.targets import MISSING, Targets, from_ids, from_labels
@@ -20,11 +23,11 @@ from .trainable import LossMixin, StockLossMixin, own, warn_of_sub_batches
 class PerToken(LossMixin):
     """A component whose model gives probabilities ``(tokens, classes)`` for each doc."""
 
-    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Optional[str]]:
         """The label of each predicted token; None where it is missing or misaligned."""
         raise NotImplementedError
 
-    def targets(self, examples: Iterable[Example], like: Any) -> Targets:
+    def targets(self, examples: Iterable[Example], like: Floats2d) -> Targets:
         """The batch's truth, as arrays like ``like``."""
         docs = [self.get_aligned_labels(eg) for eg in examples]
         neg_prefix = self.cfg.get("neg_prefix")  # type: ignore[attr-defined]
@@ -47,7 +50,7 @@ class DiceTagger(StockLossMixin, PerToken, Tagger):
     stock = Tagger
     own_factory, stock_factory = "dice_tagger", "tagger"
 
-    def __init__(self, vocab: Any, model: Any, name: str = "tagger", *, loss: Loss, **cfg: Any):
+    def __init__(self, vocab: Vocab, model: Any, name: str = "tagger", *, loss: Loss, **cfg: Any):
         super().__init__(vocab, model, name, **cfg)
         self.set_loss(loss)
         self.check_trainable(self)
@@ -64,11 +67,11 @@ class DiceTagger(StockLossMixin, PerToken, Tagger):
         return twin
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         smoothing = pipe.cfg.get("label_smoothing", 0.0)
         return label_spec(own(pipe), tuple(pipe.labels), label_smoothing=smoothing)
 
-    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Optional[str]]:
         return [tag or None for tag in example.get_aligned("TAG", as_string=True)]
 
 
@@ -82,11 +85,11 @@ class DiceMorphologizer(StockLossMixin, PerToken, Morphologizer):
     stock = Morphologizer
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         smoothing = pipe.cfg.get("label_smoothing", 0.0)
         return label_spec(own(pipe), tuple(pipe.labels), label_smoothing=smoothing)
 
-    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Optional[str]]:
         return aligned_morphs(self, example)
 
 
@@ -114,10 +117,10 @@ class DiceSentenceRecognizer(StockLossMixin, PerToken, SentenceRecognizer):
     stock = SentenceRecognizer
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         return label_spec(own(pipe), tuple(pipe.labels), ("I",))
 
-    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[Optional[str]]:
         # 1 starts a sentence; 0 and -1 (as uint64, too) do not; None is misaligned.
         starts = example.get_aligned("SENT_START")
         return [None if x is None else "S" if x == 1 else "I" for x in starts]
@@ -133,17 +136,17 @@ class DiceEditTreeLemmatizer(StockLossMixin, PerToken, EditTreeLemmatizer):
     stock = EditTreeLemmatizer
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         # The labels are numbers of edit trees, which are of no use to users.
         return label_spec(own(pipe))
 
-    def targets(self, examples: Iterable[Example], like: Any) -> Targets:
+    def targets(self, examples: Iterable[Example], like: Floats2d) -> Targets:
         docs = [self.get_aligned_labels(eg) for eg in examples]
         ids = [column for doc in docs for column in doc]
         lengths = [len(doc) for doc in docs]
         return from_ids(ids, like.shape[1], self.label_spec(self), like, lengths=lengths)
 
-    def get_aligned_labels(self, example: Example) -> Sequence[Any]:
+    def get_aligned_labels(self, example: Example) -> Sequence[int]:  # type: ignore[override]
         """The column of each token's edit tree, or MISSING."""
         lemmas = example.get_aligned("LEMMA", as_string=True)
         return [

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterable, Iterator, Optional, Sequence
 
 from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
 from thinc.api import Optimizer, set_dropout_rate
 
@@ -35,24 +36,24 @@ class LossMixin:
     _rehearsing = False
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         """A component's classes, as the loss sees them."""
         raise NotImplementedError
 
     @classmethod
-    def recommended(cls, pipe: Any) -> Optional[Dict[str, Any]]:
+    def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
         """The loss that "auto" stands for, as its name and options, by what was measured on such
         components (docs/evidence.md). None where nothing is gained: the component stays stock.
         """
         return None
 
     @classmethod
-    def check_trainable(cls, pipe: Any) -> None:
+    def check_trainable(cls, pipe: TrainablePipe) -> None:
         """Raise a ConfigValidationError if no loss can train a component as it is set up."""
         find_head(pipe.model, pipe.name)
 
     @classmethod
-    def check(cls, pipe: Any, loss: Any) -> None:
+    def check(cls, pipe: TrainablePipe, loss: Any) -> None:
         """Raise a ConfigValidationError if ``loss`` cannot train ``pipe``, ours or stock."""
         check_is_loss(pipe, loss)
         cls.check_trainable(pipe)
@@ -139,20 +140,20 @@ class StockLossMixin(LossMixin):
     stock: Any
 
     @classmethod
-    def from_stock(cls, pipe: Any, loss: Loss) -> Any:
+    def from_stock(cls, pipe: TrainablePipe, loss: Loss) -> TrainablePipe:
         """Turn a stock component, in place, into one that trains with ``loss``."""
         pipe.__class__ = cls
         pipe.set_loss(loss)
         return pipe
 
-    def to_stock(self) -> Any:
+    def to_stock(self) -> TrainablePipe:
         """Turn it back, in place."""
         del self.loss
         self.__class__ = self.stock
         return self
 
 
-def check_is_loss(component: Any, loss: Any) -> None:
+def check_is_loss(component: TrainablePipe, loss: Any) -> None:
     """Config values that a registered function made are not type-checked: this does it."""
     if not isinstance(loss, Loss):
         raise config_error(
@@ -161,7 +162,7 @@ def check_is_loss(component: Any, loss: Any) -> None:
         )
 
 
-def warn_of_unknown(component: Any, what: str, labels: Iterable[str]) -> None:
+def warn_of_unknown(component: TrainablePipe, what: str, labels: Iterable[str]) -> None:
     """Warn of labels in the data that the component does not have, and so cannot learn.
 
     That is the policy where another component may have them: entities, spans, and categories
@@ -178,7 +179,7 @@ def warn_of_unknown(component: Any, what: str, labels: Iterable[str]) -> None:
         )
 
 
-def warn_of_sub_batches(component: Any, loss: Loss, nlp: Optional[Language]) -> None:
+def warn_of_sub_batches(component: TrainablePipe, loss: Loss, nlp: Optional[Language]) -> None:
     """Warn if training cuts up the batches that a loss counts over.
 
     The update of a component is not told of it: what the config says is looked up before.
@@ -195,6 +196,6 @@ def warn_of_sub_batches(component: Any, loss: Loss, nlp: Optional[Language]) -> 
         )
 
 
-def own(component: Any) -> str:
+def own(component: TrainablePipe) -> str:
     """How messages call a component."""
     return f"Component '{component.name}'"

@@ -5,6 +5,7 @@ from typing import Any, Dict, Iterable, List, Optional, Tuple
 import numpy
 from spacy.pipeline.dep_parser import DependencyParser
 from spacy.pipeline.ner import EntityRecognizer
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 
 from dice_core.labels import LabelSpec
@@ -34,7 +35,7 @@ class Transition(LossMixin):
     options: Tuple[str, ...]
 
     @classmethod
-    def from_stock(cls, pipe: Any, loss: Loss) -> Any:
+    def from_stock(cls, pipe: TrainablePipe, loss: Loss) -> TrainablePipe:
         """A component that shares everything with a stock one and trains with ``loss``.
 
         The stock one predicts as before; its update says that it was replaced.
@@ -44,7 +45,7 @@ class Transition(LossMixin):
         pipe.cfg = _Replaced(pipe.cfg, pipe.name)
         return new
 
-    def to_stock(self) -> Any:
+    def to_stock(self) -> TrainablePipe:
         """A stock component that shares everything with this one."""
         stock = _rebuild(self.stock, self, self.options)
         del self.loss
@@ -55,7 +56,7 @@ class Transition(LossMixin):
         return HEAD
 
     @classmethod
-    def check_trainable(cls, pipe: Any) -> None:
+    def check_trainable(cls, pipe: TrainablePipe) -> None:
         cfg = pipe.cfg
         if cfg["beam_width"] > 1 and cfg["beam_update_prob"] > 0:
             raise config_error(
@@ -94,7 +95,7 @@ class DiceEntityRecognizer(Transition, EntityRecognizer):
     options = ("update_with_oracle_cut_size", "incorrect_spans_key")
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         return _actions(pipe, background=("O", "U-"))
 
     def update(self, examples: Iterable[Example], **rest: Any) -> Any:
@@ -112,7 +113,7 @@ class DiceDependencyParser(Transition, DependencyParser):
     options = ("update_with_oracle_cut_size", "learn_tokens", "min_action_freq")
 
     @classmethod
-    def label_spec(cls, pipe: Any) -> LabelSpec:
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         return _actions(pipe)
 
 
@@ -149,7 +150,7 @@ def merged_gold_loss(loss: Loss, scores: Any, gold: Any, spec: LabelSpec) -> Any
     return numpy.ascontiguousarray(gradient, dtype=scores.dtype), value
 
 
-def _actions(pipe: Any, background: Tuple[str, ...] = ()) -> LabelSpec:
+def _actions(pipe: TrainablePipe, background: Tuple[str, ...] = ()) -> LabelSpec:
     names: List[str] = [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
     background = tuple(name for name in background if name in names)
     return label_spec(own(pipe), tuple(names), background, sequence=False)
