@@ -18,7 +18,7 @@ test: $(VENV)/test/ready
 
 # The site, in out/site; a warning is an error.
 docs: $(VENV)/docs/ready
-	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict
 	@echo "out/site/index.html"
 
 # Wheel and sdist, in out/dist; each extra alone in an environment of its own: it imports, trains,
