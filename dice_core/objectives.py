@@ -46,6 +46,7 @@ class Objective:
 
     @property
     def is_f(self) -> bool:
+        """Whether it is an F score alone, without a floor for precision or recall."""
         return not self._floors
 
     def raised(self, margin: float) -> "Objective":

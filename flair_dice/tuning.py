@@ -212,6 +212,7 @@ class ModelPart(core.Part):
 
     @property
     def background(self) -> Optional[int]:
+        """The column of what is no label."""
         return self.columns.index(OUTSIDE) if OUTSIDE in self.columns else None
 
     @property
@@ -344,6 +345,7 @@ class Tags(ModelPart):
         return self.of_tokens(scores, data)
 
     def of_tokens(self, scores: List[numpy.ndarray], data: Sequence[Any]) -> CompetingLabels:
+        """Each token's tag, for its scores ``(tokens, C)``, one array a sentence."""
         tags = [tag for sentence in data for tag in _gold_tags(self.model, sentence)]
         doc = numpy.repeat(numpy.arange(len(data)), [len(of_doc) for of_doc in scores])
         return self.competing(scores, tags, doc)
@@ -363,9 +365,11 @@ class Entities(core.TagPart, Tags):
         return list(dict.fromkeys(x[2:] for x in self.columns if x[:2] in self.prefixes))
 
     def gold(self, sentence: Any) -> List[Span]:
+        """The gold spans of a sentence."""
         return _gold_spans(self.model, sentence)
 
     def found(self, tags: List[str]) -> List[Span]:
+        """The spans of predicted tags."""
         if all(tag == OUTSIDE for tag in tags):
             return []
         spans = get_spans_from_bio(tags, [1.0] * len(tags))
@@ -412,9 +416,11 @@ class CrfTags(Entities):
         return [tag for tag in self.columns if tag not in (OUTSIDE, *SPECIAL)]
 
     def gold(self, sentence: Any) -> List[Span]:
+        """The gold tags of a sentence, each as a span of one token."""
         return self.found(_gold_tags(self.model, sentence))
 
     def found(self, tags: List[str]) -> List[Span]:
+        """Predicted tags, each as a span of one token."""
         return [(i, i + 1, tag) for i, tag in enumerate(tags)]
 
     def unknown(self, sentence: Any) -> FrozenSet[int]:

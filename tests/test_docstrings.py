@@ -31,7 +31,7 @@ def of(thing, kinds):
 def test_public_names_are_documented(name):
     module = importlib.import_module(name)
     assert module.__doc__
-    function = type(of)
+    function, missing = type(of), []
     for thing_name, thing in of(module, (type, function)):
         if thing.__module__ != name:
             continue
@@ -39,4 +39,6 @@ def test_public_names_are_documented(name):
         methods = of(thing, (function, property, classmethod, staticmethod))
         for method, _ in methods if isinstance(thing, type) else ():
             found = [vars(base)[method] for base in thing.__mro__ if method in vars(base)]
-            assert any(each.__doc__ for each in found), f"{thing_name}.{method}"
+            if not any(each.__doc__ for each in found):
+                missing.append(f"{thing_name}.{method}")
+    assert not missing

@@ -78,7 +78,7 @@ def run(
         DocBin(docs=of_split).to_disk(folder / f"{split}.spacy")
     config, name = configured(cell["model"], recipe, train_docs)
     config["training"]["logger"] = {"@loggers": "benchmarks.curve.v1", "path": ""}
-    config["corpora"]["dev"]["@readers"] = "benchmarks.read_once.v1"
+    config["corpora"]["dev"] = {"@readers": "benchmarks.read_once.v1", "path": "${paths.dev}"}
     config["nlp"]["before_creation"] = {"@callbacks": "benchmarks.fast_gemm.v1"}
     config.to_disk(folder / "config.cfg", interpolate=False)
     overrides: Dict[str, Any] = {

@@ -23,10 +23,13 @@ ENTRY_POINTS = [e for e in distribution("spacy-flair-dice").entry_points if e.gr
 LOSSES = [name for name in dice_core.losses.__all__ if name not in ("Loss", "make_loss")]
 
 
+CALLBACKS = ("use_loss", "to_stock", "tune", "chain", "score_labels")
+
+
 def test_names_are_the_documented_ones():
     names = {e.name for e in ENTRY_POINTS}
     losses = {f"spacy_dice.{name}.v1" for name in LOSSES}
-    callbacks = {f"spacy_dice.{name}.v1" for name in ("use_loss", "to_stock", "tune")}
+    callbacks = {f"spacy_dice.{name}.v1" for name in CALLBACKS}
     reading = {"QuestionAnswering", "TextPair", "squad", "pairs", "qa_scorer"}
     reading = {f"spacy_dice.{name}.v1" for name in reading}
     assert names == losses | callbacks | reading | {"dice_ner", "dice_tagger", "dice_qa"}
