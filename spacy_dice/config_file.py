@@ -15,18 +15,10 @@ from thinc.api import Config, ConfigValidationError
 
 from .callbacks import label_score
 from .components.dice_ner import DiceNER
-from .components.per_doc import DiceMultiLabelTextCategorizer, DiceTextCategorizer
-from .components.per_span import DiceSpanCategorizer, DiceSpanFinder
-from .components.per_token import (
-    DiceEditTreeLemmatizer,
-    DiceMorphologizer,
-    DiceSentenceRecognizer,
-    DiceTagger,
-)
-from .components.transition import DiceDependencyParser, DiceEntityRecognizer
+from .components.per_token import DiceTagger
 from .errors import config_error
 from .losses import Compound, DiceCE, Loss, make_loss
-from .switch import ALL, AUTO, UNSUPPORTED
+from .switch import ALL, AUTO, STOCK_TO_DICE, UNSUPPORTED
 
 USE_LOSS = "spacy_dice.use_loss.v1"
 CHAIN = "spacy_dice.chain.v1"
@@ -35,19 +27,7 @@ SCORE_LABELS = "spacy_dice.score_labels.v1"
 
 # What takes the place of a component, by the factory that a config names.
 CLASS_OF_FACTORY: Dict[str, Any] = {
-    "tagger": DiceTagger,
-    "morphologizer": DiceMorphologizer,
-    "senter": DiceSentenceRecognizer,
-    "trainable_lemmatizer": DiceEditTreeLemmatizer,
-    "ner": DiceEntityRecognizer,
-    "beam_ner": DiceEntityRecognizer,
-    "parser": DiceDependencyParser,
-    "beam_parser": DiceDependencyParser,
-    "textcat": DiceTextCategorizer,
-    "textcat_multilabel": DiceMultiLabelTextCategorizer,
-    "spancat": DiceSpanCategorizer,
-    "spancat_singlelabel": DiceSpanCategorizer,
-    "span_finder": DiceSpanFinder,
+    factory: ours for ours in STOCK_TO_DICE.values() for factory in ours.factories
 }
 # Those that take a loss in their own block.
 OWN_BLOCK = (DiceNER.own_factory, DiceTagger.own_factory, "dice_qa")

@@ -26,6 +26,7 @@ from spacy.training.converters import conllu_to_docs
 from spacy.vocab import Vocab
 
 from .errors import config_error
+from .reading.corpus import SquadFile
 
 COLUMNS = (".conll", ".iob", ".iob2", ".bio", ".bioes", ".txt")
 TABLES = (".tsv", ".csv")
@@ -84,7 +85,7 @@ def read_docs(path: Path, nlp: Optional[Language] = None) -> List[Doc]:
     if suffix == ".jsonl":
         return list(_json_lines(text, str(path), nlp))
     if suffix == ".json":
-        return list(_squad(text, str(path), nlp))
+        return list(_squad(path, nlp))
     raise config_error(
         f"{path}: the format {suffix or 'without a suffix'!r} is not known: {KNOWN}."
     )
@@ -302,23 +303,9 @@ def _span(doc: Doc, span: Any, where: str) -> Any:
     return doc.char_span(start, end, label=str(label), alignment_mode="expand")
 
 
-def _squad(text: str, path: str, nlp: Language) -> Iterator[Doc]:
-    try:
-        articles = json.loads(text)["data"]
-        paragraphs = [p for article in articles for p in article["paragraphs"]]
-        for paragraph in paragraphs:
-            doc = nlp.make_doc(paragraph["context"])
-            spans = []
-            for question in paragraph["qas"]:
-                for answer in question.get("answers", [])[:1]:
-                    start = answer["answer_start"]
-                    end = start + len(answer["text"])
-                    spans.append(doc.char_span(start, end, label="answer", alignment_mode="expand"))
-            doc.spans[ANSWERS] = [span for span in spans if span is not None]
-            doc.user_data["n_questions"] = len(paragraph["qas"])
-            yield doc
-    except (ValueError, KeyError, TypeError) as error:
-        raise config_error(
-            f'{path} is not in the format of SQuAD ("data", "paragraphs", "context", "qas"): '
-            f"{type(error).__name__} {error}. For lines of JSON, call it .jsonl."
-        ) from None
+def _squad(path: Path, nlp: Language) -> Iterator[Doc]:
+    """Docs of paragraphs, by the reader of dice_qa; of each question the first answer counts."""
+    for doc in SquadFile(path).docs(nlp, spans_key=ANSWERS):
+        first = {span.id_: span for span in reversed(doc.spans[ANSWERS])}
+        doc.spans[ANSWERS] = [first[key] for key in reversed(first)]
+        yield doc

@@ -19,7 +19,7 @@ import spacy
 from spacy.tokens import Doc, Span
 
 from corpora import columns
-from dice_core.calibration import risk_coverage_area
+from dice_core.calibration import expected_calibration_error, risk_coverage_area
 from spacy_dice.tuning.parts import path_scores
 
 BEAM = 16
@@ -48,11 +48,11 @@ def main() -> None:
             if not len(p):
                 print(f"{model} {split}: no entities")
                 continue
-            bins = reliability(p, right)
             print(
-                f"{model} {split}: ECE {expected_error(bins):.3f}, {len(p)} entities, "
-                f"mean probability {p.mean():.3f}, precision {right.mean():.3f}"
+                f"{model} {split}: ECE {expected_calibration_error(p, right):.3f}, "
+                f"{len(p)} entities, mean probability {p.mean():.3f}, precision {right.mean():.3f}"
             )
+            bins = reliability(p, right)
             for n, of_bin in enumerate(bins):
                 if of_bin.count:
                     print(f"  up to {(n + 1) / len(bins):.1f}: {_row(of_bin)}", flush=True)
@@ -117,12 +117,6 @@ def reliability(p: numpy.ndarray, right: numpy.ndarray, n_bins: int = 10) -> Lis
         else Bin(0, 0.0, 0.0)
         for b in range(n_bins)
     ]
-
-
-def expected_error(bins: List[Bin]) -> float:
-    """Mean over entities of |mean probability - precision| of their bin."""
-    total = sum(b.count for b in bins)
-    return sum(b.count * abs(b.probability - b.precision) for b in bins) / max(total, 1)
 
 
 def _row(of_bin: Bin) -> str:

@@ -82,6 +82,7 @@ class DiceTextCategorizer(PerDoc, TextCategorizer):
     """
 
     stock = TextCategorizer
+    factories = ("textcat",)
     of_raw: Activation = "softmax"
 
     @classmethod
@@ -110,6 +111,7 @@ class DiceMultiLabelTextCategorizer(PerDoc, MultiLabel_TextCategorizer):
     """
 
     stock = MultiLabel_TextCategorizer
+    factories = ("textcat_multilabel",)
     of_raw: Activation = "sigmoid"
 
     @classmethod

@@ -30,6 +30,7 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
     """
 
     stock = SpanCategorizer
+    factories = ("spancat", "spancat_singlelabel")
 
     @classmethod
     def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
@@ -95,6 +96,7 @@ class DiceSpanFinder(StockLossMixin, SpanFinder):
     """
 
     stock = SpanFinder
+    factories = ("span_finder",)
 
     @classmethod
     def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:

@@ -48,6 +48,7 @@ class DiceTagger(StockLossMixin, PerToken, Tagger):
     """
 
     stock = Tagger
+    factories = ("tagger",)
     own_factory, stock_factory = "dice_tagger", "tagger"
 
     def __init__(self, vocab: Vocab, model: Any, name: str = "tagger", *, loss: Loss, **cfg: Any):
@@ -83,6 +84,7 @@ class DiceMorphologizer(StockLossMixin, PerToken, Morphologizer):
     """
 
     stock = Morphologizer
+    factories = ("morphologizer",)
 
     @classmethod
     def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
@@ -115,6 +117,7 @@ class DiceSentenceRecognizer(StockLossMixin, PerToken, SentenceRecognizer):
     """spaCy's SentenceRecognizer. Its label I, "no sentence starts here", is the background."""
 
     stock = SentenceRecognizer
+    factories = ("senter",)
 
     @classmethod
     def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
@@ -134,6 +137,7 @@ class DiceEditTreeLemmatizer(StockLossMixin, PerToken, EditTreeLemmatizer):
     """
 
     stock = EditTreeLemmatizer
+    factories = ("trainable_lemmatizer",)
 
     @classmethod
     def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:

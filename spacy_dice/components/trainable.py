@@ -2,7 +2,7 @@
 
 import warnings
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
@@ -138,6 +138,8 @@ class StockLossMixin(LossMixin):
     """A stock component that `use_loss` gave a loss. The object stays; its class changes."""
 
     stock: Any
+    # The factories that make it.
+    factories: Tuple[str, ...] = ()
 
     @classmethod
     def from_stock(cls, pipe: TrainablePipe, loss: Loss) -> TrainablePipe:

@@ -92,6 +92,7 @@ class DiceEntityRecognizer(Transition, EntityRecognizer):
     """
 
     stock = EntityRecognizer
+    factories = ("ner", "beam_ner")
     options = ("update_with_oracle_cut_size", "incorrect_spans_key")
 
     @classmethod
@@ -110,6 +111,7 @@ class DiceDependencyParser(Transition, DependencyParser):
     """spaCy's DependencyParser."""
 
     stock = DependencyParser
+    factories = ("parser", "beam_parser")
     options = ("update_with_oracle_cut_size", "learn_tokens", "min_action_freq")
 
     @classmethod

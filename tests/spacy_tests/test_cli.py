@@ -452,7 +452,7 @@ def test_misuse_of_compare_is_one_line(dice, args, message):
         ("bare.tsv", ["categories"], {"people": 2, "places": 2, "none": 2}),
         ("several.csv", ["categories"], {"x": 2, "y": 1}),
         ("data.jsonl", ["entities", "spans"], {"PER": 3, "LOC": 1}),
-        ("data.json", ["answers"], {"answer": 1}),
+        ("data.json", ["answers"], {"ANSWER": 1}),
         ("data.conllu", ["tags"], {"NNP": 1, "VBZ": 1}),
     ],
 )
@@ -493,7 +493,7 @@ def test_what_is_said_to_be_measured_is_what_the_evidence_says():
         ("x.tsv", "a text and nothing\n", "at least two columns"),
         ("x.jsonl", '{"text": "a"}\n{"txt": "b"}\n', 'line 2: expected an object with a "text"'),
         ("x.jsonl", '{"text": "ab", "spans": [[1, 9, "x"]]}\n', "line 1: [1, 9, 'x'] is no span"),
-        ("x.json", "[]", "not in the format of SQuAD"),
+        ("x.json", "[]", "is no file of SQuAD"),
         ("x.spacy", "no", "cannot be read as spaCy's binary format"),
         ("x.jsonl", '{"text": "a"}\n', "have no entities, spans, categories or tags"),
         ("x.csv", "text,label\nonly one\n", "line 2: expected a text and its label"),
