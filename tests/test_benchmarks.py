@@ -614,4 +614,4 @@ def test_calibration_error_by_hand():
     bins = calibration.reliability(p, right)
     assert [b.count for b in bins] == [0, 2, 0, 0, 0, 0, 0, 0, 0, 3]
     # 2 of 5 are off by 0.5 - 0.15, 3 of 5 by 29/30 - 2/3.
-    assert calibration.expected_error(bins) == pytest.approx(0.4 * 0.35 + 0.6 * 0.3)
+    assert calibration.expected_calibration_error(p, right) == pytest.approx(0.4 * 0.35 + 0.6 * 0.3)
