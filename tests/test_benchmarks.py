@@ -14,7 +14,6 @@ from spacy.training import Example
 from benchmarks import results
 from benchmarks.compare import (
     calibration,
-    cuts,
     grid,
     recipes,
     rivals,
@@ -94,8 +93,8 @@ def test_cells_of_other_components(model, lowest, tagged, tmp_path):
     ],
 )
 def test_cells_of_stock_components(model, settings, tmp_path):
-    """With the library's loss and without the library, in this process, with scores kept; and a
-    cell is the same whatever was trained before it."""
+    """With the library's loss and without the library, in this process; and a cell is the same
+    whatever was trained before it."""
     data, path = tmp_path / "in", tmp_path / "results.jsonl"
     data.mkdir()
     write = {"morphologizer": write_conllu, "textcat": write_labelled}
@@ -103,7 +102,7 @@ def test_cells_of_stock_components(model, settings, tmp_path):
     common = ["--data", data, "--model", model, "--size", 60, "--learn-rate", 0.01]
     common += ["--set", "training.max_steps=60", "training.eval_frequency=20", *settings]
     for loss, file_ in (("stock", path), ("dice_ce", path), ("stock", tmp_path / "again")):
-        command = [*common, "--loss", loss, "--results", file_, "--scores", tmp_path / "scores"]
+        command = [*common, "--loss", loss, "--results", file_]
         benchmark.main([str(part) for part in command])
     stock, ours = (json.loads(line) for line in path.read_text().splitlines())
     again = json.loads((tmp_path / "again").read_text())
@@ -113,18 +112,8 @@ def test_cells_of_stock_components(model, settings, tmp_path):
     assert steps == (0, 20, 40, 60) and sorted(seconds) == list(seconds) and seconds[-1] > 0
     assert max(ours["test"]["macro_f"], ours["test"]["f"]) > 0.2
     assert ours["words_per_second"] > 0 and sum(ours["train_counts"].values()) > 20
-    if model in ("morphologizer", "span_finder"):
-        assert "cuts" not in ours
-        assert model == "morphologizer" or ours["test"] != stock["test"]
-    else:
-        of = [tmp_path / f"scores/in-60-{model}-{x}-0.01-0.npz" for x in ("stock", "dice_ce")]
-        of_stock, kept = map(numpy.load, of)
-        assert not numpy.array_equal(of_stock["test_p"], kept["test_p"])
-        read = cuts.Read(*(kept[f"test_{part}"] for part in cuts.Read._fields))
-        macro = results.counts_macro("in", model)
-        found = cuts.f_scores(read.p >= 0.5, read, macro)
-        assert found == pytest.approx(ours["test"]["macro_f" if macro else "f"], abs=0.01)
-        assert ours["cuts"]["one"]["dev"] >= ours["dev"]["macro_f" if macro else "f"] - 1e-3
+    curves = [[score for _, score, _ in line["curve"]] for line in (stock, ours)]
+    assert model == "morphologizer" or curves[0] != curves[1]
 
 
 def write_labelled(folder):
@@ -170,7 +159,7 @@ def component(loss, seed, f, rate=0.003, model="spancat", curve=(), labels="X", 
     }
     line = {"data": "d", "size": 300, "model": model, "loss": loss, "seed": seed, "settings": []}
     line.update(learn_rate=rate, curve=curve, words_per_second=9000, **of_split)
-    line.update(cuts={"one": {"test": (f + 3) / 100}}, train_counts=dict.fromkeys(labels, 5))
+    line["train_counts"] = dict.fromkeys(labels, 5)
     if tuned is not None:
         errors = {"before": [0.02 + seed / 100, 0.1], "calibrated": [0.01, 0.1]}
         line["tuned"] = {
@@ -210,9 +199,6 @@ def test_tables_of_components_by_hand(tmp_path):
     assert components.early(groups, ["stock", "ce"])[2:] == [
         "| spancat, d, 300 | 20.0 / 40.0 | 41.0 /  |"
     ]
-    assert components.cuts(groups, ["stock", "ce"])[2] == (
-        "| spancat, d, 300 | 42.0 / 44.0 | 45.0 / 47.0 |"
-    )
     assert components.rates(groups, ["ce"])[2] == "| spancat, d, 300 | 0.003 |"
     slow_rate = components.grouped(results.read([path]), rate=0.001)
     assert [list(by_loss) for by_loss in slow_rate.values()] == [["ce", "auto"], []]
@@ -322,21 +308,6 @@ def test_auto_is_what_the_library_recommends(model, n_labels, loss):
             of_loss.activation = "softmax" if model == "textcat" else "sigmoid"
         gradients = [of_loss(p, y)[0] for of_loss in losses]
         assert numpy.allclose(*gradients) and abs(gradients[0]).max() > 0.01
-
-
-def test_cuts_by_hand():
-    """One label is found from 0.3 on, one of its spans is no candidate; the other from 0.8 on."""
-    p = numpy.array([[0.3, 0.8], [0.9, 0.7], [0.2, 0.1]])
-    read = cuts.Read(p, numpy.array([[1, 1], [1, 0], [0, 0]]), numpy.array([1, 0]))
-    assert cuts.f_scores(p >= 0.5, read, macro=False) == pytest.approx(2 * 2 / (3 + 4))
-    assert cuts.f_scores(p >= 0.5, read, macro=True) == pytest.approx((2 / 4 + 2 / 3) / 2)
-    found = cuts.of_sigmoids(read, read, macro=True)
-    assert found["each"]["dev"] == found["each"]["test"] == pytest.approx((4 / 5 + 1) / 2)
-    assert found["one"] == {"cut": 0.8, "dev": pytest.approx(0.75), "test": pytest.approx(0.75)}
-    # Of a softmax: with the second label raised all three rows are right.
-    p = numpy.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4]])
-    read = cuts.Read(p, numpy.array([[1, 0], [0, 1], [0, 1]]), numpy.zeros(2))
-    assert cuts.of_softmax(read, read, macro=True)["each"] == {"dev": 1.0, "test": 1.0}
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

@@ -145,7 +145,6 @@ def main() -> None:
     parser.add_argument("--seed", nargs="*", type=int, help="only these seeds")
     parser.add_argument("--loss", nargs="*", help="only these losses")
     parser.add_argument("--rate", nargs="*", type=float, default=list(RATES), help="to try")
-    parser.add_argument("--scores", type=Path, help="folder to keep scores in, as arrays")
     parser.add_argument("--tune", action="store_true", help="measure spacy_dice.tune, too")
     parser.add_argument("--results", type=Path, help="the file to append to")
     parser.add_argument("--list", action="store_true", help="print the cells, run none")
@@ -208,8 +207,6 @@ def arguments(
         made += ["--transformer", str(args.transformer)]
     if args.tune:
         made += ["--tune"]
-    if args.scores:
-        made += ["--scores", str(args.scores)]
     return [*made, *(["--set", *block.settings] if block.settings else [])]
 
 

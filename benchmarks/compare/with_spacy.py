@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-import numpy
 import spacy
 import srsly
 from spacy.cli.train import train
@@ -19,9 +18,8 @@ from thinc.api import Config, NumpyOps, set_current_ops
 from corpora import folders, in_spacy
 
 from .. import ROOT
-from ..results import counts_macro
 from ..versions import versions
-from . import cuts, rivals, scores  # noqa: F401 (rivals are registered)
+from . import rivals, scores  # noqa: F401 (rivals are registered)
 from .recipes import Recipe, as_config, with_labels
 
 NAME = "spacy"
@@ -100,22 +98,12 @@ def run(
     nlp = spacy.load(folder / "out/model-best")
     read = lambda split: list(Corpus(folder / f"{split}.spacy")(nlp))  # noqa: E731
     measured: Dict[str, Any] = {}
-    arrays: Dict[str, cuts.Read] = {}
     for split in ("dev", "test"):
         examples, start = read(split), time.process_time()
-        guesses = predict(nlp, name, examples)
+        predict(nlp, name, examples)
         took = time.process_time() - start  # whatever else the machine does
         measured[split] = scores.of_examples(nlp, name, examples)
-        found = cuts.read(nlp.get_pipe(name), examples, guesses)
-        if found is not None:
-            arrays[split] = found
     measured["words_per_second"] = round(sum(len(eg.predicted) for eg in examples) / took)
-    if arrays:
-        macro = counts_macro(cell["data"], cell["model"])
-        find = cuts.of_softmax if name in ("textcat", "tagger") else cuts.of_sigmoids
-        measured["cuts"] = find(arrays["dev"], arrays["test"], macro)
-        if args.scores:
-            _keep(arrays, args.scores, cell)
     if name == "dice_ner":
         measured["best_threshold"] = best_threshold(nlp, name, read)
     if args.tune:
@@ -164,19 +152,15 @@ def configured(model: str, recipe: Optional[Recipe], docs: List[Any]) -> Tuple[C
     return config, name
 
 
-def predict(nlp: Any, name: str, examples: Any) -> Any:
-    """Put what the pipeline predicts into examples. RETURNS what the component gave for each."""
+def predict(nlp: Any, name: str, examples: Any) -> None:
+    """Put what the pipeline predicts into examples."""
     pipe = nlp.get_pipe(name)
     with nlp.select_pipes(disable=name):
         for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples)):
             eg.predicted = doc
-    made = []
     for first in range(0, len(examples), 200):
         docs = [eg.predicted for eg in examples[first : first + 200]]
-        guesses = pipe.predict(docs)
-        pipe.set_annotations(docs, guesses)
-        made.append(guesses)
-    return made
+        pipe.set_annotations(docs, pipe.predict(docs))
 
 
 def tuned(nlp: Any, name: str, read: Callable) -> Dict[str, Any]:
@@ -318,16 +302,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _keep(arrays: Dict[str, cuts.Read], folder: Path, cell: Dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    name = "-".join(
-        str(cell[key]) for key in ("data", "size", "model", "loss", "learn_rate", "seed")
-    )
-    made = {
-        f"{split}_{part}": value.astype("float16") if part == "p" else value
-        for split, read in arrays.items()
-        for part, value in read._asdict().items()
-    }
-    numpy.savez_compressed(folder / f"{name}.npz", **made)

@@ -273,25 +273,6 @@ def _after(when: Tuple[float, float]) -> str:
     return "-" if when[0] == float("inf") else f"{when[0]} ({when[1]:.1f} s)"
 
 
-def cuts(groups: Groups, losses: Sequence[str]) -> List[str]:
-    """A row for each cell: means on test as trained / with one cut for all labels / with one for
-    each label, both tuned on dev."""
-    columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = table_head(columns)
-    for group, by_loss in groups.items():
-        cells = [label(group)]
-        for loss in losses:
-            found = [c for c in by_loss.get(loss, {}).values() if "cuts" in c]
-            texts = [f"{mean(by_loss[loss], 'test'):.1f}"] if found else []
-            for which in ("one", "each"):
-                values = [100 * c["cuts"][which]["test"] for c in found if which in c["cuts"]]
-                texts += [f"{statistics.fmean(values):.1f}"] if values else []
-            cells.append(STOCK if is_stock(by_loss, group, loss) else " / ".join(texts))
-        if any(cell not in ("", STOCK) for cell in cells[1:]):
-            lines.append(table_row(cells))
-    return lines
-
-
 def rates(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: the learning rate of each loss that was tuned."""
     columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
