@@ -116,6 +116,28 @@ def test_cells_of_stock_components(model, settings, tmp_path):
     assert model == "morphologizer" or curves[0] != curves[1]
 
 
+@pytest.mark.parametrize(
+    "model, every", [("spancat_transformer", 4), ("textcat_multilabel_transformer", 1)]
+)
+def test_cells_on_a_transformer(model, every, tmp_path):
+    """With the library's loss and without; the learning rate is the first of a schedule."""
+    from flair_tests.helpers import BERT
+
+    data, path = tmp_path / "in", tmp_path / "results.jsonl"
+    data.mkdir()
+    (generated.write if model.startswith("spancat") else write_labelled)(data)
+    common = ["--data", data, "--model", model, "--size", 20, "--learn-rate", 0.0005]
+    common += ["--transformer", f"MiniLM={BERT}", "--results", path]
+    for loss in ("stock", "ce"):
+        settings = [f"training.max_steps={2 * every}", f"training.eval_frequency={every}"]
+        settings += ["training.optimizer.learn_rate.warmup_steps=1"]
+        benchmark.main([str(part) for part in (*common, "--loss", loss, "--set", *settings)])
+    stock, ours = results.read([path])
+    assert stock["learn_rate"] == 0.0005 and "transformer=MiniLM" in stock["settings"]
+    curves = [[score for _, score, _ in line["curve"]] for line in (stock, ours)]
+    assert curves[0] != curves[1] and max(curves[1]) > curves[1][0]
+
+
 def write_labelled(folder):
     (folder / "labels.txt").write_text("good\nbad\nodd\n")
     rows = [("fine nice", "0"), ("awful poor", "1"), ("fine strange", "0,2"), ("plain text", "2")]

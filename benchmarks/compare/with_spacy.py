@@ -28,9 +28,11 @@ THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 CURVE_DOCS = {"spans": 400, "texts": 2000}
 # srsly looks for plug-ins of its own at every doc that is read; there are none.
 srsly.msgpack_encoders.entry_points = srsly.msgpack_decoders.entry_points = False
-# Other models of a component: the file of configs/, and what takes the place of its model.
+# Other models of a component: the file of configs/, and what takes the place of its model; what
+# follows a tok2vec follows a transformer where the name says so.
 _LISTENER = "${components.tok2vec.model.encode.width}"
-VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
+ON_TRANSFORMER = "_transformer"
+VARIANTS: Dict[str, Tuple[str, Optional[Dict[str, Any]]]] = {
     "textcat_multilabel_reduce": (
         "textcat_multilabel",
         {
@@ -51,6 +53,12 @@ VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
             "ngram_size": 1,
             "no_output_layer": False,
         },
+    ),
+    "spancat_transformer": ("spancat", None),
+    # As `spacy init config --gpu` writes it.
+    "textcat_multilabel_transformer": (
+        "textcat_multilabel",
+        {"@architectures": "spacy.TextCatCNN.v2", "exclusive_classes": False, "tok2vec": None},
     ),
 }
 # Components whose score is the mean over labels, which spaCy's own scorers do not give.
@@ -86,7 +94,9 @@ def run(
         "training.logger.path": str(folder / "curve.json"),
     }
     if cell["learn_rate"] is not None:
-        overrides["training.optimizer.learn_rate"] = cell["learn_rate"]
+        is_schedule = isinstance(config["training"]["optimizer"]["learn_rate"], dict)
+        key = "training.optimizer.learn_rate" + (".initial_rate" if is_schedule else "")
+        overrides[key] = cell["learn_rate"]
     if transformer:
         overrides["paths.transformer"] = transformer
     for item in args.set:
@@ -126,13 +136,15 @@ def run(
 def configured(model: str, recipe: Optional[Recipe], docs: List[Any]) -> Tuple[Config, str]:
     """The config of a model that trains with a recipe, and the name of its component."""
     base, block = VARIANTS.get(model, (model, None))
-    config = Config().from_disk(ROOT / "configs" / f"{base}.cfg", interpolate=False)
+    config = _read(base)
     name = config["nlp"]["pipeline"][-1]
     if block is not None:
-        config["components"][name]["model"] = block
+        config["components"][name]["model"] = dict(block)
         if "tok2vec" not in block:
             config["nlp"]["pipeline"] = [name]
             del config["components"]["tok2vec"]
+    if model in VARIANTS and model.endswith(ON_TRANSFORMER):
+        config = on_transformer(config, name)
     if name in MACRO_SCORED:
         config["components"][name]["scorer"] = {"@scorers": f"benchmarks.macro_{name}.v1"}
         weights = {"macro_f": 1.0, "tag_acc": 0.0, "pos_acc": 0.0, "morph_acc": 0.0}
@@ -150,6 +162,25 @@ def configured(model: str, recipe: Optional[Recipe], docs: List[Any]) -> Tuple[C
     else:
         config["initialize"]["after_init"]["losses"][name] = filled
     return config, name
+
+
+def on_transformer(config: Config, name: str) -> Config:
+    """A component after a transformer in place of its tok2vec, that trains as the tagger of
+    configs/tagger_transformer.cfg does, but for how it is scored."""
+    made = _read("tagger_transformer")
+    component = config["components"][name]
+    component["model"]["tok2vec"] = made["components"]["tagger"]["model"]["*"]["tok2vec"]
+    transformer = made["components"]["transformer"]
+    made["components"] = {"transformer": transformer, name: component}
+    made["nlp"]["pipeline"] = ["transformer", name]
+    made["initialize"]["after_init"] = config["initialize"]["after_init"]
+    if "score_weights" in config["training"]:
+        made["training"]["score_weights"] = config["training"]["score_weights"]
+    return made
+
+
+def _read(name: str) -> Config:
+    return Config().from_disk(ROOT / "configs" / f"{name}.cfg", interpolate=False)
 
 
 def predict(nlp: Any, name: str, examples: Any) -> None:
