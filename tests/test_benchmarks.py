@@ -462,6 +462,42 @@ def test_strict_scores_by_hand(tmp_path):
     assert found["macro_f"] == pytest.approx(1 / 3) and found["f"] == pytest.approx(0.4)
 
 
+def test_scores_of_texts_by_hand(tmp_path):
+    """Of three labels two are found, and one more is made up; a text may hold what the file says
+    of texts."""
+    (tmp_path / "test.tsv").write_text(
+        "It is: - Gold: no\n - Gold: x, y\n - Pred: x\n -> MISMATCH!\n\n"
+        "Fine\n - Gold: \n - Pred: x\n -> MISMATCH!\n\nOdd\n - Gold: y\n - Pred: y\n\n"
+    )
+    found = scores.of_texts(tmp_path / "test.tsv")
+    assert (found["p"], found["r"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert found["per_type"] == {"x": pytest.approx(2 / 3), "y": pytest.approx(2 / 3)}
+
+
+def test_cells_of_texts_in_flair(tmp_path):
+    """Flair's own loss, and the library's with cuts tuned, at a learning rate of the cell's."""
+    from flair_tests.helpers import BERT
+
+    data, path = tmp_path / "in", tmp_path / "results.jsonl"
+    data.mkdir()
+    write_labelled(data)
+    command = ["--data", data, "--model", "flair_texts", "--size", 40, "--learn-rate", 0.0001]
+    command += ["--transformer", f"MiniLM={BERT}", "--results", path]
+    for loss, more in (("ce", []), ("balanced_macro", ["--tune"])):
+        settings = ["epochs=2", "mini-batch-size=4"]
+        benchmark.main([str(x) for x in (*command, *more, "--loss", loss, "--set", *settings)])
+    stock, ours = results.read([path])
+    assert results.counts_macro(ours["data"], ours["model"])
+    assert sum(ours["train_counts"].values()) == sum(stock["train_counts"].values()) >= 40
+    for line in (stock, ours):
+        assert [row[0] for row in line["curve"]] == [1, 2]
+        assert max(row[1] for row in line["curve"]) == pytest.approx(
+            line["dev"]["macro_f"], abs=1e-3
+        )
+    assert ours["curve"] != stock["curve"] and ours["tuned"]["test"]["macro_f"] > 0.5
+    assert "tuned" not in stock
+
+
 def test_shares(tmp_path):
     command = ["benchmarks.compare.shares", "--data", generated.write(tmp_path), "--size", 50]
     rows = run(

@@ -155,6 +155,15 @@ ON_BERT = (
         rates=BERT_RATES,
     ),
 )
+# Cross-entropy is Flair's own loss.
+FLAIR = Block(
+    "goemotions",
+    3000,
+    "flair_texts",
+    ("epochs=3", "mini-batch-size=16"),
+    ("ce", "balanced_macro"),
+    rates=BERT_RATES,
+)
 NER = (Block("ncbi_disease", 300, "ner", (*SMALL, *WORDS), ("stock", "dice_ce"), MORE_SEEDS),)
 REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS), MANY, SEEDS)
 SIGMOID_RIVALS = ("focal", "asl", "logit_adjustment_0.5")
@@ -168,6 +177,7 @@ PARTS: Dict[str, Tuple[Block, ...]] = {
     "reduce": (REDUCE,),
     "full": tuple(in_full(block) for block in sigmoids((), (), SEEDS)),
     "bert": ON_BERT,
+    "flair": (FLAIR,),
     "first": FIRST,
 }
 
