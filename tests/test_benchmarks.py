@@ -512,12 +512,17 @@ def test_shares(tmp_path):
 
 
 @pytest.mark.parametrize("write", ["write_conllu", "write_messages", "generated"])
-def test_probe(write, tmp_path):
+def test_probe(write, tmp_path, capsys):
     """It learns; a seed gives what it gave before, whatever else runs; cells are done once."""
+    from benchmarks.compare import probe
     from flair_tests.helpers import BERT
 
+    def run(*args):
+        probe.main([str(arg) for arg in args])
+        return capsys.readouterr().out
+
     {"generated": generated.write}.get(write, globals().get(write))(made(tmp_path / "data/x"))
-    command = ["benchmarks.compare.probe", "--data", tmp_path / "data", "--transformer", BERT]
+    command = ["--data", tmp_path / "data", "--transformer", BERT]
     command += ["--corpus", "x", "--size", 60, "--epochs", 12, "--cache", tmp_path / "cache"]
     command += ["--learning-rate", 0.003, "--loss", "ce", "dice_ce_macro_later", "--seeds"]
     files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
