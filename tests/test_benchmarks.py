@@ -23,7 +23,7 @@ from benchmarks.compare import (
     with_spacy,
 )
 from benchmarks.compare import cell as benchmark
-from benchmarks.report import components, pages, tables
+from benchmarks.report import components, pages, plots, tables
 from corpora import folders, generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -198,6 +198,8 @@ def component(
 
 def test_tables_of_components_by_hand(tmp_path):
     """Stock 40 and 42, cross-entropy 2 and 4 more; the slower rate was worse with seed 0."""
+    from matplotlib.image import imread
+
     slow, quick = [[0, 0.0, 0.0], [30, 0.2, 3.0], [60, 0.4, 6.0]], [[0, 0.1, 0.0], [30, 0.41, 2.0]]
     path = tmp_path / "r.jsonl"
     path.write_text(
@@ -251,6 +253,11 @@ def test_tables_of_components_by_hand(tmp_path):
     assert not tables.grouped(results.read([path]))
     assert "**gains**" in run("benchmarks.report", path)
     assert "Wrote" in run("benchmarks.report", path, "--picture", tmp_path / "a.png")
+    more = [json.loads(component("ce", 0, 9, model=f"spancat_{i}")) for i in range(8)]
+    plots.picture(components.grouped([*cells, *more]), tmp_path / "b.png")
+    small, high = (imread(tmp_path / name).shape for name in ("a.png", "b.png"))
+    assert (high[0] - small[0]) / 8 == pytest.approx(110 * plots.ROW, abs=1)
+    assert high[1] == small[1]
 
 
 def test_tables_over_cells_by_hand():
@@ -295,6 +302,39 @@ def test_table_of_tuning_by_hand():
         "| textcat_multilabel, d, 300 | CE | 1 | 51.0 -> 49.0 | 10.0 -> 30.0 | +20.0 | +20.0 "
         "| 0.020 -> 0.010 |",
     ]
+
+
+def test_tables_of_other_cells_by_hand():
+    """Of Flair's, whose own loss is cross-entropy, and of a component on a transformer."""
+    by_epoch = {"curve": [[1, 0.1], [2, 0.2]], "labels": "XYZ", "model": "flair_texts"}
+    after = {"curve": [[30, 0.4, 2.0]], "model": "spancat_transformer"}
+    lines = [
+        component("stock", 0, 50, **by_epoch),
+        component("ce", 0, 50, **by_epoch),
+        component("balanced_macro", 0, 50, tuned=52, **by_epoch),
+        component("stock", 0, 40, **after),
+        component("ce", 0, 43, **after),
+    ]
+    cells = [json.loads(line) for line in lines]
+    cells[2]["test"]["macro_f"] = 0.14
+    del cells[2]["tuned"]["errors"], cells[2]["words_per_second"]  # which Flair's do not have
+    made = {
+        kind: of_kind(cells, ["stock", "ce", "auto", "balanced_macro"])[2:]
+        for kind, of_kind in pages.COMPONENTS.items()
+    }
+    assert made["gains"] == [
+        "| spancat_transformer, d, 300 | 1 | 41.0 | +3.0 | +3.0 |  |",
+        "| flair_texts, d, 300 | 1 | 10.0 | +0.0 | +4.0 | +4.0 |",
+    ]
+    assert made["rivals"][:2] == [
+        "| spancat_transformer, d, 300 | 1 | 41.0 | 44.0 | 44.0 | +3.0, stock |",
+        "| flair_texts, d, 300 | 1 | 10.0 | 10.0 | 14.0 | +4.0, stock |",
+    ]
+    assert made["tuned"] == [
+        "| flair_texts, d, 300 | balanced CE + macro Dice | 1 | 51.0 -> 52.0 | 14.0 -> 30.0 "
+        "| +16.0 | +16.0 |  |"
+    ]
+    assert [row.split(" | ")[0] for row in made["sooner"][:-1]] == ["| spancat_transformer, d, 300"]
 
 
 def test_tables_of_rivals_by_hand():
