@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List
 
-from corpora import columns, folders
+from corpora import folders
+from dice_core import columns
 
 from .. import ROOT
 from ..versions import versions
