@@ -173,8 +173,11 @@ def test_a_rate_is_tuned_with_the_first_seed(tmp_path):
     assert grid.rates(block, "focal", 1, path, [0.003, 0.001]) == [0.003]
 
 
-def component(loss, seed, f, rate=0.003, model="spancat", curve=(), labels="X", tuned=None):
-    """A line of results: F1 of dev is f, of test one more; with "tune" it is tuned."""
+def component(
+    loss, seed, f, rate=0.003, model="spancat", curve=(), labels="X", tuned=None, estimate=None
+):
+    """A line of results: F1 of dev is f, of test one more; with "tune" it is tuned, estimate what
+    that expects."""
     of_split = {
         split: {"f": (f + more) / 100, "p": 0.5, "r": 0.25, "macro_f": 0.1, "per_type": {"X": 0.2}}
         for split, more in (("dev", 0), ("test", 1))
@@ -188,6 +191,8 @@ def component(loss, seed, f, rate=0.003, model="spancat", curve=(), labels="X", 
             "test": {"f": tuned / 100, "macro_f": 0.3, "per_type": {}},
             "errors": errors,
         }
+        if estimate is not None:
+            line["tuned"]["estimate"] = {"micro_f": estimate / 100, "macro_f": 0.3}
     return json.dumps(line) + "\n"
 
 
@@ -229,9 +234,13 @@ def test_tables_of_components_by_hand(tmp_path):
         "| sigmoid, spans | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
         "| softmax, no background | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
     ]
-    assert components.ner(groups, "d", "300", ["stock"])[2:] == [
-        "| spancat | stock | 2 | 41.0 | 42.0 | 50.0 | 25.0 | 9,000 |"
+    of_ner = json.loads(component("stock", 0, 40, model="ner"))
+    in_ner = components.grouped([*results.read([path]), of_ner])
+    assert components.ner(in_ner, ["stock"])[2:] == [
+        "| d, 300 | ner | stock | 1 | 40.0 | 41.0 | 50.0 | 25.0 | 9,000 |",
+        "| d, 300 | spancat | stock | 2 | 41.0 | 42.0 | 50.0 | 25.0 | 9,000 |",
     ]
+    assert not components.ner(groups, ["stock"])[2:]  # there is one way alone
     cells = results.read([path])
     assert components.recommended(("d", "300", "ner"), cells) == "stock"
     assert components.recommended(("d", "300", "dice_ner"), cells) == "dice_ce"
@@ -285,6 +294,47 @@ def test_table_of_tuning_by_hand():
         "| 0.025 -> 0.010 |",
         "| textcat_multilabel, d, 300 | CE | 1 | 51.0 -> 49.0 | 10.0 -> 30.0 | +20.0 | +20.0 "
         "| 0.020 -> 0.010 |",
+    ]
+
+
+def test_tables_of_rivals_by_hand():
+    """With one label "auto" is cross-entropy. Focal is best on dev over the seeds that all have,
+    and not on test; ASL, of one seed, is not. The tagger's "auto" is stock, which is cross-entropy:
+    a rival is above it."""
+    lines = [
+        *(component("ce", seed, f, tuned=f + 3) for seed, f in enumerate((40, 44, 48))),
+        *(component("focal", seed, f) for seed, f in enumerate((45, 45, 45))),
+        component("asl", 0, 44),
+        component("logit_adjustment", 0, 99),
+        component("logit_adjustment_0.5", 0, 30, tuned=40, estimate=50),
+        component("stock", 0, 20, tuned=46, estimate=40),
+        component("stock", 0, 60, 0.001),
+        *(component("ce", 0, 30, model=model) for model in ("ner", "textcat")),
+        component("logit_adjustment", 0, 33, model="textcat", labels="XY"),
+        component("logit_adjustment_0.5", 0, 35, model="textcat", labels="XY"),
+    ]
+    cells = [json.loads(line) for line in lines]
+    cells[-2]["test"]["macro_f"] = 0.12  # by which texts count; it is 0.1 in the others
+    asked = ["stock", "ce", "focal", "asl", "weighted_ce", "logit_adjustment"]
+    head, _, *rows = pages.COMPONENTS["rivals"](cells, asked)
+    names = [cell.strip() for cell in head.split("|")[3:-1]]
+    assert names == [*(components.NAMES[x] for x in asked if x != "weighted_ce"), "auto", names[-1]]
+    assert rows == [
+        "| spancat, d, 300 | 3 | 61.0 (1) | 45.0 | 46.0 | 45.0 (1) | 31.0 (1) | 45.0 "
+        "| -20.0 (1), stock |",
+        "| textcat, d, 300 | 1 | 10.0 | 10.0 |  |  | 12.0 | stock | -2.0, logit adjustment |",
+        "| mean over cells |  |  |  |  |  |  |  | -11.0 ± 114.4; above 0 in 0 of 2 |",
+    ]
+    rows = pages.COMPONENTS["rivals"](cells, ["focal", "asl"])[2:]
+    assert rows[0].endswith("| 61.0 (1) | 46.0 | 45.0 (1) | 45.0 | -20.0 (1), stock |")
+    without = [cell for cell in cells if cell["loss"] != "stock"]
+    rows = pages.COMPONENTS["rivals"](without, ["focal", "asl"])[2:]
+    assert rows[0].endswith("| 46.0 | 45.0 (1) | 45.0 | -1.0 ± 9.9, focal |")
+    # Tuned: the rate is still the one that is best untuned, where stock has no line.
+    tuned = pages.COMPONENTS["rivals_tuned"](cells, asked)[2:]
+    assert tuned == [
+        "| spancat, d, 300 | 3 | 47.0 | 40.0 (1) | 47.0 | +3.0 (1), logit adjustment |",
+        "| mean over cells |  |  |  |  | +3.0; above 0 in 1 of 1 |",
     ]
 
 
