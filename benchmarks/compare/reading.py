@@ -104,7 +104,8 @@ def run_ner(args: Any) -> None:
     from spacy.training import Example
     from thinc.api import fix_random_seed
 
-    from corpora import columns, folders, in_spacy
+    from corpora import folders, in_spacy
+    from dice_core import columns
 
     files = folders.files(args.data)
     if args.trainer == "dice_qa":

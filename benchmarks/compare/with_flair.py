@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple
 
-from corpora import columns, emotions, folders
+from corpora import emotions, folders
+from dice_core import columns
 
 from .. import ROOT
 from ..versions import versions

@@ -80,7 +80,9 @@ def _apply(
     tune: bool,
     rare: Optional[List[str]],
 ) -> None:
-    from ..config_file import apply_loss, check_config, edit_text, read_config
+    from ..commands.apply import apply_loss, edit_text
+    from ..commands.check import check_config
+    from ..commands.config import read_config
 
     text, config = read_config(config_path)
     options = parse_settings(settings or [])
@@ -107,7 +109,8 @@ def _apply(
 
 
 def _check(config_path: Path, unused: Dict[str, object]) -> None:
-    from ..config_file import check_config, read_config
+    from ..commands.check import check_config
+    from ..commands.config import read_config
 
     given = [name for name, value in unused.items() if value]
     if given:

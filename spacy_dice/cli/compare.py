@@ -48,8 +48,8 @@ def compare_cli(
           --plot gains.png --html differences.html
     """
     with one_line_errors():
-        from ..comparison import compare
-        from ..formats import read_examples
+        from ..commands.comparison import compare
+        from ..commands.formats import read_examples
 
         nlp_a, nlp_b = load_model(model_a), load_model(model_b)
         msg = notes("-" if as_json else "")

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 import spacy_dice
 from dice_core.comparison import resample
-from spacy_dice import callbacks, config_file, curves, formats, imbalance
-from spacy_dice.cli.losses import WHEN, describe_losses
+from spacy_dice import callbacks
+from spacy_dice.commands import apply, check, curves, formats, imbalance
+from spacy_dice.commands.config import read_config
+from spacy_dice.commands.losses import WHEN, describe_losses
 from spacy_dice.losses import __all__ as LOSSES
 from spacy_tests.helpers import TOK2VEC
 
@@ -531,8 +533,8 @@ def test_the_command_line_imports_nothing_heavy():
 
 
 def test_check_of_a_config_in_python(room):
-    config = config_file.read_config(room / "cpu.cfg")[1]
-    new = config_file.apply_loss(config, "DiceCE", {"weight": 0.5}, ["ner"])
-    verdict = config_file.check_config(new)["ner"]
+    config = read_config(room / "cpu.cfg")[1]
+    new = apply.apply_loss(config, "DiceCE", {"weight": 0.5}, ["ner"])
+    verdict = check.check_config(new)["ner"]
     assert verdict == (True, True, "DiceCE(weight=0.5)")
-    assert config_file.check_config(config)["ner"].text == "spaCy's own loss"
+    assert check.check_config(config)["ner"].text == "spaCy's own loss"

@@ -18,7 +18,7 @@ from spacy.training import Example
 
 from dice_core.comparison import Comparison, Item, Triple, score_items, task_as_text
 
-from .errors import config_error
+from ..errors import config_error
 
 
 class Read(NamedTuple):
@@ -89,7 +89,7 @@ def compare(
         ConfigValidationError: If there is no such kind, or no documents.
 
     Example:
-        >>> from spacy_dice.formats import read_examples
+        >>> from spacy_dice.commands.formats import read_examples
         >>> examples = read_examples("test.spacy", nlp_a)
         >>> print(compare(nlp_a, nlp_b, examples))
     """
