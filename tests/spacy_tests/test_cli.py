@@ -165,6 +165,11 @@ def test_apply_keeps_comments_and_variables(room, dice):
     (room / "new.cfg").write_text(out)
     status, out, _ = dice("apply", "new.cfg", "--check")
     assert status == 0 and "ner: DiceCE(weight=0.5)" in out and "spancat: spaCy's own loss" in out
+    status, out, err = dice("apply", "vars.cfg", "new.cfg", "-c", "ner", "-l", "Tversky")
+    assert status == 0 and "ner: Tversky without a cross-entropy hardly trains" in err
+    status, out, err = dice("apply", "new.cfg", "--check")
+    assert status == 0 and "Take DiceCE, or a Compound" in err
+    assert "after spacy.load, call spacy_dice.resume_training(nlp)" in " ".join(out.split())
 
 
 def test_apply_chains_callbacks_and_can_be_repeated(room, dice):
@@ -575,5 +580,7 @@ def test_check_of_a_config_in_python(room):
     config = read_config(room / "cpu.cfg")[1]
     new = apply.apply_loss(config, "DiceCE", {"weight": 0.5}, ["ner"])
     verdict = check.check_config(new)["ner"]
-    assert verdict == (True, True, "DiceCE(weight=0.5)")
+    assert verdict == (True, True, "DiceCE(weight=0.5)", "")
+    alone = check.check_config(apply.apply_loss(config, "Tversky", None, ["ner"]))["ner"]
+    assert alone.ok and alone.warning.startswith("Tversky without a cross-entropy hardly trains")
     assert check.check_config(config)["ner"].text == "spaCy's own loss"
