@@ -147,6 +147,23 @@ class Loss(Options):
         """Whether it has one count over a batch, so that it matters what is in the batch."""
         return False
 
+    @property
+    def collapses(self) -> bool:
+        """Whether it hardly trains by itself: its gradient vanishes where the right label has a
+        probability near 0.
+        """
+        return False
+
+    def why_not_alone(self) -> str:
+        """What is wrong with it by itself, and the remedy; "" if nothing is."""
+        if not self.collapses:
+            return ""
+        return (
+            f"{type(self).__name__} without a cross-entropy hardly trains: its gradient vanishes "
+            "where the right label has a probability near 0, and rare labels stay there. Take "
+            "DiceCE, or a Compound with CrossEntropy beside it (docs/losses/compound.md)."
+        )
+
     def terms(self) -> Iterator[Tuple[str, float, "Loss"]]:
         """The name, present weight and loss of each term; of a loss that is no sum, itself."""
         yield type(self).__name__, 1.0, self

@@ -120,6 +120,10 @@ class Compound(Loss):
     def set_level(self) -> bool:
         return any(loss.set_level for loss in self.losses.values())
 
+    @property
+    def collapses(self) -> bool:
+        return all(loss.collapses for loss in self.losses.values())
+
     def weights_in_use(self) -> Iterator[Weight]:
         yield from self.weights.values()
         for loss in self.losses.values():

@@ -43,6 +43,10 @@ class _Overlap(Loss):
     def set_level(self) -> bool:
         return self.level == "batch"
 
+    @property
+    def collapses(self) -> bool:
+        return True
+
     def weights(self) -> Tuple[float, float, float]:
         """alpha, beta and smooth of `formulas.overlap`."""
         return 0.5, 0.5, self.smooth / 2

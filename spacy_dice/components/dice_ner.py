@@ -35,7 +35,7 @@ from ..errors import config_error, label_spec
 from ..heads import Head, emits_logits, find_head, last_layer
 from ..losses import CrossEntropy, Loss
 from .per_token import PerToken
-from .trainable import OwnMixin, own, warn_of_sub_batches
+from .trainable import OwnMixin, own, warn_of_loss
 
 # Logit of a label that was added after training, until it is trained.
 UNTRAINED = -10.0
@@ -260,7 +260,7 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
                 f"Check the corpus, or give [initialize.components.{self.name}] its labels."
             )
         self.check(self, self.loss)
-        warn_of_sub_batches(self, self.loss, nlp)
+        warn_of_loss(self, self.loss, nlp)
         docs = [eg.x for eg in islice(get_examples(), 10)]
         if not docs:
             raise ValueError(Errors.E923.format(name=self.name))
