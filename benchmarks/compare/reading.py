@@ -91,7 +91,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.command in ("train", "ner"):
         import torch
 
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+        # Without its cache, which would hold the weights of the first update.
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16, cache_enabled=False):
             {"train": run_train, "ner": run_ner}[args.command](args)
     elif args.command == "speed":
         run_speed(args)
