@@ -291,6 +291,46 @@ def test_apply_trains_with_rare_labels_in_the_score(room, dice, run_spacy):
     assert "line 1: this is no training log" in dice("curve", "data.jsonl", "c.png")[2]
 
 
+@pytest.mark.slow  # and mlflow-skinny, which brings many packages, is no requirement of the tests
+@pytest.mark.parametrize("chained", [False, True])
+def test_training_with_mlflow(room, run_spacy, tmp_path, monkeypatch, chained):
+    """spacy-loggers' MLflow logger, alone and beside ours, with MLflow's store of files."""
+    mlflow = pytest.importorskip("mlflow", reason="pip install mlflow-skinny")
+    for key in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(key, (tmp_path / "runs").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    config = Config().from_disk(room / "good" / "config.cfg", interpolate=False)
+    config["nlp"]["pipeline"] = ["spancat"]
+    config["components"] = {"spancat": config["components"]["spancat"]}
+    config["initialize"]["after_init"] = {
+        "@callbacks": "spacy_dice.use_loss.v1",
+        "losses": {"spancat": "DiceCE"},
+    }
+    to_mlflow = {"@loggers": "spacy.MLflowLogger.v2", "run_name": "dice"}
+    ours = {"@loggers": "spacy_dice.console_logger.v1", "output_file": str(tmp_path / "log.jsonl")}
+    chain = {"@loggers": "spacy.ChainLogger.v1", "logger1": ours, "logger2": to_mlflow}
+    config["training"]["logger"] = chain if chained else to_mlflow
+    config.to_disk(tmp_path / "config.cfg")
+    status, output = run_spacy(
+        *("train", tmp_path / "config.cfg", "--paths.train", room / "data.spacy"),
+        *("--paths.dev", room / "data.spacy", "--training.max_steps", 4),
+        *("--training.eval_frequency", 2),
+    )
+    assert status == 0, output
+    (run,) = mlflow.search_runs(output_format="list")
+    assert run.info.run_name == "dice" and run.info.status == "FINISHED"
+    logged = run.data.params
+    assert logged["initialize.after_init.callbacks"] == "spacy_dice.use_loss.v1"
+    assert run.data.metrics["loss_spancat"] > 0 and "spans_sc_f" in run.data.metrics
+    if chained:
+        last = curves.read_log(tmp_path / "log.jsonl")[-1]
+        assert last["losses"]["spancat"] == pytest.approx(
+            run.data.metrics["loss_spancat"], abs=0.01
+        )
+        assert "LOSS DICE" in output
+
+
 # -- callbacks ------------------------------------------------------------------------------
 
 
