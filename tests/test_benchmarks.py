@@ -24,6 +24,7 @@ from benchmarks.compare import (
 )
 from benchmarks.compare import cell as benchmark
 from benchmarks.report import components, pages, plots, tables
+from benchmarks.speed import growth
 from corpora import folders, generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -730,6 +731,41 @@ def test_speed(tmp_path):
     for of, n in (((), 12), (("--predict",), 4)):
         output = run("benchmarks.speed.components", *options, *of)
         assert len([line for line in output.splitlines() if "(from" in line]) == n
+
+
+def test_growth_is_measured_and_drawn(tmp_path):
+    cases = ["tokens, torch loss", "candidates, spancat"]
+    path = tmp_path / "growth.jsonl"
+    command = ["benchmarks.speed.growth", "--small", "--rounds", 1, "--results", path]
+    output = run(*command, "--only", *cases)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row["case"], row["size"]) for row in rows] == [
+        (cases[0], 300),
+        (cases[0], 1_000),
+        (cases[1], 1_000),
+        (cases[1], 3_000),
+    ]
+    assert all(row["ratio"] > 0 and row["seconds"]["theirs"] > 0 for row in rows)
+    assert all(row["bytes"]["ours"] > 4 * 4 * row["size"] for row in rows[2:])
+    assert len([line for line in output.splitlines() if line.startswith("| ")]) == 3
+    assert path.with_suffix(".png").stat().st_size > 1_000
+
+
+def test_exponents_by_hand():
+    def row(size, seconds):
+        return {"size": size, "seconds": {"ours": seconds, "theirs": 1.0}}
+
+    # Over the upper half alone: what a call costs at least is left out.
+    rows = [row(10, 5.0), row(100, 5.0), row(1_000, 8.0), row(10_000, 800.0)]
+    assert growth.exponent(rows, "ours") == pytest.approx(2.0)
+    assert growth.exponent(rows, "theirs") == pytest.approx(0.0)
+
+
+def test_losses_on_a_device():
+    command = ["benchmarks.speed.devices", "--device", "cpu", "--sizes", "64x5", "--docs", 4]
+    output = run(*command, "--labels", 5, "--rounds", 1).splitlines()
+    assert len([line for line in output if line.startswith("torch 64 x 5 ")]) == 4
+    assert output[-1].startswith("thinc 4 documents x 5 labels, DiceCE")
 
 
 def test_calibration_error_by_hand():
