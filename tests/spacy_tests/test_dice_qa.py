@@ -480,9 +480,9 @@ def test_what_is_saved_needs_neither_hub_nor_folder(trained, tmp_path):
 
 
 def test_command_line(run_spacy, configs, small_bert, tmp_path):
-    """spacy train on files of SQuAD, evaluate on docs with questions."""
-    reading.write(tmp_path / "train.json", 24)
-    dev = reading.write(tmp_path / "dev.json", 8, seed=1)
+    """spacy train on files of SQuAD 2.0, with questions that have no answer."""
+    reading.write(tmp_path / "train.json", 24, impossible=True)
+    dev = reading.write(tmp_path / "dev.json", 8, seed=1, impossible=True)
     limits = {"hidden_dropout_prob": 0.0}
     status, output = run_spacy(
         *("train", configs / "dice_qa.cfg", "-o", tmp_path),
@@ -497,6 +497,7 @@ def test_command_line(run_spacy, configs, small_bert, tmp_path):
         ),
         *("--training.optimizer.learn_rate.initial_rate", 0.001),
         *("--training.optimizer.learn_rate.warmup_steps", 2),
+        *("--components.dice_qa.no_answer", "true"),
         *("--components.dice_qa.model.max_length", 64, "--components.dice_qa.model.stride", 16),
         *("--components.dice_qa.model.transformer_config", json.dumps(limits)),
         env={"HF_HUB_OFFLINE": "1"},
@@ -504,7 +505,10 @@ def test_command_line(run_spacy, configs, small_bert, tmp_path):
     assert status == 0, output
     assert scores(output)[-1] > 0.9, output
     nlp = spacy.load(tmp_path / "model-best")
-    assert answers(nlp(ask(nlp, TEXT, "Which city is it?"))) == {"0": "Lima"}
+    doc = nlp(ask(nlp, TEXT, "Which city is it?", "What did the painter eat?"))
+    assert answers(doc) == {"0": "Lima", "1": ""}
+    found = nlp.evaluate(examples_of(nlp, dev))
+    assert found["qa_has_answer_exact"] > 0.9 and found["qa_no_answer_exact"] > 0.9
 
 
 @pytest.mark.slow
