@@ -107,6 +107,8 @@ def view_of_logits(logits: Array, activation: str) -> View:
 
 
 def _sigmoid(x: Array) -> Array:
+    if hasattr(x, "sigmoid"):  # torch's own, in one pass
+        return x.sigmoid()
     xp = namespace(x)
     small = xp.exp(-xp.abs(x))
     return xp.where(x >= 0, 1.0 / (1.0 + small), small / (1.0 + small))

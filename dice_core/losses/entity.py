@@ -110,8 +110,8 @@ class EntityDice(Loss):
         for rows in arrays.blocks(p):
             factors = of_start[rows, :] * starts
             cells[rows, :] = arrays.add_product(cells[rows, :], factors, p[rows, :])
-        if view.activation == "sigmoid":
-            cells *= view.q()
+            if view.activation == "sigmoid":
+                cells[rows, :] *= view.rows(rows).q()
         return n * value, Slope(cells=cells)
 
 

@@ -174,7 +174,7 @@ class _Overlap(Loss):
             hits, predicted, gold = whole[0, :], whole[1, :], whole[2, :]
             n_gold = None if n_gold is None else whole[3, :]
         present = xp.astype((gold if n_gold is None else n_gold) > 0, hits.dtype)
-        background = self._background_columns(targets.spec)
+        background = self._background_columns(targets.spec) if self.background else []
         for column in background:
             present[column] = 0.0
         micro = self.average == "micro"

@@ -182,6 +182,23 @@ def test_three_arrays_beside_the_scores_are_enough(loss, activation, kind, wrt, 
     assert peak < 3.5 * logits.nbytes  # with blocks and numbers of rows
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_three_arrays_beside_the_scores_are_enough_for_entities(activation, monkeypatch):
+    monkeypatch.setattr(arrays, "CELLS_ON_HOST", 500)
+    names = tags_of([str(i) for i in range(12)])
+    spec, n = LabelSpec("test", names), len(names)
+    scores = numpy.full((500, n), 1 / n, dtype="float32")
+    ids = numpy.random.default_rng(0).integers(0, n, size=500)
+    loss = core.EntityDice()
+    loss.value_and_gradient(View(activation, scores[:2]), from_ids(ids[:2], n, spec, scores))
+    read = from_ids(ids, n, spec, scores)
+    tracemalloc.start()
+    loss.value_and_gradient(View(activation, scores), read)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3.5 * scores.nbytes
+
+
 def test_a_loss_of_ones_own_sees_the_batch(monkeypatch):
     """It may compare rows: nothing cuts them apart unless it says that it can do with parts."""
 
