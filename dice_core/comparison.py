@@ -188,7 +188,9 @@ def score_items(
     )
 
 
-def resample(counts: Any, present: Any, samples: int, seed: int) -> Tuple[Any, Any, Any]:
+def resample(
+    counts: numpy.ndarray, present: numpy.ndarray, samples: int, seed: int
+) -> Tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """Differences of F1, B less A, on resampled documents.
 
     Args:
@@ -217,18 +219,18 @@ def resample(counts: Any, present: Any, samples: int, seed: int) -> Tuple[Any, A
     return numpy.concatenate(micro), numpy.concatenate(macro), numpy.concatenate(by_label)
 
 
-def _f1(counts: Any) -> Any:
+def _f1(counts: numpy.ndarray) -> numpy.ndarray:
     tp, wrong = counts[..., 0], counts[..., 1] + counts[..., 2]
     return 2 * tp / numpy.maximum(2 * tp + wrong, 1e-9)
 
 
-def _prf(counts: Any) -> Prf:
+def _prf(counts: numpy.ndarray) -> Prf:
     tp, fp, fn = (float(x) for x in counts)
     p, r = tp / max(tp + fp, 1), tp / max(tp + fn, 1)
     return Prf(p, r, 2 * tp / max(2 * tp + fp + fn, 1))
 
 
-def _row(label: str, n: int, scores: Sequence[Prf], differences: Any) -> Row:
+def _row(label: str, n: int, scores: Sequence[Prf], differences: numpy.ndarray) -> Row:
     a, b = scores
     tail = (100 - LEVEL) / 2
     low, high = numpy.percentile(differences, [tail, 100 - tail]).tolist()

@@ -24,9 +24,11 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Union,
 )
 
 import numpy
+from numpy.typing import ArrayLike
 
 from . import calibration
 from .objectives import AVERAGES, FN, FP, TP, Objective, precision_recall
@@ -158,7 +160,12 @@ class IndependentLabels(Labels):
     """A label is predicted where its score plus its shift is at least 0."""
 
     def __init__(
-        self, names: Sequence[str], scores: Any, gold: Any, doc: Any = None, known: Any = None
+        self,
+        names: Sequence[str],
+        scores: ArrayLike,
+        gold: ArrayLike,
+        doc: Optional[ArrayLike] = None,
+        known: Optional[ArrayLike] = None,
     ):
         """scores: floats ``(N, C)``, log-odds beyond the threshold; -inf is never predicted.
         gold: bools ``(N, C)``. doc: ints ``(N,)``, each row's document; rows are documents if it
@@ -278,9 +285,9 @@ class CompetingLabels(Labels):
     def __init__(
         self,
         names: Sequence[str],
-        scores: Any,
-        gold: Any,
-        doc: Any = None,
+        scores: ArrayLike,
+        gold: ArrayLike,
+        doc: Optional[ArrayLike] = None,
         background: Optional[int] = None,
     ):
         """scores: floats ``(N, C)``: logits or log-probabilities; -inf is never predicted. gold:
@@ -396,7 +403,7 @@ class CompetingLabels(Labels):
         # Row r is predicted as c by all candidates from its bucket on.
         bucket = numpy.searchsorted(candidates, margin, side="right")
 
-        def taken(columns: Array, rows: Any = slice(None)) -> Array:
+        def taken(columns: Array, rows: Union[slice, Array] = slice(None)) -> Array:
             """``(n, C)``: how many rows of each column are c's, for each candidate."""
             cells = columns[rows] * (n + 1) + bucket[rows]
             table = numpy.bincount(cells, minlength=self.size * (n + 1))
@@ -432,7 +439,7 @@ class DecodedLabels(Labels):
         names: Sequence[str],
         decode: Decode,
         n_docs: int,
-        n_examples: Any,
+        n_examples: ArrayLike,
         progress: Progress = None,
         max_decodings: int = 150,
         common: bool = True,
@@ -703,13 +710,13 @@ def _smooth(values: Array, objective: Objective) -> Array:
     return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
 
 
-def _documents(doc: Any, n_rows: int) -> Any:
+def _documents(doc: Optional[ArrayLike], n_rows: int) -> Tuple[Array, int]:
     """The document of each row, and how many there are."""
     doc = numpy.arange(n_rows) if doc is None else numpy.asarray(doc, dtype="int64")
     return doc, int(doc.max(initial=-1)) + 1
 
 
-def _checked(scores: Any, n_labels: int) -> Array:
+def _checked(scores: ArrayLike, n_labels: int) -> Array:
     scores = numpy.asarray(scores, dtype="float64").reshape(-1, n_labels)
     if numpy.isnan(scores).any() or (scores == numpy.inf).any():
         raise ValueError("the model gives scores that are NaN or infinite: it has diverged.")

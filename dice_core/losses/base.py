@@ -117,7 +117,10 @@ class Loss(Options):
         parts[-1][1].learning = targets.learning
         gradient, value = view.for_gradient(), 0.0
         for rows, part in parts:
-            of_part, gradient[rows, :] = self.value_and_gradient(view.rows(rows), part, wrt, scale)
+            view_of_part = view.rows(rows)
+            of_part, its_gradient = self.value_and_gradient(view_of_part, part, wrt, scale)
+            if its_gradient is not view_of_part.like:  # which is where it belongs already
+                gradient[rows, :] = its_gradient
             value = value + of_part
             whole.next_part()
             at_hand.next_part()

@@ -97,7 +97,7 @@ class DiceMorphologizer(StockLossMixin, PerToken, Morphologizer):
 
 def aligned_morphs(pipe: Any, example: Example) -> List[Optional[str]]:
     """The label of each token, of a morphologizer, ours or stock."""
-    known, morphology = set(pipe.labels), pipe.vocab.morphology
+    known, morphology = pipe.cfg["labels_morph"], pipe.vocab.morphology
 
     def label(pos: Optional[str], morph: Optional[str]) -> Optional[str]:
         if pos is None or morph is None or (pos == "" and morph == ""):
