@@ -52,10 +52,11 @@ def label_lines(rows: Sequence[LabelCount], unit: str) -> List[str]:
     counted = [row for row in rows if row.n]
     lines = []
     if len(counted) > 1:
+        n_rare = sum(row.n < RARE for row in counted)
         lines.append(
             f"  {len(counted)} labels, {counted[0].label} : {counted[-1].label} = "
-            f"{ratio(rows):,.0f} : 1; {sum(row.n < RARE for row in counted)} with fewer than "
-            f"{RARE} examples"
+            f"{ratio(rows):,.0f} : 1"
+            + (f"; {n_rare} with fewer than {RARE} examples" if n_rare else "")
         )
     width = min(max([5, *(len(row.label) for row in rows)]), 30)
     most = max([1, *(row.n for row in rows)])

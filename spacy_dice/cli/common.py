@@ -17,6 +17,8 @@ STDOUT = "-"
 
 def one_line(error: BaseException) -> str:
     """A message without line breaks."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     text = getattr(error, "desc", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 

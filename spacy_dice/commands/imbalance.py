@@ -356,9 +356,15 @@ def advice_as_text(found: Imbalance) -> str:
         lines.append(f"{advice['component']}: {advice['loss']}")
         lines += [f"  {note}" for note in advice["notes"]]
         base = "cross-entropy" if advice["component"] in OWN_BLOCK else "spaCy's own loss"
+        gained, elsewhere = (
+            f"F1 on test, {base}, and what was gained",
+            "on corpora less like this one",
+        )
+        if not advice["measured"]:
+            elsewhere = f"{gained} {elsewhere}"
         for what, heading in (
-            ("measured", f"F1 on test, {base}, and what was gained"),
-            ("measured_elsewhere", "on corpora less like this one, by the number of labels"),
+            ("measured", gained),
+            ("measured_elsewhere", f"{elsewhere}, by the number of labels"),
         ):
             if advice[what]:
                 lines.append(f"  {heading}:")
@@ -445,4 +451,5 @@ def _plot_lengths(ax: Any, part: Imbalance) -> None:
     ax.set(xlabel="tokens", ylabel="% of spans", ylim=(0, 105))
     ax.set_xlim(0.4, min(max(part.lengths) + 1.6, MAX_SIZE + 0.6))
     ax.legend(fontsize="small", loc="center right")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_title("span lengths, and the suggester", fontsize="medium")

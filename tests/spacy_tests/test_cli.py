@@ -416,6 +416,39 @@ def test_tune_and_calibrate(room, dice):
         assert status == 1 and message in err and len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "args, status, message",
+    [
+        (("losses", "Focl"), 1, "There is no loss 'Focl'. Did you mean Focal?"),
+        (("losses", "spacy_dice.DiceCE.v2"), 1, "Did you mean DiceCE?"),
+        (("losses", ""), 1, "There is no loss ''. There are: DiceCE"),
+        (("losses", "thinc.CosineDistance.v1"), 1, "There is no loss"),
+        (("losses", "Dice", "Focal"), 2, "unexpected extra argument"),
+        (("calibrate", "nowhere", "data.spacy"), 1, "There is no pipeline nowhere"),
+        (("calibrate", "good", "data.spacy", "bad"), 1, "bad is there already and not empty"),
+        (("calibrate", "good", "data.spacy", "-c", "nre"), 1, "there is no component 'nre'"),
+        (("calibrate", "good", "cpu.cfg"), 1, "the format '.cfg' is not known"),
+        (("calibrate", "good", "absent.spacy"), 2, "does not exist"),
+        (("to-stock", "nowhere", "never"), 1, "There is no pipeline nowhere"),
+        (("to-stock", "cpu.cfg", "never"), 1, "There is no pipeline cpu.cfg"),
+        (("to-stock", "good", "bad"), 1, "bad is there already and not empty"),
+        (("to-stock", "good", "data.tsv"), 1, "data.tsv is a file"),
+        (("to-stock", "good", "good"), 1, "the same folder"),
+        (("curve", "data.tsv"), 1, "Name at least one log"),
+        (("curve", "data.jsonl", "never.jsonl"), 1, "Name the picture to write last"),
+        (("curve", "absent.jsonl", "never.png"), 1, "absent.jsonl: No such file"),
+        (("curve", "data.jsonl", "never.png"), 1, "this is no training log"),
+        (("curve", "nothing.jsonl", "never.png"), 1, "nothing.jsonl is empty"),
+    ],
+)
+def test_misuse_of_the_others_is_said(room, dice, args, status, message):
+    (room / "nothing.jsonl").write_text("")
+    got, out, err = dice(*args)
+    assert (got, out) == (status, "") and message in err
+    assert status == 2 or len(err.strip().splitlines()) == 1
+    assert not list(room.glob("never*"))
+
+
 # -- compare --------------------------------------------------------------------------------
 
 
