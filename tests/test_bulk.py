@@ -138,11 +138,12 @@ def test_ray_gives_what_pipe_gives(model, cluster, tmp_path):
     assert_same(rows, list(spacy.load(model).pipe(texts(90))))
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed(model, cluster, tmp_path):
     """Its part is done again by another, and all is there once."""
-    source = write_table(tmp_path / "in.parquet", 3000)
+    source = write_table(tmp_path / "in.parquet", 480)
     out = tmp_path / "out"
-    options = Options(text="body", field=("cats",), workers=2, rows=500, batch_size=32)
+    options = Options(text="body", field=("cats",), workers=2, rows=80, batch_size=16)
     killed = []
 
     def kill(part, done):
@@ -152,8 +153,8 @@ def test_a_worker_is_killed(model, cluster, tmp_path):
             os.kill(killed[0], signal.SIGKILL)
 
     summary = tag(model, source, str(out), options, kill)
-    assert killed and (summary.tagged, summary.parts) == (3000, 6)
-    assert [row["row"] for row in rows_of(out)] == list(range(3000))
+    assert killed and (summary.tagged, summary.parts) == (480, 6)
+    assert [row["row"] for row in rows_of(out)] == list(range(480))
     assert not (out / "_tmp").exists()
 
 
