@@ -1,9 +1,10 @@
 """Fine-tune a transformer for texts with any number of labels in Flair, with a loss by name.
 
-    python -m examples.flair_texts --data FOLDER --loss DiceCE --transformer distilbert-base-cased
+    python -m examples.flair_texts --data FOLDER --transformer distilbert-base-cased
 
-What is ours are the import of TextClassifier and its argument ``loss``; ``--loss stock`` trains the
-same without, on the binary cross-entropy of each label. FOLDER holds a file for each of train, dev
+What is ours are the import of TextClassifier and its argument ``loss``, by default what spaCy's
+texts with several labels get from "auto"; ``--loss stock`` trains the same without, on the binary
+cross-entropy of each label. FOLDER holds a file for each of train, dev
 and test, of lines text TAB comma-joined ids of labels, and labels.txt with their names, as
 GoEmotions is released. The best epoch is the one with the best mean F1 over labels on dev. Prints
 F1 on test by label, and with ``--tune`` what it is with the cuts that `flair_dice.tune` finds on
@@ -27,12 +28,14 @@ from flair_dice import LossPlugin, TextClassifier, tune
 
 START = time.time()
 MACRO_F1 = ("macro avg", "f1-score")
+# Cross-entropy with weights from the counts, and Dice in which all labels count the same.
+BALANCED = {"name": "DiceCE", "class_weights": "balanced"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpus")
-    parser.add_argument("--loss", default="DiceCE", help="name of a loss, its JSON, or stock")
+    parser.add_argument("--loss", default=json.dumps(BALANCED), help="name, JSON, or stock")
     parser.add_argument("--transformer", default="distilbert-base-cased", help="name or local path")
     parser.add_argument("--tune", action="store_true", help="choose each label's cut on dev")
     parser.add_argument("--size", type=int, help="training texts, drawn by the seed; or all")

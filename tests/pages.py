@@ -89,6 +89,7 @@ def write(folder: Path) -> Path:
     lines = [json.dumps({"text": doc.text, "url": f"page-{i}"}) for i, doc in enumerate(docs())]
     (folder / "texts.jsonl").write_text("\n".join(lines) + "\n")
     nlp = pipeline("textcat_multilabel", "ner", updates=20)
+    nlp.config["initialize"]["after_init"] = {"@callbacks": "spacy_dice.use_loss.v1"}
     nlp.to_disk(folder / "model")
     shutil.copytree(folder / "model", folder / "out" / "model-best")
     return folder

@@ -23,7 +23,8 @@ from benchmarks.compare import (
     with_spacy,
 )
 from benchmarks.compare import cell as benchmark
-from benchmarks.report import components, pages, tables
+from benchmarks.report import components, pages, plots, tables
+from benchmarks.speed import growth
 from corpora import folders, generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -198,6 +199,8 @@ def component(
 
 def test_tables_of_components_by_hand(tmp_path):
     """Stock 40 and 42, cross-entropy 2 and 4 more; the slower rate was worse with seed 0."""
+    from matplotlib.image import imread
+
     slow, quick = [[0, 0.0, 0.0], [30, 0.2, 3.0], [60, 0.4, 6.0]], [[0, 0.1, 0.0], [30, 0.41, 2.0]]
     path = tmp_path / "r.jsonl"
     path.write_text(
@@ -251,6 +254,11 @@ def test_tables_of_components_by_hand(tmp_path):
     assert not tables.grouped(results.read([path]))
     assert "**gains**" in run("benchmarks.report", path)
     assert "Wrote" in run("benchmarks.report", path, "--picture", tmp_path / "a.png")
+    more = [json.loads(component("ce", 0, 9, model=f"spancat_{i}")) for i in range(8)]
+    plots.picture(components.grouped([*cells, *more]), tmp_path / "b.png")
+    small, high = (imread(tmp_path / name).shape for name in ("a.png", "b.png"))
+    assert (high[0] - small[0]) / 8 == pytest.approx(110 * plots.ROW, abs=1)
+    assert high[1] == small[1]
 
 
 def test_tables_over_cells_by_hand():
@@ -295,6 +303,39 @@ def test_table_of_tuning_by_hand():
         "| textcat_multilabel, d, 300 | CE | 1 | 51.0 -> 49.0 | 10.0 -> 30.0 | +20.0 | +20.0 "
         "| 0.020 -> 0.010 |",
     ]
+
+
+def test_tables_of_other_cells_by_hand():
+    """Of Flair's, whose own loss is cross-entropy, and of a component on a transformer."""
+    by_epoch = {"curve": [[1, 0.1], [2, 0.2]], "labels": "XYZ", "model": "flair_texts"}
+    after = {"curve": [[30, 0.4, 2.0]], "model": "spancat_transformer"}
+    lines = [
+        component("stock", 0, 50, **by_epoch),
+        component("ce", 0, 50, **by_epoch),
+        component("balanced_macro", 0, 50, tuned=52, **by_epoch),
+        component("stock", 0, 40, **after),
+        component("ce", 0, 43, **after),
+    ]
+    cells = [json.loads(line) for line in lines]
+    cells[2]["test"]["macro_f"] = 0.14
+    del cells[2]["tuned"]["errors"], cells[2]["words_per_second"]  # which Flair's do not have
+    made = {
+        kind: of_kind(cells, ["stock", "ce", "auto", "balanced_macro"])[2:]
+        for kind, of_kind in pages.COMPONENTS.items()
+    }
+    assert made["gains"] == [
+        "| spancat_transformer, d, 300 | 1 | 41.0 | +3.0 | +3.0 |  |",
+        "| flair_texts, d, 300 | 1 | 10.0 | +0.0 | +4.0 | +4.0 |",
+    ]
+    assert made["rivals"][:2] == [
+        "| spancat_transformer, d, 300 | 1 | 41.0 | 44.0 | 44.0 | +3.0, stock |",
+        "| flair_texts, d, 300 | 1 | 10.0 | 10.0 | 14.0 | +4.0, stock |",
+    ]
+    assert made["tuned"] == [
+        "| flair_texts, d, 300 | balanced CE + macro Dice | 1 | 51.0 -> 52.0 | 14.0 -> 30.0 "
+        "| +16.0 | +16.0 |  |"
+    ]
+    assert [row.split(" | ")[0] for row in made["sooner"][:-1]] == ["| spancat_transformer, d, 300"]
 
 
 def test_tables_of_rivals_by_hand():
@@ -715,6 +756,41 @@ def test_speed(tmp_path):
     for of, n in (((), 12), (("--predict",), 4)):
         output = run("benchmarks.speed.components", *options, *of)
         assert len([line for line in output.splitlines() if "(from" in line]) == n
+
+
+def test_growth_is_measured_and_drawn(tmp_path):
+    cases = ["tokens, torch loss", "candidates, spancat"]
+    path = tmp_path / "growth.jsonl"
+    command = ["benchmarks.speed.growth", "--small", "--rounds", 1, "--results", path]
+    output = run(*command, "--only", *cases)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row["case"], row["size"]) for row in rows] == [
+        (cases[0], 300),
+        (cases[0], 1_000),
+        (cases[1], 1_000),
+        (cases[1], 3_000),
+    ]
+    assert all(row["ratio"] > 0 and row["seconds"]["theirs"] > 0 for row in rows)
+    assert all(row["bytes"]["ours"] > 4 * 4 * row["size"] for row in rows[2:])
+    assert len([line for line in output.splitlines() if line.startswith("| ")]) == 3
+    assert path.with_suffix(".png").stat().st_size > 1_000
+
+
+def test_exponents_by_hand():
+    def row(size, seconds):
+        return {"size": size, "seconds": {"ours": seconds, "theirs": 1.0}}
+
+    # Over the upper half alone: what a call costs at least is left out.
+    rows = [row(10, 5.0), row(100, 5.0), row(1_000, 8.0), row(10_000, 800.0)]
+    assert growth.exponent(rows, "ours") == pytest.approx(2.0)
+    assert growth.exponent(rows, "theirs") == pytest.approx(0.0)
+
+
+def test_losses_on_a_device():
+    command = ["benchmarks.speed.devices", "--device", "cpu", "--sizes", "64x5", "--docs", 4]
+    output = run(*command, "--labels", 5, "--rounds", 1).splitlines()
+    assert len([line for line in output if line.startswith("torch 64 x 5 ")]) == 4
+    assert output[-1].startswith("thinc 4 documents x 5 labels, DiceCE")
 
 
 def test_calibration_error_by_hand():

@@ -53,6 +53,7 @@ def pages_with(*kinds):
     "name",
     [
         "dice_core.columns",
+        "dice_core.comparison",
         "dice_core.cuts",
         "dice_core.objectives",
         "dice_core.schedules",

@@ -158,6 +158,7 @@ ON_BERT = (
         rates=BERT_RATES,
     ),
 )
+UNTUNED = ("flair_transformer", "flair_stacked")  # scripts without the option
 # Cross-entropy is Flair's own loss.
 FLAIR = Block(
     "goemotions",
@@ -260,7 +261,7 @@ def arguments(
         made += ["--task", block.task]
     if "transformer" in block.model or block.model.startswith("flair"):
         made += ["--transformer", str(args.transformer)]
-    if args.tune:
+    if args.tune and block.model not in UNTUNED:
         made += ["--tune"]
     return [*made, *(["--set", *block.settings] if block.settings else [])]
 

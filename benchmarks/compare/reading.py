@@ -3,14 +3,21 @@
     python -m benchmarks.compare.reading train --transformer PATH --train FILE --test FILE
     python -m benchmarks.compare.reading ner --transformer PATH --data DIR --question LABEL=TEXT
     python -m benchmarks.compare.reading speed --transformer PATH --test FILE
+    python -m benchmarks.compare.reading report [FILE]
 
 PATH is an encoder's name or folder. train: dice_qa on files of SQuAD, or with --trainer
 transformers its twin, the same encoder with the head and loss of transformers in its Trainer; both
 predict by dice_qa. Optimiser, learning rate (linear to 0) and epochs are the same for all; there
-is no choice of a model by dev. ner: dice_qa with fixed questions and a sigmoid, or with --trainer
-dice_ner that, on columns of token TAB tag. Lines of JSON are appended to
-benchmarks/results/reading/runs.jsonl. speed: questions a second and peak memory of nlp.pipe and of
-transformers' question-answering pipeline, each in a process of its own, taking turns.
+is no choice of a model by dev. With --held-out the files of --train are put together, and the seed
+draws which articles are for training and which questions of the others for testing: more to test
+on than a small test file has, and an interval over seeds is then one over data, too. With
+--unanswerable a share of all questions is asked of another article's text, in the form of
+SQuAD 2.0: those have no answer, and all of dice_qa may give none.
+ner: dice_qa with fixed questions and a sigmoid, or with --trainer dice_ner that, on columns of
+token TAB tag. Lines of JSON are appended to benchmarks/results/reading/runs.jsonl; report makes
+tables of them: means over seeds, 95 % intervals, and differences from cross-entropy on the same
+seeds. speed: questions a second and peak memory of nlp.pipe and of transformers'
+question-answering pipeline, each in a process of its own, taking turns.
 """
 
 import argparse
@@ -23,10 +30,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .. import ROOT
-from ..results import FOLDER, append
+from ..report.reading import tables
+from ..results import FOLDER, append, read
 from ..versions import versions
 from .recipes import RECIPES, as_config
 from .scores import of_pipeline
@@ -34,12 +42,18 @@ from .scores import of_pipeline
 PACKAGES = ("spacy", "thinc", "spacy-transformers", "transformers", "torch")
 
 
-def main() -> None:
+OF_READING = ("longest", "activation", "unanswerable")
+RUNS = FOLDER / "reading/runs.jsonl"
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train")
-    train.add_argument("--train", type=Path, required=True, help="file of SQuAD")
-    train.add_argument("--test", type=Path, required=True, nargs="+", help="files of SQuAD")
+    train.add_argument("--train", type=Path, required=True, nargs="+", help="files of SQuAD")
+    train.add_argument("--test", type=Path, default=[], nargs="+", help="files of SQuAD")
+    train.add_argument("--held-out", type=int, default=0, help="questions to test on, of --train")
+    train.add_argument("--unanswerable", type=float, default=0.0, help="share, from 0 to 1")
     train.add_argument("--longest", type=int, default=0, help="words of a context at most; 0: all")
     train.add_argument("--trainer", choices=("spacy", "transformers"), default="spacy")
     train.add_argument("--activation", choices=("softmax", "sigmoid"), default="softmax")
@@ -56,7 +70,10 @@ def main() -> None:
         add("--epochs", type=int, default=3)
         add("--batch", type=int, default=8)
         add("--learning-rate", type=float, default=3e-4)
-        add("--results", type=Path, default=FOLDER / "reading/runs.jsonl")
+        add("--clip", type=float, default=1.0, help="norm of gradients at most; 0: any")
+        add("--frozen", action="store_true", help="embeddings of words, half of a small BERT")
+        add("--bf16", action="store_true", help="encoders read in bfloat16 where they can")
+        add("--results", type=Path, default=RUNS)
     speed = commands.add_parser("speed")
     speed.add_argument("--test", type=Path, required=True, help="file of SQuAD")
     speed.add_argument("--size", type=int, default=100, help="questions")
@@ -66,21 +83,40 @@ def main() -> None:
     speed.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     for command in (train, ner, speed):
         command.add_argument("--transformer", required=True, help="name, folder or NAME=FOLDER")
-    args = parser.parse_args()
-    {"train": run_train, "ner": run_ner, "speed": run_speed}[args.command](args)
+    report = commands.add_parser("report")
+    report.add_argument("file", type=Path, nargs="?", default=RUNS)
+    args = parser.parse_args(argv)
+    if args.command == "train" and not (args.test or args.held_out):
+        parser.error("train needs --test or --held-out")
+    if args.command in ("train", "ner"):
+        import torch
+
+        # Without its cache, which would hold the weights of the first update.
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16, cache_enabled=False):
+            {"train": run_train, "ner": run_ner}[args.command](args)
+    elif args.command == "speed":
+        run_speed(args)
+    else:
+        print("\n".join(tables(read([args.file]))))
 
 
 # -- training ---------------------------------------------------------------------------
 
 
 def run_train(args: Any) -> None:
-    from thinc.api import fix_random_seed
-
-    nlp = reader(args.transformer, args.loss, activation=args.activation)
-    examples = squad(nlp, args.train, args.longest, args.size)
-    tests = {test.parent.name: squad(nlp, test, args.longest, args.test_size) for test in args.test}
-    fix_random_seed(args.seed)
-    nlp.initialize(lambda: examples[:8])
+    data = args.train[0].resolve().parent.name
+    with tempfile.TemporaryDirectory() as folder:
+        if args.unanswerable:
+            args.train = [mixed(path, args, Path(folder)) for path in args.train]
+            args.test = [mixed(path, args, Path(folder)) for path in args.test]
+        nlp = reader(
+            args.transformer,
+            args.loss,
+            activation=args.activation,
+            no_answer=bool(args.unanswerable),
+        )
+        examples, tests = questions(nlp, args)
+    prepare(nlp, examples[:8], args)
     start = time.time()
     if args.trainer == "spacy":
         curve = train_pipeline(nlp, examples, args)
@@ -95,14 +131,30 @@ def run_train(args: Any) -> None:
             **{"questions": len(of_test), "exact": found["qa_exact"], "f1": found["qa_f1"]},
             "seconds": time.time() - start,
         }
-    line = {"task": "reading", "data": args.train.resolve().parent.name, "size": len(examples)}
+        if args.unanswerable:
+            for key in ("has_answer_f1", "no_answer_f1"):
+                scores[name][key] = found[f"qa_{key}"]
+    line = {"task": "reading", "data": data, "size": len(examples)}
     finish(args, line, scores, seconds, curve)
+
+
+def questions(nlp: Any, args: Any) -> Tuple[List[Any], Dict[str, List[Any]]]:
+    """Examples to train on, and by name those to test on."""
+    tests = {}
+    if args.held_out:
+        pool = [example for path in args.train for example in squad(nlp, path, args.longest, 0)]
+        examples, tests["held out"] = drawn(pool, args)
+    else:
+        examples = [e for path in args.train for e in squad(nlp, path, args.longest, 0)]
+        examples = examples[: args.size or None]
+    for test in args.test:
+        tests[test.resolve().parent.name] = squad(nlp, test, args.longest, args.test_size)
+    return examples, tests
 
 
 def run_ner(args: Any) -> None:
     import spacy
     from spacy.training import Example
-    from thinc.api import fix_random_seed
 
     from corpora import folders, in_spacy
     from dice_core import columns
@@ -126,8 +178,7 @@ def run_ner(args: Any) -> None:
         return made
 
     examples = read("train", args.size)
-    fix_random_seed(args.seed)
-    nlp.initialize(lambda: examples)
+    prepare(nlp, examples, args)
     start = time.time()
     curve = train_pipeline(nlp, examples, args)
     seconds = time.time() - start
@@ -149,8 +200,9 @@ def finish(args: Any, line: Dict[str, Any], scores: Any, seconds: float, curve: 
     line.update(trainer=args.trainer, loss=args.loss, seed=args.seed)
     line["settings"] = {
         **{"transformer": args.transformer.partition("=")[0], "epochs": args.epochs},
-        **{"batch": args.batch, "learning_rate": args.learning_rate},
-        **{key: getattr(args, key) for key in ("longest", "activation") if hasattr(args, key)},
+        **{"batch": args.batch, "learning_rate": args.learning_rate, "clip": args.clip},
+        **{"bf16": args.bf16, "frozen": args.frozen},
+        **{key: getattr(args, key) for key in OF_READING if hasattr(args, key)},
     }
     line.update(scores=scores, losses=curve, seconds=seconds, versions=versions(*PACKAGES))
     append(line, args.results)
@@ -198,13 +250,82 @@ def squad(nlp: Any, path: Path, longest: int, size: int) -> List[Any]:
     return examples[: size or None]
 
 
+def mixed(path: Path, args: Any, folder: Path) -> Path:
+    """A file of SQuAD 2.0 in a folder: the same, but for a share of its questions, which are with
+    a text of another article, drawn by the seed, and have no answer there."""
+    whole = json.loads(path.read_text(encoding="utf8"))
+    articles = whole["data"]
+    draw = random.Random(args.seed)
+    for own in articles:
+        others = [other for other in articles if other is not own]
+        for paragraph in own["paragraphs"]:
+            moved = [qa for qa in paragraph["qas"] if draw.random() < args.unanswerable]
+            paragraph["qas"] = [qa for qa in paragraph["qas"] if qa not in moved]
+            for qa in moved:
+                to = draw.choice(draw.choice(others)["paragraphs"])
+                qa = {**qa, "id": f"{qa['id']} moved", "answers": [], "is_impossible": True}
+                to.setdefault("moved", []).append(qa)
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            paragraph["qas"] += paragraph.pop("moved", [])
+    made = folder / path.resolve().parent.name / path.name
+    made.parent.mkdir(exist_ok=True)
+    made.write_text(json.dumps(whole), encoding="utf8")
+    return made
+
+
+def drawn(pool: List[Any], args: Any) -> Tuple[List[Any], List[Any]]:
+    """Examples for training and for testing, of different articles, drawn by the seed."""
+    articles = {}
+    for path in args.train:
+        for number, article in enumerate(json.loads(path.read_text(encoding="utf8"))["data"]):
+            for paragraph in article["paragraphs"]:
+                articles[paragraph["context"]] = f"{path} {number}"
+    names = sorted({articles[example.reference.text] for example in pool})
+    draw = random.Random(args.seed)
+    draw.shuffle(names)
+    of_name: Dict[str, List[Any]] = {}
+    for example in pool:
+        of_name.setdefault(articles[example.reference.text], []).append(example)
+    train: List[Any] = []
+    while names and len(train) < args.size:
+        train += of_name[names.pop()]
+    rest = [example for name in names for example in of_name[name]]
+    if not args.size or len(rest) < args.held_out:
+        raise SystemExit(
+            f"--size {args.size} and --held-out {args.held_out} questions of articles apart are "
+            f"asked of {len(pool)}, of which {len(rest)} are left for testing. Lower them."
+        )
+    return train[: args.size], draw.sample(rest, args.held_out)
+
+
+def prepare(nlp: Any, examples: List[Any], args: Any) -> None:
+    """Make what is to be trained, by the seed."""
+    from thinc.api import fix_random_seed
+
+    fix_random_seed(args.seed)
+    nlp.initialize(lambda: examples)
+    nodes = [node for _, pipe in nlp.pipeline for node in pipe.model.walk()]
+    for shim in (shim for node in nodes for shim in node.shims):
+        if hasattr(shim, "_hfmodel"):
+            transformer = shim._hfmodel.transformer
+            transformer.get_input_embeddings().requires_grad_(not args.frozen)
+            transformer.register_forward_hook(in_single_precision)
+
+
+def in_single_precision(transformer: Any, inputs: Any, outputs: Any) -> Any:
+    """What numpy can hold, of an encoder that has read in bfloat16."""
+    tensors = {key: value.float() for key, value in outputs.items() if hasattr(value, "float")}
+    return type(outputs)(**{**outputs, **tensors})
+
+
 def train_pipeline(nlp: Any, examples: List[Any], args: Any) -> List[float]:
     """Train in place. RETURNS the loss of each epoch."""
     from thinc.api import Adam
 
     steps = args.epochs * -(-len(examples) // args.batch)
     rate = (args.learning_rate * (1 - step / steps) for step in range(steps + 1))
-    optimizer = Adam(args.learning_rate, L2=0.01, grad_clip=1.0, L2_is_weight_decay=True)
+    optimizer = Adam(args.learning_rate, L2=0.01, grad_clip=args.clip, use_averages=False)
     order, curve = random.Random(args.seed), []
     for _ in range(args.epochs):
         examples = order.sample(examples, len(examples))
@@ -259,6 +380,7 @@ def train_with_transformers(nlp: Any, examples: List[Any], args: Any) -> List[fl
                 num_train_epochs=args.epochs,
                 learning_rate=args.learning_rate,
                 weight_decay=0.01,
+                max_grad_norm=args.clip,
                 seed=args.seed,
                 save_strategy="no",
                 logging_strategy="epoch",

@@ -34,7 +34,7 @@ STOCK, CE, AUTO = "stock", "ce", "auto"
 # Models whose components end in a softmax, so that their own loss is a cross-entropy (of ner, over
 # transitions).
 SOFTMAX_HEADS = ("textcat", "tagger", "morphologizer", "ner", "dice_ner")
-TEXTS = "flair_texts"
+FLAIR, TEXTS = "flair_", "flair_texts"
 # What "auto" is measured against: losses that others have, or that are simpler. Logit adjustment
 # has tau 1 on softmax heads, and 0.5 on sigmoid heads.
 ADJUSTED = "logit_adjustment"
@@ -81,7 +81,7 @@ def grouped(cells: Iterable[Cell], rate: Optional[float] = None) -> Groups:
         taken = recommended(group, [c for seeds in by_loss.values() for c in seeds.values()])
         of_auto = baseline(by_loss, group) if taken == STOCK else by_loss.get(taken)
         groups[group] = {**by_loss, AUTO: of_auto} if of_auto else by_loss
-    order = lambda group: (is_softmax(group), _kind(group), group)  # noqa: E731
+    order = lambda g: (is_softmax(g), g[2].startswith(FLAIR), _kind(g), g)  # noqa: E731
     return {group: groups[group] for group in sorted(groups, key=order)}
 
 
@@ -126,7 +126,7 @@ def baseline(by_loss: Dict[str, Seeds], group: Group) -> Seeds:
     """The cells of the component without the library; none for dice_ner, which is not stock."""
     if STOCK in by_loss or group[2].startswith("dice_"):
         return by_loss.get(STOCK, {})
-    has_ce = is_softmax(group) or group[2].startswith("flair")
+    has_ce = is_softmax(group) or group[2].startswith(FLAIR)
     return by_loss.get(CE, {}) if has_ce else {}
 
 
@@ -306,7 +306,7 @@ def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
     ratios: Dict[str, List[float]] = {loss: [] for loss in shown}
     for group, by_loss in groups.items():
         base = baseline(by_loss, group)
-        if base and (STOCK in by_loss):
+        if STOCK in by_loss and not group[2].startswith(FLAIR):  # whose curves are by epoch
             best = _median([_when(cell, cell, True) for cell in base.values()])
             cells = [label(group), _after(best)]
             for loss in shown:

@@ -9,22 +9,17 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from spacy.util import registry
 from thinc.api import Config, ConfigValidationError
 
-from ..callbacks import label_score
+from ..callbacks import CHAIN, callbacks_at, label_score, short_name
 from ..errors import config_error
 from ..losses import Loss, make_loss
-from ..switch import AUTO
+from ..switch import AUTO, USE_LOSS, given_losses
 from .config import (
-    CHAIN,
     CLASS_OF_FACTORY,
     OWN_BLOCK,
-    USE_LOSS,
-    callbacks_at,
     check_component,
     copy_block,
     factories,
     frozen_components,
-    given_losses,
-    short_name,
 )
 
 TUNE = "spacy_dice.tune.v1"

@@ -11,14 +11,13 @@ from thinc.api import Config
 
 from ..errors import config_error
 from ..losses import Compound, DiceCE, Loss, make_loss
-from ..switch import ALL, AUTO
+from ..switch import ALL, AUTO, given_losses
 from .config import (
     CLASS_OF_FACTORY,
     OWN_BLOCK,
     check_component,
     factories,
     frozen_components,
-    given_losses,
     resolve,
 )
 
@@ -30,11 +29,13 @@ DEFAULT = "DiceCE(), its default"
 class Verdict(NamedTuple):
     """What `check_config` finds of one component. ok: whether it is as one would want it.
     switched: whether it trains with one of our losses. text: which loss it trains with, in words.
+    warning: what may be wrong with that; "" if nothing.
     """
 
     ok: bool
     switched: bool
     text: str
+    warning: str = ""
 
 
 def check_config(config: Config) -> Dict[str, Verdict]:
@@ -60,8 +61,8 @@ def check_config(config: Config) -> Dict[str, Verdict]:
     for name, factory in by_name.items():
         if factory in OWN_BLOCK:
             block = config["components"][name].get("loss")
-            text = DEFAULT if block is None else in_words(resolve(config, block))
-            verdict = Verdict(True, True, text)
+            made = None if block is None else resolve(config, block)
+            verdict = Verdict(True, True, DEFAULT) if block is None else _of_loss(made, name)
         elif factory in CLASS_OF_FACTORY:
             loss = given.get(name, given.get(ALL))
             verdict = _verdict(config, factory, loss, name)
@@ -86,12 +87,16 @@ def _verdict(config: Config, factory: str, loss: Any, name: str) -> Verdict:
         return Verdict(True, text != NOTHING, text)
     made = resolve(config, loss) if not isinstance(loss, str) else loss
     made = make_loss(made, f"Component '{name}'") if isinstance(made, (str, dict)) else made
-    if not isinstance(made, Loss):
+    return _of_loss(made, name)
+
+
+def _of_loss(loss: Any, name: str) -> Verdict:
+    if not isinstance(loss, Loss):
         raise config_error(
-            f"Component '{name}': the loss must be one of spacy_dice's, got {made!r}. Give it a "
+            f"Component '{name}': the loss must be one of spacy_dice's, got {loss!r}. Give it a "
             'block with @losses = "spacy_dice.DiceCE.v1".'
         )
-    return Verdict(True, True, in_words(made))
+    return Verdict(True, True, in_words(loss), loss.why_not_alone())
 
 
 def recommended_in_words(factory: str) -> str:

@@ -4,7 +4,6 @@ What `apply` and `check` share.
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -15,10 +14,7 @@ from ..components.dice_ner import DiceNER
 from ..components.dice_qa import DiceQA
 from ..components.per_token import DiceTagger
 from ..errors import config_error
-from ..switch import ALL, AUTO, STOCK_TO_DICE, UNSUPPORTED
-
-USE_LOSS = "spacy_dice.use_loss.v1"
-CHAIN = "spacy_dice.chain.v1"
+from ..switch import STOCK_TO_DICE, UNSUPPORTED
 
 # What takes the place of a component, by the factory that a config names.
 CLASS_OF_FACTORY: Dict[str, Any] = {
@@ -133,38 +129,6 @@ def frozen_components(config: Config) -> List[str]:
     if isinstance(frozen, str) and "${" in frozen:
         frozen = interpolated(config)["training"]["frozen_components"]
     return list(frozen or [])
-
-
-def callbacks_at(config: Config, place: Tuple[str, str]) -> Dict[str, Any]:
-    """The callbacks at a place by their names in a chain; one alone is called as its function."""
-    block = config.get(place[0], {}).get(place[1])
-    if not block:
-        return {}
-    if block.get("@callbacks") == CHAIN:
-        return dict(block.get("callbacks", {}))
-    return {short_name(block["@callbacks"]): block}
-
-
-def short_name(registered: str) -> str:
-    """Of a function: "use_loss" of "spacy_dice.use_loss.v1"."""
-    parts = [part for part in registered.split(".") if not re.fullmatch(r"v\d+", part)]
-    return parts[-1] if parts else registered
-
-
-def _use_loss_block(config: Config) -> Optional[Dict[str, Any]]:
-    for block in callbacks_at(config, ("initialize", "after_init")).values():
-        if block.get("@callbacks") == USE_LOSS:
-            return block
-    return None
-
-
-def given_losses(config: Config) -> Dict[str, Any]:
-    """The losses of the use_loss block by component; a bare block is "auto" for all."""
-    block = _use_loss_block(config)
-    if block is None:
-        return {}
-    losses = block.get("losses", AUTO)
-    return {ALL: losses} if isinstance(losses, str) else dict(losses)
 
 
 def resolve(config: Config, block: Any) -> Any:
