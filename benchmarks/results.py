@@ -45,8 +45,9 @@ def is_done(cell: Cell, path: Path) -> bool:
 def append(line: Cell, path: Path) -> None:
     """Add a line to a file, its numbers to six places."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file_:
-        file_.write(json.dumps(rounded(line)) + "\n")
+    # At once and at the end: several processes may append to the same file.
+    with path.open("ab", buffering=0) as file_:
+        file_.write((json.dumps(rounded(line)) + "\n").encode())
 
 
 def rounded(value: Any) -> Any:

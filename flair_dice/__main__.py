@@ -1,4 +1,5 @@
-"""`python -m flair_dice ...`: how imbalanced a corpus is, two models side by side, where to cut.
+"""`python -m flair_dice ...`: how imbalanced a corpus is, two models side by side, where to cut;
+and texts in bulk, of Parquet or JSON Lines.
 
 Data are columns of tokens and tags (a sentence between blank lines; the first column is the token,
 the last the tag), or lines of fastText, ``__label__spam some text``, for models of texts.
@@ -10,10 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any, List, Optional
 
+from dice_bulk.command import add_arguments
+
 EXAMPLES = """examples:
   python -m flair_dice imbalance train.txt
   python -m flair_dice compare stock/final-model.pt dice/final-model.pt test.txt --plot gains.png
   python -m flair_dice tune dice/final-model.pt dev.txt tuned.pt
+  python -m flair_dice bulk tuned.pt texts.parquet tagged --workers 4
 """
 
 
@@ -42,8 +46,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
     tune.add_argument("data", type=Path, metavar="DEV")
     tune.add_argument("out", type=Path, metavar="OUT", help="file for the tuned model")
     tune.add_argument("--objective", help="micro, macro, 'precision>=0.9', ...")
+    add_arguments(commands.add_parser("bulk", help="tag texts, in any number, by Ray Data"))
     given = parser.parse_args(arguments)
-    run = {"imbalance": _imbalance, "compare": _compare, "tune": _tune}[given.command]
+    run = {"bulk": _bulk, "imbalance": _imbalance, "compare": _compare, "tune": _tune}[
+        given.command
+    ]
     try:
         run(given)
     except (ValueError, OSError, ImportError) as error:
@@ -84,6 +91,12 @@ def _tune(given: Any) -> None:
     print(tune(model, read(given.data, model.label_type), objective=given.objective))
     given.out.parent.mkdir(parents=True, exist_ok=True)
     model.save(given.out)
+
+
+def _bulk(given: Any) -> None:
+    from dice_bulk.command import run
+
+    run(**{name: value for name, value in vars(given).items() if name != "command"})
 
 
 def load(path: str) -> Any:

@@ -1,5 +1,6 @@
 """What the pages of the documentation take for granted: a user's corpus, pipelines and models."""
 
+import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,9 +83,11 @@ def pipeline(*names, updates=0):
 
 
 def write(folder: Path) -> Path:
-    """A folder with a corpus, what `train` left behind, and a pipeline."""
+    """A folder with a corpus, texts, what `train` left behind, and a pipeline."""
     for split in ("train", "dev", "test"):
         DocBin(docs=docs(), store_user_data=True).to_disk(folder / f"{split}.spacy")
+    lines = [json.dumps({"text": doc.text, "url": f"page-{i}"}) for i, doc in enumerate(docs())]
+    (folder / "texts.jsonl").write_text("\n".join(lines) + "\n")
     nlp = pipeline("textcat_multilabel", "ner", updates=20)
     nlp.config["initialize"]["after_init"] = {"@callbacks": "spacy_dice.use_loss.v1"}
     nlp.to_disk(folder / "model")

@@ -638,6 +638,31 @@ def made(folder):
     return folder
 
 
+@pytest.mark.slow
+def test_cells_at_once_are_those_one_by_one(tmp_path):
+    """As tasks of Ray, each in a process of its own; what fails is no line."""
+    pytest.importorskip("ray")
+    data = generated.write(made(tmp_path / "in"))
+    common = ["--data", str(data), "--model", "spancat", "--size", "40", "--learn-rate", "0.01"]
+    settings = ["--set", "training.max_steps=30", "training.eval_frequency=10"]
+    settings += ["components.spancat.suggester.sizes=[1,2]"]
+    commands = [
+        [*common, "--loss", loss, "--seed", seed, *settings]
+        for loss in ("stock", "dice_ce")
+        for seed in ("0", "1")
+    ]
+    commands.append(["--data", "nowhere", *commands[0][2:]])
+    found = []
+    for workers in (1, 2):
+        path = tmp_path / f"{workers}.jsonl"
+        grid.run_all(commands, path, workers)
+        cells = sorted(results.read([path]), key=lambda cell: (cell["loss"], cell["seed"]))
+        kept = ("loss", "seed", "dev", "test", "train_counts")
+        found.append([{name: cell[name] for name in kept} for cell in cells])
+    assert len(found[0]) == 4 and found[0] == found[1]
+    assert any(cell["test"]["f"] > 0 for cell in found[0])
+
+
 def test_spans_of_tags():
     tags = ["B-x", "I-x", "O", "I-x", "I-y", "B-x", "B-x", "I-x", "O"]
     assert scores.spans(tags, [5, 4]) == [

@@ -208,7 +208,7 @@ def check_command(words):
     elif program == "python":
         check_script(rest)
     else:
-        assert program in ("cd", "git"), f"no check of {program}"
+        assert program in ("cd", "git", "torchrun"), f"no check of {program}"
 
 
 def check_project(words):

@@ -1,6 +1,8 @@
-"""All cells of the comparison, one after the other; those that are done already are skipped.
+"""All cells of the comparison, one after the other or several at once; those that are done already
+are skipped.
 
     python -m benchmarks.compare.grid --data FOLDER [--transformer MiniLM=PATH] [--part NAME ...]
+        [--workers 2]
 
 FOLDER holds a folder for each corpus of the grid. In the parts of stock components each loss
 has a learning rate of its own: the one of its block's rates that is best on dev with the first
@@ -9,10 +11,11 @@ tuned for cross-entropy, on dev, and are the same for all losses.
 """
 
 import argparse
+import os
 import time
 import traceback
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..results import COMPONENTS, best_rate, read
 from . import cell
@@ -195,11 +198,13 @@ def main() -> None:
     parser.add_argument("--rate", nargs="*", type=float, help="to try, in place of the blocks'")
     parser.add_argument("--tune", action="store_true", help="measure spacy_dice.tune, too")
     parser.add_argument("--results", type=Path, help="the file to append to")
+    parser.add_argument("--workers", type=int, default=1, help="cells at once, as tasks of Ray")
     parser.add_argument("--list", action="store_true", help="print the cells, run none")
     args = parser.parse_args()
     results = args.results or COMPONENTS
     for part in args.part:
         for seed in sorted({seed for block in PARTS[part] for seed in block.seeds}):
+            commands = []  # which need what other seeds gave, but nothing of one another
             for block in PARTS[part]:
                 if args.model and block.model not in args.model or seed not in block.seeds:
                     continue
@@ -214,10 +219,12 @@ def main() -> None:
                     for rate in (
                         [None] if part == "first" else rates(block, loss, seed, results, tried)
                     ):
-                        command = arguments(block, loss, seed, rate, args)
-                        print(*command, flush=True)
-                        if not args.list:
-                            run(command, results if part != "first" else None)
+                        commands.append(arguments(block, loss, seed, rate, args))
+            if args.list:
+                for command in commands:
+                    print(*command)
+            else:
+                run_all(commands, results if part != "first" else None, args.workers)
 
 
 def corpus(block: Block) -> str:
@@ -259,8 +266,24 @@ def arguments(
     return [*made, *(["--set", *block.settings] if block.settings else [])]
 
 
-def run(command: List[str], results: Path) -> None:
-    """A cell, in this process; what goes wrong is printed, and the next cell comes."""
+def run_all(commands: List[List[str]], results: Optional[Path], workers: int) -> None:
+    """Cells one after the other in this process, or so many at once, each in a new one."""
+    if workers == 1:
+        for command in commands:
+            run(command, results)
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports nothing to anybody
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=100 * 2**20)
+    task = ray.remote(max_calls=1)(run)
+    ray.get([task.remote(command, results) for command in commands])
+
+
+def run(command: List[str], results: Optional[Path]) -> None:
+    """A cell; what goes wrong is printed, and the next cell comes."""
+    print(*command, flush=True)
     start = time.time()
     try:
         cell.main([*command, *([] if results is None else ["--results", str(results)])])

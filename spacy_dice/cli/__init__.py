@@ -16,6 +16,6 @@ spacy_dice itself.
 dice_cli = typer.Typer(name="dice", help=HELP, no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(dice_cli)
 
-from . import apply, compare, curve, imbalance, losses, stock, tune  # noqa: E402
+from . import apply, bulk, compare, curve, imbalance, losses, stock, tune  # noqa: E402
 
-__all__ = ["apply", "compare", "curve", "dice_cli", "imbalance", "losses", "stock", "tune"]
+__all__ = ["apply", "bulk", "compare", "curve", "dice_cli", "imbalance", "losses", "stock", "tune"]
