@@ -63,7 +63,7 @@ def rounded(value: Any) -> Any:
 def counts_macro(data: str, model: str) -> bool:
     """Whether the score that counts is the mean F1 over labels: that of tags, and of texts of
     more than two kinds."""
-    texts = model.startswith("textcat") and data not in ("sms_spam", "edos_A")
+    texts = model.startswith(("textcat", "flair_texts")) and data not in ("sms_spam", "edos_A")
     return texts or model.startswith(("tagger", "morphologizer", "probe_tags"))
 
 

@@ -6,7 +6,9 @@ from typing import Dict, Iterable, List, Optional
 from flair.data import Corpus, Sentence
 from flair.datasets import FlairDatapointDataset
 
-from . import columns, folders
+from dice_core import columns
+
+from . import folders
 
 
 def corpus(files: Dict[str, Path], train_limit: Optional[int] = None, seed: int = 0) -> Corpus:

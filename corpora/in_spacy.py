@@ -6,7 +6,9 @@ from typing import Dict, Iterable, Iterator, Optional
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from . import columns, conllu, edos, emotions, folders, messages, offsets
+from dice_core import columns
+
+from . import conllu, edos, emotions, folders, messages, offsets
 
 
 def docs(sentences: Iterable[columns.Sentence]) -> Iterator[Doc]:

@@ -4,24 +4,27 @@ Everything else in this package is written on the standard, so that NumPy, CuPy 
 (and any other that keeps to it) take the same lines.
 """
 
-from typing import Any, Dict, Iterator, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 import numpy
 
 Array = Any  # of any library that keeps to the array API standard
 _NAMESPACES: Dict[type, Any] = {}
 # How large `blocks` are: what stays in a processor's cache, and what keeps a GPU busy.
-CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 18, 1 << 22
+CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 19, 1 << 22
 
 
 def namespace(array: Array) -> Any:
     """The array API namespace of an array."""
     kind = type(array)
     if kind not in _NAMESPACES:
-        # Imported when first needed: spaCy imports this package at every start.
-        from array_api_compat import array_namespace
+        if _is_numpy(array) and hasattr(numpy, "astype"):  # from 2.1 on it keeps to the standard
+            _NAMESPACES[kind] = numpy
+        else:
+            # Imported when first needed: spaCy imports this package at every start.
+            from array_api_compat import array_namespace
 
-        _NAMESPACES[kind] = array_namespace(array)
+            _NAMESPACES[kind] = array_namespace(array)
     return _NAMESPACES[kind]
 
 
@@ -58,6 +61,8 @@ def floor(array: Array) -> float:
 
 def at_least(array: Array, low: float) -> Array:
     """The larger of each entry and ``low``."""
+    if _is_numpy(array):
+        return numpy.maximum(array, low)
     if hasattr(array, "clamp"):
         return array.clamp(min=low)
     xp = namespace(array)
@@ -66,6 +71,8 @@ def at_least(array: Array, low: float) -> Array:
 
 def gather(array: Array, ids: Array) -> Array:
     """``(N,)``: of each row ``(N, C)`` the column that ids ``(N,)`` say."""
+    if _is_numpy(array):
+        return array[numpy.arange(len(ids)), ids]
     if hasattr(array, "scatter_add_"):
         return array.gather(1, ids[:, None])[:, 0]
     return namespace(array).take_along_axis(array, ids[:, None], axis=1)[:, 0]
@@ -81,19 +88,29 @@ def add_at(array: Array, ids: Array, values: Array) -> None:
         array += _one_hot(ids, array.shape[1], array) * values[:, None]
 
 
-def add_product(array: Array, factors: Array, others: Array) -> Array:
-    """``array + factors * others``, in place."""
-    if hasattr(array, "addcmul_"):
-        return array.addcmul_(factors, others)
+def add_product(array: Array, factors: Array, others: Array, used_up: bool = False) -> Array:
+    """``array + factors * others``, in place of the first, or of ``others`` if that is used up."""
+    if hasattr(array, "addcmul"):
+        return namespace(array).addcmul(array, factors, others, out=others if used_up else array)
+    if used_up:
+        others *= factors
+        others += array
+        return others
     array += factors * others
     return array
 
 
 def sum_by(values: Array, ids: Array, size: int) -> Array:
     """``(size,)``: the sum of values ``(N,)`` by ids ``(N,)`` from 0 on."""
+    if _is_numpy(values):
+        if size > CELLS_ON_HOST:  # bincount makes float64 of all
+            sums = numpy.zeros(size, dtype=values.dtype)
+            numpy.add.at(sums, ids, values)
+            return sums
+        return numpy.bincount(ids, weights=values, minlength=size).astype(values.dtype)
     xp = namespace(values)
     if hasattr(values, "index_add"):
-        return values.new_zeros(size).index_add(0, ids, values)
+        return values.new_zeros(size).index_add_(0, ids, values)
     if _has_fancy_indices(values):
         if not values.shape[0]:  # CuPy's bincount takes no empty array
             return xp.zeros(size, dtype=values.dtype)
@@ -111,6 +128,13 @@ def blocks(array: Array) -> Iterator[slice]:
         yield slice(first, min(first + step, n_rows))
 
 
+def total(array: Array, axis: Optional[int] = None) -> Array:
+    """The sum of all entries, a scalar array, or that along an axis."""
+    if hasattr(array, "sum"):
+        return array.sum() if axis is None else array.sum(axis)
+    return namespace(array).sum(array, axis=axis)
+
+
 def concat(arrays: Sequence[Array]) -> Array:
     """The rows of all arrays, one after another."""
     return namespace(arrays[0]).concat(list(arrays), axis=0)
@@ -123,4 +147,8 @@ def _one_hot(ids: Array, size: int, like: Array) -> Array:
 
 
 def _has_fancy_indices(array: Array) -> bool:
-    return isinstance(array, numpy.ndarray) or hasattr(array, "get")
+    return _is_numpy(array) or hasattr(array, "get")
+
+
+def _is_numpy(array: Array) -> bool:
+    return isinstance(array, (numpy.ndarray, numpy.generic))

@@ -3,6 +3,7 @@
 from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple, Union
 
 import numpy
+from numpy.typing import ArrayLike
 
 Array = numpy.ndarray
 # Temperatures that are looked at.
@@ -27,7 +28,7 @@ class Calibration(NamedTuple):
     nll: float
 
 
-def measure(p: Any, right: Any) -> Calibration:
+def measure(p: ArrayLike, right: ArrayLike) -> Calibration:
     """How well probabilities ``(N,)`` say what share of the decisions ``(N,)`` is right."""
     p, right = _pair(p, right)
     if not len(p):
@@ -37,7 +38,7 @@ def measure(p: Any, right: Any) -> Calibration:
     return Calibration(len(p), expected_calibration_error(p, right), brier(p, right), float(nll))
 
 
-def expected_calibration_error(p: Any, right: Any) -> float:
+def expected_calibration_error(p: ArrayLike, right: ArrayLike) -> float:
     """The mean, over decisions, of how far a bin's mean probability is from its share that is
     right; bins of equal width over [0, 1] (Naeini et al. 2015).
     """
@@ -48,13 +49,13 @@ def expected_calibration_error(p: Any, right: Any) -> float:
     return float(numpy.abs(total - of_right).sum() / max(len(p), 1))
 
 
-def brier(p: Any, right: Any) -> float:
+def brier(p: ArrayLike, right: ArrayLike) -> float:
     """The mean squared distance of p from 1 where it is right and from 0 where it is not."""
     p, right = _pair(p, right)
     return float(((p - right) ** 2).mean()) if len(p) else 0.0
 
 
-def risk_coverage_area(p: Any, right: Any) -> float:
+def risk_coverage_area(p: ArrayLike, right: ArrayLike) -> float:
     """The area under the risk-coverage curve, 0 to 1; lower ranks better (Geifman & El-Yaniv
     2017): the mean share of wrong decisions among the most probable 1/N, 2/N, ... of them.
     """
@@ -63,7 +64,7 @@ def risk_coverage_area(p: Any, right: Any) -> float:
     return float((wrong.cumsum() / numpy.arange(1, len(p) + 1)).mean()) if len(p) else 0.0
 
 
-def _pair(p: Any, right: Any) -> Tuple[Array, Array]:
+def _pair(p: ArrayLike, right: ArrayLike) -> Tuple[Array, Array]:
     p, right = numpy.asarray(p, dtype="float64"), numpy.asarray(right, dtype="float64")
     if p.shape != right.shape or p.ndim != 1:
         raise ValueError(f"p and right must have one axis, of one length: {p.shape}, {right.shape}")
@@ -79,14 +80,14 @@ def softmax(scores: Array) -> Array:
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
-def sigmoid(scores: Any) -> Array:
+def sigmoid(scores: ArrayLike) -> Array:
     """1 / (1 + exp(-x)), without overflow."""
     scores = numpy.asarray(scores, dtype="float64")
     exp = numpy.exp(-numpy.abs(scores))
     return numpy.where(scores >= 0, 1 / (1 + exp), exp / (1 + exp))
 
 
-def logit(p: Any) -> Any:
+def logit(p: ArrayLike) -> Array:
     """log(p / (1 - p)), of anything from 0 to 1; the ends are pulled in to +-40."""
     p = numpy.asarray(p, dtype="float64")
     with numpy.errstate(divide="ignore"):
@@ -96,7 +97,7 @@ def logit(p: Any) -> Any:
 # -- the best temperature ------------------------------------------------------------------
 
 
-def fit_softmax(scores: Any, gold: Any) -> float:
+def fit_softmax(scores: Array, gold: Array) -> float:
     """The temperature with the lowest negative log-likelihood of ``gold``, ints ``(N,)``, by the
     softmax of ``scores / temperature``, floats ``(N, C)`` (Guo et al. 2017).
     """
@@ -115,7 +116,7 @@ def fit_softmax(scores: Any, gold: Any) -> float:
     return minimum(loss)
 
 
-def fit_sigmoid(scores: Any, gold: Any, center: float = 0.0) -> float:
+def fit_sigmoid(scores: Array, gold: Array, center: float = 0.0) -> float:
     """The same for scores that are each a decision by itself: log-odds ``(N,)``.
 
     center: the score that keeps its probability: the log-odds of the cut, so that no decision
@@ -160,7 +161,7 @@ class Confidence(NamedTuple):
 
     what: str
     right: Array
-    at: Callable[[Any], Array]
+    at: Callable[[Temperature], Array]
     fit: Callable[[bool], Temperature]
 
 
@@ -179,10 +180,11 @@ def of_cells(
 
     def at(temperature: Temperature) -> Array:
         if isinstance(temperature, dict):
-            of_labels: Any = numpy.asarray([temperature[name] for name in names])
-        else:
-            of_labels = temperature
-        return sigmoid(scores / of_labels + center)[usable]
+            return at_each([temperature[name] for name in names])
+        return at_each(temperature)
+
+    def at_each(temperature: ArrayLike) -> Array:
+        return sigmoid(scores / numpy.asarray(temperature) + center)[usable]
 
     def fit(per_label: bool) -> Temperature:
         common = fit_sigmoid(scores[usable] + center, gold[usable], center)
@@ -210,7 +212,7 @@ def of_rows(what: str, scores: Array, gold: Array) -> Confidence:
     )
 
 
-def of_found(what: str, at: Callable[[float], Array], right: Array) -> Confidence:
+def of_found(what: str, at: Callable[[Any], Array], right: Array) -> Confidence:
     """Of what a decoder found, whose probabilities are known at each temperature."""
     return Confidence(
         what, right, at, lambda per_label: minimum(lambda t: measure(at(t), right).nll)

@@ -1,18 +1,18 @@
-"""Two models on the same texts: F1 by label, and whether the difference is more than chance. NumPy
-alone, for both toolkits.
+"""Two models on the same texts: F1 by label, whether the difference is more than chance, kinds of
+error and calibration. For both toolkits.
 """
 
+import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import numpy
 
 from . import figures
-from .report import Prf
+from .error_kinds import ENOUGH, REMEDY, Errors, Item, count_errors
+from .report import CalibrationReport, Prf
 
-# Where in a text (first and last character, exclusive; 0 and 0 for the whole), and which label.
-Item = Tuple[int, int, str]
 # Of a text: what is right, what A says, what B says.
 Triple = Tuple[Set[Item], Set[Item], Set[Item]]
 LEVEL = 95
@@ -53,8 +53,10 @@ class Task:
         labels: Rows, the most frequent label first.
         only_a, only_b: How many gold items just one of the two found.
         both, neither: How many both found, and none.
-        errors_a, errors_b: Errors by their kind: "other label", "other boundaries", "missed",
-            "spurious" (of spans), "wrong" (of tags and exclusive categories).
+        errors_a, errors_b: Errors by their kind; None for spans without nervaluate.
+        calibration_a, calibration_b: How well the probabilities hold, 0 to 1; None if there are
+            none, or it was not asked for. ``what`` of it says which decisions were looked at.
+        notes: Why something is missing.
     """
 
     key: str
@@ -67,8 +69,11 @@ class Task:
     only_b: int = 0
     both: int = 0
     neither: int = 0
-    errors_a: Dict[str, int] = field(default_factory=dict)
-    errors_b: Dict[str, int] = field(default_factory=dict)
+    errors_a: Optional[Errors] = None
+    errors_b: Optional[Errors] = None
+    calibration_a: Optional[CalibrationReport] = None
+    calibration_b: Optional[CalibrationReport] = None
+    notes: List[str] = field(default_factory=list)
 
 
 @dataclass
@@ -87,6 +92,12 @@ class Comparison:
     def to_dict(self) -> Dict[str, Any]:
         """As plain values, for JSON; scores are from 0 to 1."""
         tasks = [asdict(task) for task in self.tasks]
+        for task, plain in zip(self.tasks, tasks):
+            for of, report in (("a", task.calibration_a), ("b", task.calibration_b)):
+                plain[f"calibration_{of}"] = report and {
+                    "of": report.what,
+                    **report.before._asdict(),
+                }
         for task, made in zip(self.tasks, tasks):
             for row, plain in zip(
                 [task.micro, task.macro, *task.labels],
@@ -159,6 +170,7 @@ def score_items(
         sum(len(t[0] & t[2] - t[1]) for t in items),
     ]
     both = sum(len(t[0] & t[1] & t[2]) for t in items)
+    errors_a, errors_b = (count_errors(key, [(t[0], t[of]) for t in items]) for of in (1, 2))
     return Task(
         key=key,
         what=what,
@@ -170,12 +182,15 @@ def score_items(
         only_b=found_by[1],
         both=both,
         neither=n - both - sum(found_by),
-        errors_a=_errors(key, [(t[0], t[1]) for t in items]),
-        errors_b=_errors(key, [(t[0], t[2]) for t in items]),
+        errors_a=errors_a,
+        errors_b=errors_b,
+        notes=[REMEDY] if errors_a is None else [],
     )
 
 
-def resample(counts: Any, present: Any, samples: int, seed: int) -> Tuple[Any, Any, Any]:
+def resample(
+    counts: numpy.ndarray, present: numpy.ndarray, samples: int, seed: int
+) -> Tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """Differences of F1, B less A, on resampled documents.
 
     Args:
@@ -204,47 +219,32 @@ def resample(counts: Any, present: Any, samples: int, seed: int) -> Tuple[Any, A
     return numpy.concatenate(micro), numpy.concatenate(macro), numpy.concatenate(by_label)
 
 
-def _f1(counts: Any) -> Any:
+def _f1(counts: numpy.ndarray) -> numpy.ndarray:
     tp, wrong = counts[..., 0], counts[..., 1] + counts[..., 2]
     return 2 * tp / numpy.maximum(2 * tp + wrong, 1e-9)
 
 
-def _prf(counts: Any) -> Prf:
+def _prf(counts: numpy.ndarray) -> Prf:
     tp, fp, fn = (float(x) for x in counts)
     p, r = tp / max(tp + fp, 1), tp / max(tp + fn, 1)
     return Prf(p, r, 2 * tp / max(2 * tp + fp + fn, 1))
 
 
-def _row(label: str, n: int, scores: Sequence[Prf], differences: Any) -> Row:
+def _row(label: str, n: int, scores: Sequence[Prf], differences: numpy.ndarray) -> Row:
     a, b = scores
     tail = (100 - LEVEL) / 2
     low, high = numpy.percentile(differences, [tail, 100 - tail]).tolist()
     return Row(label, n, a, b, b.f - a.f, low, high)
 
 
-def _errors(key: str, pairs: Iterable[Tuple[Set[Item], Set[Item]]]) -> Dict[str, int]:
-    """Errors by kind. Each gold item that was not found is one, and each prediction that touches
-    no gold item.
+def percent(share: float) -> str:
+    """In at most four characters, so that columns of five are apart.
+
+    Example:
+        >>> percent(0.1234), percent(1.0)
+        ('12.3', '100')
     """
-    if key == "tags":
-        return {"wrong": sum(len(gold - found) for gold, found in pairs)}
-    counts = {"other label": 0, "other boundaries": 0, "missed": 0, "spurious": 0}
-    if key == "cats":
-        counts = {"missed": 0, "spurious": 0}
-    for gold, found in pairs:
-        for start, end, _ in gold - found:
-            if key == "cats":
-                counts["missed"] += 1
-            elif any(x[:2] == (start, end) for x in found):
-                counts["other label"] += 1
-            elif any(x[0] < end and start < x[1] for x in found):
-                counts["other boundaries"] += 1
-            else:
-                counts["missed"] += 1
-        for start, end, _ in found - gold:
-            if key == "cats" or not any(x[0] < end and start < x[1] for x in gold):
-                counts["spurious"] += 1
-    return counts
+    return f"{100 * share:.1f}" if share < 0.9995 else "100"
 
 
 def task_as_text(task: Task) -> str:
@@ -260,7 +260,7 @@ def task_as_text(task: Task) -> str:
     for row in rows:
         label = row.label if len(row.label) <= width else row.label[: width - 2] + ".."
         scores = " ".join(
-            f"{100 * of.p:5.1f}{100 * of.r:5.1f}{100 * of.f:6.1f}" for of in (row.a, row.b)
+            f"{percent(of.p):>5}{percent(of.r):>5}{percent(of.f):>6}" for of in (row.a, row.b)
         )
         lines.append(
             f"  {label:{width}} {row.n:6,} {scores} {100 * row.difference:+6.1f}  "
@@ -274,11 +274,43 @@ def task_as_text(task: Task) -> str:
         f"  of {task.micro.n:,} gold: both find {task.both:,}, only A {task.only_a:,}, only B "
         f"{task.only_b:,}, neither {task.neither:,}",
     ]
-    for name, errors in (("A", task.errors_a), ("B", task.errors_b)):
-        lines.append(
-            f"  errors of {name}: " + ", ".join(f"{n:,} {kind}" for kind, n in errors.items())
+    lines += ["", *_table_of_errors(task)]
+    for note in task.notes:
+        lines += textwrap.wrap(
+            note, 80, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
         )
     return "\n".join(lines)
+
+
+def sections(task: Task) -> List[Tuple[str, List[Tuple[str, str, str]]]]:
+    """What is said of both beside scores by label: headings, and of each row words, A and B."""
+    found = []
+    a, b = task.errors_a, task.errors_b
+    if a is not None and b is not None:
+        found.append(("errors", [(k, f"{a.kinds[k]:,}", f"{b.kinds[k]:,}") for k in a.kinds]))
+        if a.f:
+            rows = [
+                (words, f"{100 * a.f[scheme]:.1f}", f"{100 * b.f[scheme]:.1f}")
+                for scheme, words in ENOUGH.items()
+            ]
+            found.append(("F1, if this is enough", rows))
+    both = (task.calibration_a, task.calibration_b)
+    if any(both):
+        what = " and ".join(dict.fromkeys(report.what for report in both if report))
+        rows = []
+        for name, words in (("ece", "expected calibration error"), ("brier", "Brier score")):
+            of_a, of_b = (f"{getattr(r.before, name):.3f}" if r else "-" for r in both)
+            rows.append((words, of_a, of_b))
+        found.append((f"probabilities of {what}", rows))
+    return found
+
+
+def _table_of_errors(task: Task) -> List[str]:
+    lines = [f"  {'':50}{'A':>8}{'B':>8}"]
+    for heading, rows in sections(task):
+        lines.append(f"  {heading}")
+        lines += [f"    {words:48}{a:>8}{b:>8}" for words, a, b in rows]
+    return lines if len(lines) > 1 else []
 
 
 def _plot_task(axes: Any, task: Task, name_a: str, name_b: str) -> None:
@@ -287,17 +319,19 @@ def _plot_task(axes: Any, task: Task, name_a: str, name_b: str) -> None:
     left, right = axes
     for at, row in zip(y, rows):
         left.plot([100 * row.a.f, 100 * row.b.f], [at, at], color="0.7", zorder=1)
+    of_a, of_b = ([100 * f for f in column] for column in zip(*((r.a.f, r.b.f) for r in rows)))
+    left.plot(of_b, y, "s", color="black", markersize=4, label=f"B: {name_b}", zorder=2)
+    # Around it, so that both are seen where they are equal.
     left.plot(
-        [100 * r.a.f for r in rows], y, "o", color="black", fillstyle="none", label=f"A: {name_a}"
-    )
-    left.plot(
-        [100 * r.b.f for r in rows], y, "s", color="black", markersize=5, label=f"B: {name_b}"
+        of_a, y, "o", color="black", fillstyle="none", markersize=9, label=f"A: {name_a}", zorder=3
     )
     left.set_yticks(y, [f"{row.label} ({row.n:,})" for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
     left.set(xlabel="F1", xlim=(-2, 102))
     left.set_title(f"{task.what}, {task.n_docs:,} texts", fontsize="medium")
+    handles = left.get_legend_handles_labels()
     left.legend(
+        *(reversed(part) for part in handles),
         fontsize="x-small",
         loc="upper center",
         bbox_to_anchor=(0.5, -0.16 - 0.6 / len(rows)),
@@ -313,6 +347,8 @@ def _plot_task(axes: Any, task: Task, name_a: str, name_b: str) -> None:
             color="black",
             fillstyle="full" if row.clear else "none",
         )
+    low, high = right.get_xlim()
+    right.set_xlim(min(low, -2), max(high, 2))
     right.axvline(0, color="0.5", linewidth=1, linestyle=":")
     right.set_yticks(y, [""] * len(rows))
     right.set_ylim(*left.get_ylim())

@@ -24,9 +24,11 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Union,
 )
 
 import numpy
+from numpy.typing import ArrayLike
 
 from . import calibration
 from .objectives import AVERAGES, FN, FP, TP, Objective, precision_recall
@@ -158,7 +160,12 @@ class IndependentLabels(Labels):
     """A label is predicted where its score plus its shift is at least 0."""
 
     def __init__(
-        self, names: Sequence[str], scores: Any, gold: Any, doc: Any = None, known: Any = None
+        self,
+        names: Sequence[str],
+        scores: ArrayLike,
+        gold: ArrayLike,
+        doc: Optional[ArrayLike] = None,
+        known: Optional[ArrayLike] = None,
     ):
         """scores: floats ``(N, C)``, log-odds beyond the threshold; -inf is never predicted.
         gold: bools ``(N, C)``. doc: ints ``(N,)``, each row's document; rows are documents if it
@@ -278,9 +285,9 @@ class CompetingLabels(Labels):
     def __init__(
         self,
         names: Sequence[str],
-        scores: Any,
-        gold: Any,
-        doc: Any = None,
+        scores: ArrayLike,
+        gold: ArrayLike,
+        doc: Optional[ArrayLike] = None,
         background: Optional[int] = None,
     ):
         """scores: floats ``(N, C)``: logits or log-probabilities; -inf is never predicted. gold:
@@ -323,6 +330,12 @@ class CompetingLabels(Labels):
 
     def common(self, docs: Array, task: Task) -> Array:
         """One number: the shift of the background, or how much rare labels are lifted."""
+        key = ("common", task.objective, task.free.tobytes(), docs.tobytes())
+        if key not in self._fitted:  # all rules begin with it
+            self._fitted[key] = self._common(docs, task)
+        return self._fitted[key].copy()
+
+    def _common(self, docs: Array, task: Task) -> Array:
         (scores, gold), objective = self._rows(docs), task.objective
 
         def values(counts: Array) -> Array:
@@ -351,10 +364,12 @@ class CompetingLabels(Labels):
             return _smooth(objective.mixed(counts, mixture), objective)
 
         (scores, gold), shift = self._rows(docs), common.copy()
+        leaders = _Leaders(scores, shift)
         for _ in range(self.sweeps):
             before = shift.copy()
             for c in numpy.flatnonzero(task.free).tolist():
-                shift[c] = self._line_search(scores, gold, shift, c, values)
+                shift[c] = self._line_search(scores, gold, shift, c, values, leaders)
+                leaders.move(c, shift[c])
             if numpy.abs(shift - before).max() < 0.01:
                 break
         self._fitted[key] = shift
@@ -375,19 +390,19 @@ class CompetingLabels(Labels):
         shift: Array,
         c: int,
         values_of: Callable[[Array], Array],
+        leaders: Optional["_Leaders"] = None,
     ) -> float:
         """The best shift of one label, all others as they are. values_of: from counts
-        ``(candidates, C, 3)`` to what is to be highest.
+        ``(candidates, C, 3)`` to what is to be highest. leaders: of scores with the shift, if they
+        are there already.
         """
         if not len(scores):
             return float(shift[c])
-        others = scores + shift
-        others[:, c] = -numpy.inf
-        other = others.argmax(axis=1)
+        other, highest = (leaders or _Leaders(scores, shift)).beside(c)
         with numpy.errstate(invalid="ignore"):
-            margin = others.max(axis=1) - scores[:, c]  # from which shift on a row is c's
+            margin = highest - scores[:, c]  # from which shift on a row is c's
         margin[numpy.isnan(margin)] = numpy.inf
-        edges = numpy.unique(numpy.round(margin[numpy.abs(margin) < LIMIT], 5))
+        edges = _distinct(margin[numpy.abs(margin) < LIMIT])
         n_edges = min(len(edges), self.n_candidates - 1)
         edges = edges[numpy.linspace(0, len(edges) - 1, n_edges).round().astype(int)]
         ends = numpy.concatenate([[-LIMIT], edges, [LIMIT]])
@@ -396,7 +411,7 @@ class CompetingLabels(Labels):
         # Row r is predicted as c by all candidates from its bucket on.
         bucket = numpy.searchsorted(candidates, margin, side="right")
 
-        def taken(columns: Array, rows: Any = slice(None)) -> Array:
+        def taken(columns: Array, rows: Union[slice, Array] = slice(None)) -> Array:
             """``(n, C)``: how many rows of each column are c's, for each candidate."""
             cells = columns[rows] * (n + 1) + bucket[rows]
             table = numpy.bincount(cells, minlength=self.size * (n + 1))
@@ -420,6 +435,48 @@ class CompetingLabels(Labels):
         return calibration.of_rows(what, self.scores, self.gold)
 
 
+class _Leaders:
+    """The two labels with the highest scores in each row, kept while the shift of one label after
+    another changes: only the rows that a label leads, or comes to lead, are looked at again.
+    """
+
+    def __init__(self, scores: Array, shift: Array):
+        self._scores, self._shifted = scores, scores + shift
+        self._first = self._shifted.argmax(axis=1)
+        self._second = self._beside(self._first, slice(None))
+
+    def beside(self, c: int) -> Tuple[Array, Array]:
+        """``(N,)`` each: the label with the highest score but for ``c``, and that score."""
+        label = numpy.where(self._first == c, self._second, self._first)
+        highest = numpy.take_along_axis(self._shifted, label[:, None], axis=1)[:, 0]
+        highest[label == c] = -numpy.inf
+        return label, highest
+
+    def move(self, c: int, shift: float) -> None:
+        """Give label ``c`` another shift."""
+        of_c = self._scores[:, c] + shift
+        second = numpy.take_along_axis(self._shifted, self._second[:, None], axis=1)[:, 0]
+        changed = (self._first == c) | (self._second == c) | (of_c >= second)
+        self._shifted[:, c] = of_c
+        rows = numpy.flatnonzero(changed)
+        self._first[rows] = self._shifted[rows].argmax(axis=1)
+        self._second[rows] = self._beside(self._first[rows], rows)
+
+    def _beside(self, first: Array, rows: Any) -> Array:
+        others = self._shifted[rows].copy()
+        numpy.put_along_axis(others, first[:, None], -numpy.inf, axis=1)
+        return others.argmax(axis=1)
+
+
+def _distinct(margins: Array) -> Array:
+    """The distinct ones of numbers within LIMIT, to 5 digits, in order; without sorting them."""
+    scale = 10**5
+    n = int(LIMIT * scale) + 1
+    is_there = numpy.zeros(2 * n + 1, dtype=bool)
+    is_there[numpy.rint(margins * scale).astype("int64") + n] = True
+    return (numpy.flatnonzero(is_there) - n) / scale
+
+
 class DecodedLabels(Labels):
     """What is predicted is found by a decoder, which is run anew for each shift.
 
@@ -432,7 +489,7 @@ class DecodedLabels(Labels):
         names: Sequence[str],
         decode: Decode,
         n_docs: int,
-        n_examples: Any,
+        n_examples: ArrayLike,
         progress: Progress = None,
         max_decodings: int = 150,
         common: bool = True,
@@ -556,17 +613,28 @@ class SpanCounts:
 
     def __call__(self, found: Iterable[Tuple[int, Iterable[Span]]]) -> Array:
         """found: places of documents, and their spans. Nothing is found in the others."""
-        counts = self._missed.copy()
+        right, wrong = [], []
         for d, spans in found:
+            gold, first = self.gold[d], d * len(self._column)
+            unknown = self._unknown[d] if self._unknown else ()
             for span in spans:
                 if span[2] not in self._column:
                     continue
-                of_label = counts[d, self._column[span[2]]]
-                if span in self.gold[d]:
-                    of_label += (1, 0, -1)
-                elif not (self._unknown and self._unknown[d].intersection(range(*span[:2]))):
-                    of_label[FP] += 1
+                if span in gold:
+                    right.append(first + self._column[span[2]])
+                elif not (unknown and unknown.intersection(range(*span[:2]))):
+                    wrong.append(first + self._column[span[2]])
+        counts = self._missed.copy()
+        cells = counts.reshape(-1, 3)
+        n_right, n_wrong = (_count(of, len(cells)) for of in (right, wrong))
+        cells[:, TP] += n_right
+        cells[:, FN] -= n_right
+        cells[:, FP] += n_wrong
         return counts
+
+
+def _count(ids: Sequence[int], size: int) -> Array:
+    return numpy.bincount(numpy.asarray(ids, dtype="int64"), minlength=size)
 
 
 # -- choosing ------------------------------------------------------------------------------
@@ -703,13 +771,13 @@ def _smooth(values: Array, objective: Objective) -> Array:
     return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
 
 
-def _documents(doc: Any, n_rows: int) -> Any:
+def _documents(doc: Optional[ArrayLike], n_rows: int) -> Tuple[Array, int]:
     """The document of each row, and how many there are."""
     doc = numpy.arange(n_rows) if doc is None else numpy.asarray(doc, dtype="int64")
     return doc, int(doc.max(initial=-1)) + 1
 
 
-def _checked(scores: Any, n_labels: int) -> Array:
+def _checked(scores: ArrayLike, n_labels: int) -> Array:
     scores = numpy.asarray(scores, dtype="float64").reshape(-1, n_labels)
     if numpy.isnan(scores).any() or (scores == numpy.inf).any():
         raise ValueError("the model gives scores that are NaN or infinite: it has diverged.")

@@ -16,8 +16,9 @@ from .arrays import Array, namespace
 # -- logarithmic losses -----------------------------------------------------------------
 
 
-def log_loss(p: Array, q: Array, log_p: Array, gamma: float) -> Tuple[Array, Array]:
-    """-(1-p)^gamma log p, cross-entropy (gamma = 0) and focal loss of "is this class".
+def log_loss(p: Array, q: Optional[Array], log_p: Array, gamma: float) -> Tuple[Array, Array]:
+    """-q^gamma log p with q = 1-p: cross-entropy (gamma = 0, without q) and focal loss of "is
+    this class".
 
     Returns:
         Values in nats, and dL/dp * p. With p and 1-p exchanged it is the loss of "is not this
@@ -25,7 +26,7 @@ def log_loss(p: Array, q: Array, log_p: Array, gamma: float) -> Tuple[Array, Arr
 
     Source: FL of Li et al. 2020, section 3.4; Lin et al. 2017, equation 4.
     """
-    if not gamma:
+    if q is None or not gamma:
         return -log_p, -1.0
     weight = q * q if gamma == 2 else q**gamma
     # At q = 0 the power may be infinite, and log p is 0.
@@ -164,12 +165,22 @@ def overlap_of_others(
 
 
 def overlap_of_set(
-    counts: Array, present: Array, micro: bool, alpha: float, beta: float, smooth: float, log: bool
+    hits: Array,
+    predicted: Array,
+    gold: Array,
+    present: Array,
+    micro: bool,
+    alpha: float,
+    beta: float,
+    smooth: float,
+    log: bool,
 ) -> Tuple[Array, Array, Array]:
     """The overlap loss of soft counts over a set of rows.
 
     Args:
-        counts: ``(3, C)``: hits, predicted and gold of each class.
+        hits: ``(C,)``, of each class; see `overlap`.
+        predicted: ``(C,)``.
+        gold: ``(C,)``.
         present: ``(C,)`` of 0 and 1, the classes that take part: pooled into one coefficient
             (``micro``) or averaged over (macro).
         micro: See present.
@@ -182,18 +193,15 @@ def overlap_of_set(
         The value, a scalar that is 0 if no class takes part, and its derivatives by the hits and
         the predicted of each class, ``(C,)``.
     """
-    xp = namespace(counts)
-    n_present = xp.sum(present)
+    xp = namespace(present)
     if micro:
-        counts = xp.sum(counts * present, axis=1, keepdims=True)
-        share = arrays.at_least(n_present, 0.0) / arrays.at_least(n_present, 1.0) * present
+        hits, predicted, gold = hits @ present, predicted @ present, gold @ present
+        share, of_value = present, xp.max(present)
     else:
-        share = present / arrays.at_least(n_present, 1.0)
-    value, by_hits, by_predicted = overlap(
-        counts[0, :], counts[1, :], counts[2, :], alpha, beta, smooth, log
-    )
-    of_value = xp.max(share, axis=0, keepdims=True) if micro else share
-    return xp.sum(of_value * value), share * by_hits, share * by_predicted
+        share = of_value = present / arrays.at_least(arrays.total(present), 1.0)
+    value, by_hits, by_predicted = overlap(hits, predicted, gold, alpha, beta, smooth, log)
+    value = value * of_value if micro else value @ of_value
+    return value, share * by_hits, share * by_predicted
 
 
 def _power(q: Array, exponent: float) -> Array:

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass, fields, replace
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Mapping, Optional, Tuple, Union
 
 import numpy
+from numpy.typing import ArrayLike
 
 Array = numpy.ndarray
 AVERAGES = ("micro", "macro")
@@ -95,7 +96,11 @@ class Objective:
         return macro * self.value(counts, "macro") + (1 - macro) * self.value(counts, "micro")
 
 
-def as_objective(spec: Any, average: str = "micro") -> Objective:
+# What a user may give as an objective.
+Spec = Union[None, str, Mapping[str, Any], Objective]
+
+
+def as_objective(spec: Spec, average: str = "micro") -> Objective:
     """An objective from what a user writes.
 
     Args:
@@ -138,6 +143,6 @@ def precision_recall(counts: Array) -> Tuple[Array, Array, Array]:
     return ratio(tp, tp + fp), ratio(tp, tp + fn), ratio(2 * tp, 2 * tp + fp + fn)
 
 
-def ratio(a: Any, b: Any) -> Any:
+def ratio(a: ArrayLike, b: ArrayLike) -> Array:
     """a / b, and 0 where b is 0."""
     return numpy.divide(a, b, out=numpy.zeros(numpy.broadcast(a, b).shape), where=(b != 0))

@@ -246,7 +246,7 @@ def of_choice(
     objective: Objective,
     own: Mapping[str, Objective],
     choice: Choice,
-    center: Any = None,
+    center: Union[None, float, numpy.ndarray] = None,
 ) -> ComponentReport:
     """The report on a choice. center: the log-odds of the threshold, or of each label's, where
     labels are independent, so that cuts are probabilities.

@@ -17,7 +17,8 @@ class Slope:
 
     Attributes:
         cells: ``(N, C)``, of each cell (see `formulas`).
-        columns: ``(C,)``, dL/dp of all cells of a column: their slope is that times p.
+        columns: ``(C,)``, dL/dp of all cells of a column that set-level counts count: their
+            slope is that times p.
         gold: ``(N,)``, of each row's gold cell alone, for targets with class ids.
         steep: Whether ``cells`` may grow without bound as p goes to 1, where only its product
             with 1-p is finite.
@@ -34,16 +35,9 @@ class Slope:
 
     def add(self, other: "Slope", weight: float) -> None:
         """Add another one, times a weight, in place."""
-        for name in ("cells", "columns", "gold"):
-            theirs, ours = getattr(other, name), getattr(self, name)
-            if theirs is None:
-                continue
-            if weight != 1:
-                theirs = theirs * weight
-            if ours is None:
-                setattr(self, name, theirs)
-            else:
-                ours += theirs
+        self.cells = _sum(self.cells, other.cells, weight)
+        self.columns = _sum(self.columns, other.columns, weight)
+        self.gold = _sum(self.gold, other.gold, weight)
         self.steep = self.steep or other.steep
 
     def scale(self, factor: Array) -> None:
@@ -52,6 +46,17 @@ class Slope:
             part = getattr(self, name)
             if part is not None:
                 part *= factor
+
+
+def _sum(ours: Optional[Array], theirs: Optional[Array], weight: float) -> Optional[Array]:
+    if theirs is None:
+        return ours
+    if weight != 1:
+        theirs = theirs * weight
+    if ours is None:
+        return theirs
+    ours += theirs
+    return ours
 
 
 def by_logits(view: View, slope: Slope, targets: Targets) -> Array:
@@ -64,6 +69,23 @@ def by_logits(view: View, slope: Slope, targets: Targets) -> Array:
         gradient = _by_logits_of_steep(view.p, _as_cells(view, slope, targets))
     else:
         gradient = _by_logits_of_softmax(view, slope, targets)
+    return _known_only(gradient, targets)
+
+
+def by_logits_of_shares(p: Array, slope: Slope, share: Array, targets: Targets) -> Array:
+    """The gradient ``(N, C)`` by a softmax's logits where several columns of a row are gold, whose
+    probabilities a loss that makes no cells took as one.
+
+    share: ``(N, C)``, of each gold cell in its row's gold probability; 0 elsewhere. A row with
+    several is none that set-level counts count.
+    """
+    if slope.gold is None:
+        return namespace(p).zeros_like(p)
+    gradient, total = share * slope.gold[:, None], slope.gold
+    if slope.columns is not None:
+        of_columns = p @ slope.columns
+        total = total + (of_columns if targets.counted is None else of_columns * targets.counted)
+    gradient += p * _factors(slope, total, targets, slice(None))
     return _known_only(gradient, targets)
 
 
@@ -87,6 +109,8 @@ def _by_logits_of_softmax(view: View, slope: Slope, targets: Targets) -> Array:
     total = None if slope.cells is None else xp.sum(slope.cells, axis=1)
     if slope.columns is not None:
         of_columns = p @ slope.columns
+        if targets.counted is not None:
+            of_columns = of_columns * targets.counted
         total = of_columns if total is None else total + of_columns
     if slope.gold is not None:
         total = slope.gold if total is None else total + slope.gold
@@ -95,21 +119,27 @@ def _by_logits_of_softmax(view: View, slope: Slope, targets: Targets) -> Array:
     if slope.cells is None:
         gradient = view.for_gradient()
         for rows in arrays.blocks(p):
-            factors = -total[rows, None]
-            if slope.columns is not None:
-                factors = slope.columns + factors
+            factors = _factors(slope, total, targets, rows)
             if gradient is p:
                 gradient[rows, :] *= factors
             else:
                 gradient[rows, :] = factors * p[rows, :]
     else:
-        factors = -total[:, None]
-        if slope.columns is not None:
-            factors = slope.columns + factors
-        gradient = arrays.add_product(slope.cells, factors, p)
+        factors = _factors(slope, total, targets, slice(None))
+        gradient = arrays.add_product(slope.cells, factors, p, view.used_up)
     if slope.gold is not None:
         arrays.add_at(gradient, targets.ids, slope.gold)
     return gradient
+
+
+def _factors(slope: Slope, total: Array, targets: Targets, rows: slice) -> Array:
+    """What of a row's probabilities is its gradient, but for cells and gold."""
+    factors = -total[rows, None]
+    if slope.columns is None:
+        return factors
+    if targets.counted is None:
+        return slope.columns + factors
+    return targets.counted[rows, None] * slope.columns + factors
 
 
 def _by_logits_of_steep(p: Array, cells: Array) -> Array:
@@ -136,7 +166,10 @@ def _as_cells(view: View, slope: Slope, targets: Targets) -> Array:
     """All parts of a slope as one array of cells."""
     cells = namespace(view.p).zeros_like(view.p) if slope.cells is None else slope.cells
     if slope.columns is not None:
-        cells = cells + slope.columns * view.p
+        of_columns = slope.columns * view.p
+        cells = cells + (
+            of_columns if targets.counted is None else of_columns * targets.counted[:, None]
+        )
     if slope.gold is not None:
         arrays.add_at(cells, targets.ids, slope.gold)
     return cells

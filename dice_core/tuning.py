@@ -2,13 +2,13 @@
 
 import time
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy
 
 from . import calibration
 from .cuts import IndependentLabels, Labels, check_options, choose
-from .objectives import Objective, as_objective
+from .objectives import Objective, Spec, as_objective
 from .report import CalibrationReport, ComponentReport, of_choice
 
 # Of the numbers that are folded in: what files of JSON keep.
@@ -47,7 +47,7 @@ class Part:
         return self.columns
 
     @property
-    def odds(self) -> Any:
+    def odds(self) -> Union[None, float, numpy.ndarray]:
         """The log-odds from which on all labels, or each, are predicted; None if there are none."""
         return None
 
@@ -78,7 +78,9 @@ class Part:
         """
         raise NotImplementedError
 
-    def set_state(self, shift: Optional[Mapping[str, float]], temperature: Any) -> None:
+    def set_state(
+        self, shift: Optional[Mapping[str, float]], temperature: calibration.Temperature
+    ) -> None:
         """Fold in a shift and a temperature, as `state` has them, in place of what was."""
         self.clear()
         names = self.shift_names
@@ -120,7 +122,7 @@ def unfolded(
 
 
 def parse_objectives(
-    parts: Iterable[Part], labels: Optional[Mapping[str, Any]], n_folds: int, min_examples: int
+    parts: Iterable[Part], labels: Optional[Mapping[str, Spec]], n_folds: int, min_examples: int
 ) -> Dict[str, Objective]:
     """The objectives of single labels. Raises a ValueError for options that do not fit."""
     check_options(n_folds, min_examples)

@@ -50,7 +50,11 @@ class View:
     def rows(self, rows: slice) -> "View":
         """Some of the rows."""
         p, logits = (None if a is None else a[rows, :] for a in (self._p, self.logits))
-        return View(self.activation, p, logits)
+        return View(self.activation, p, logits, self.used_up)
+
+    def gathered(self, ids: Array, p: Array) -> None:
+        """Take p ``(N,)`` as what `gather` gives for these ids."""
+        self._gathered = (ids, p)
 
     def gather(self, ids: Array) -> Array:
         """``(N,)``: p of the column of each row that ids ``(N,)`` say."""

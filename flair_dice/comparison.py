@@ -1,12 +1,15 @@
 """Two of Flair's models on the same sentences, and how often each label is there."""
 
 from collections import Counter
-from typing import Any, Iterable, List, NamedTuple, Sequence, Set, Tuple
+from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from flair.data import Sentence, Span, Token
 
 from dice_core.comparison import Comparison, Item, score_items
 from dice_core.label_counts import LabelCount, count_labels, label_lines
+from dice_core.report import CalibrationReport
+
+from .tuning import calibrate
 
 PREDICTED = "flair_dice_compared"
 OUTSIDE = "O"
@@ -21,6 +24,7 @@ def compare(
     samples: int = 2000,
     seed: int = 0,
     mini_batch_size: int = 32,
+    calibration: bool = True,
 ) -> Comparison:
     """Compare two models of the same label type on the same sentences, by label.
 
@@ -35,6 +39,8 @@ def compare(
         samples: Resamplings.
         seed: Of them.
         mini_batch_size: Of predicting.
+        calibration: Whether to measure how well probabilities hold, of models that have them. It
+            runs both once more.
 
     Returns:
         A `Comparison`: print it, or ask for ``to_dict`` and ``plot``.
@@ -73,7 +79,28 @@ def compare(
             )
     key = "cats" if of_texts else "ents" if _of_spans(sentences, kind) else "tags"
     triples = list(zip(gold, *predicted))
-    return Comparison(*names, tasks=[score_items(key, kind, triples, samples, seed)])
+    task = score_items(key, kind, triples, samples, seed)
+    if calibration:
+        task.calibration_a, task.calibration_b = (
+            _calibration(model, sentences, name, task.notes)
+            for model, name in zip((model_a, model_b), names)
+        )
+    return Comparison(*names, tasks=[task])
+
+
+def _calibration(
+    model: Any, sentences: Sequence[Sentence], whose: str, notes: List[str]
+) -> Optional[CalibrationReport]:
+    """How well a model's probabilities hold; why they are not known goes to the notes."""
+    try:
+        (report,) = calibrate(model, sentences, fit=False)
+    except ValueError as error:
+        notes.append(f"probabilities of {whose} are not known: {error}")
+        return None
+    if report.reason:
+        notes.append(f"probabilities of {whose} are not known: {report.reason}")
+        return None
+    return report
 
 
 def _items(sentence: Sentence, kind: str) -> Set[Item]:

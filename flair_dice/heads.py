@@ -1,5 +1,6 @@
 """Heads: how a model's scores become the probabilities that a loss reads."""
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -53,7 +54,8 @@ def torch_view(logits: Tensor, activation: Activation) -> View:
     logits = logits.detach()
     if activation == "softmax":
         p = torch.softmax(logits, dim=1)
-        if not p[:, 0].isnan().any():  # as where a row has no class that is not ruled out
+        # As where a row has no class that is not ruled out.
+        if not math.isnan(p[:, 0].sum().item()):
             return View(activation, p, used_up=True)
     return view_of_logits(logits, activation)
 

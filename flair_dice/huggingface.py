@@ -1,5 +1,6 @@
 """Our losses in `transformers.Trainer`, by its argument ``compute_loss_func``."""
 
+import warnings
 from typing import Any, Optional
 
 import torch
@@ -46,6 +47,8 @@ class TrainerLoss:
             ValueError: For anything else.
         """
         self.loss = make_loss(loss, "flair_dice.TrainerLoss")
+        if self.loss.collapses:
+            warnings.warn(f"TrainerLoss: {self.loss.why_not_alone()}", stacklevel=2)
 
     def __call__(
         self, outputs: Any, labels: Tensor, num_items_in_batch: Optional[Any] = None

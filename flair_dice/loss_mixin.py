@@ -244,6 +244,8 @@ class LossMixin(FromStock):
         parameters = self._parameters_of_training()
         if parameters is self._seen_set_up:
             return
+        if loss.collapses and self._seen_set_up is None:
+            log.warning(f"{type(self).__name__}: {loss.why_not_alone()}")
         self._seen_set_up = parameters
         if not all(weight.started for weight in loss.weights_in_use()):
             raise ValueError(

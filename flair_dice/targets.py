@@ -50,8 +50,9 @@ def read_targets(
         known = mask if mask is None or mask.ndim == 1 else mask.any(dim=1)
         if known is not None:
             ids = torch.where(known, ids, 0)
-        low, high = torch.aminmax(ids) if n_rows else (0, 0)
-        if low < 0 or high >= n_classes:
+        if n_rows:
+            low, high = torch.aminmax(ids)
+        if n_rows and (low.item() < 0 or high.item() >= n_classes):
             wrong = (ids < 0) | (ids >= n_classes)
             if (ids[wrong] == IGNORED).all():
                 there = targets != IGNORED

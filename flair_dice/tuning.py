@@ -19,15 +19,16 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    TypeVar,
 )
 
 import flair
 import flair.models as stock
 import numpy
 import torch
-from flair.data import get_spans_from_bio
+from flair.data import DataPoint, get_spans_from_bio
 from flair.models.sequence_tagger_utils.viterbi import START_TAG, STOP_TAG
-from flair.nn import DefaultClassifier
+from flair.nn import DefaultClassifier, Model
 
 from dice_core import tuning as core
 from dice_core.calibration import Confidence, logit, sigmoid
@@ -39,20 +40,21 @@ from dice_core.cuts import (
     SpanCounts,
 )
 from dice_core.cuts import Labels as Cuts
-from dice_core.objectives import as_objective
+from dice_core.objectives import Spec, as_objective
 from dice_core.report import CalibrateReport, TuneReport
 
 KEY = "flair_dice_tuning"
 OUTSIDE = "O"
 SPECIAL = (START_TAG, STOP_TAG)
+M = TypeVar("M", bound=Model)
 
 
 def tune(
-    model: Any,
-    sentences: Iterable[Any],
+    model: Model,
+    sentences: Iterable[DataPoint],
     *,
-    objective: Any = None,
-    labels: Optional[Mapping[str, Any]] = None,
+    objective: Spec = None,
+    labels: Optional[Mapping[str, Spec]] = None,
     n_folds: int = 5,
     min_examples: int = 5,
     max_loss: float = 0.005,
@@ -94,8 +96,8 @@ def tune(
 
 
 def calibrate(
-    model: Any,
-    sentences: Iterable[Any],
+    model: Model,
+    sentences: Iterable[DataPoint],
     *,
     per_label: bool = False,
     fit: bool = True,
@@ -128,7 +130,7 @@ def calibrate(
         return CalibrateReport([core.calibrate(part, list(sentences), per_label, fit)])
 
 
-def get_tuning(model: Any) -> Dict[str, Any]:
+def get_tuning(model: Model) -> Dict[str, Any]:
     """What `tune` and `calibrate` folded in. It is there after loading, too.
 
     Args:
@@ -147,7 +149,7 @@ def get_tuning(model: Any) -> Dict[str, Any]:
     return {key: copy.deepcopy(state[key]) for key in ("shift", "temperature") if state}
 
 
-def set_tuning(model: Any, tuning: Mapping[str, Any]) -> Any:
+def set_tuning(model: M, tuning: Mapping[str, Any]) -> M:
     """Fold in what `get_tuning` gave, in place of what was.
 
     Args:
@@ -170,7 +172,7 @@ def set_tuning(model: Any, tuning: Mapping[str, Any]) -> Any:
     return model
 
 
-def untune(model: Any) -> Any:
+def untune(model: M) -> M:
     """Take back what `tune` and `calibrate` did.
 
     Args:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # What editors and type checkers see. `typing` itself takes t
         WeightedCrossEntropy,
         make_loss,
     )
-    from .switch import restore, to_stock, use_loss
+    from .switch import restore, resume_training, to_stock, use_loss
     from .tuning.run import calibrate, get_tuning, score_entities, set_tuning, tune, untune
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "get_tuning",
     "make_loss",
     "restore",
+    "resume_training",
     "score_entities",
     "set_tuning",
     "to_stock",
@@ -49,7 +50,7 @@ __all__ = [
     "use_loss",
 ]
 _HOMES = {
-    "switch": ("restore", "to_stock", "use_loss"),
+    "switch": ("restore", "resume_training", "to_stock", "use_loss"),
     "tuning.run": ("calibrate", "get_tuning", "score_entities", "set_tuning", "tune", "untune"),
 }
 

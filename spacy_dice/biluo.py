@@ -7,7 +7,7 @@ from typing import NamedTuple, Sequence, Tuple
 
 import numpy
 
-from dice_core.tags import B, I, L, O, U
+from dice_core.tags import B, I, L, U
 
 
 class Spans(NamedTuple):
@@ -49,32 +49,26 @@ def decode(scores: numpy.ndarray, lengths: Sequence[int]) -> Spans:
     scores: floats ``(N, 1 + 4 L)`` of logits or log-probabilities, all documents' rows one
     after another; -inf forbids a tag, O is never forbidden. Where
     the best tag of each row already makes a valid sequence, that is it. All other documents
-    go through a Viterbi search with one state an entity label, linear in the number of tags
-    and vectorised over documents.
+    are cut where the best sequence is surely outside, and pieces that are not valid go through a
+    Viterbi search with one state an entity label, linear in the number of tags and vectorised
+    over pieces.
     """
     sizes = numpy.asarray(lengths, dtype="int64")
+    ends = numpy.cumsum(sizes)
     best = scores.argmax(axis=1) if len(scores) else numpy.zeros((0,), dtype="int64")
-    offsets = numpy.cumsum(sizes) - sizes
-    doc_of = numpy.repeat(numpy.arange(len(sizes)), sizes)
-    kinds, entity = _kinds(best)
-    # What a tag leaves open to its right, and needs to be open on its left: 0 is outside.
-    leaves = numpy.where((kinds == B) | (kinds == I), entity + 1, 0)
-    needs = numpy.where((kinds == I) | (kinds == L), entity + 1, 0)
-    before = numpy.zeros_like(leaves)
-    before[1:] = leaves[:-1]
-    before[offsets[sizes > 0]] = 0
-    wrong = before != needs
-    last = (offsets + sizes - 1)[sizes > 0]
-    wrong[last] |= leaves[last] != 0
-    redo = numpy.unique(doc_of[wrong])
+    tagged = _tagged(best, ends)
+    redo = numpy.unique(tagged.doc[_wrong(tagged)])
     if len(redo):
-        rows = numpy.flatnonzero(numpy.isin(doc_of, redo))
-        best[rows] = _viterbi(scores[rows].astype("float64"), sizes[redo])
-        kinds, entity = _kinds(best)
-    starts = numpy.flatnonzero((kinds == B) | (kinds == U))
-    ends = numpy.flatnonzero((kinds == L) | (kinds == U))
-    doc = doc_of[starts]
-    return Spans(doc, starts - offsets[doc], ends + 1 - offsets[doc], entity[starts])
+        rows = _rows_of(ends[redo] - sizes[redo], sizes[redo])
+        best[rows] = _repaired(scores[rows].astype("float64"), best[rows], sizes[redo])
+        tagged = _tagged(best, ends)
+    starts = (tagged.kind == B) | (tagged.kind == U)
+    lasts = (tagged.kind == L) | (tagged.kind == U)
+    doc = tagged.doc[starts]
+    offsets = (ends - sizes)[doc]
+    return Spans(
+        doc, tagged.row[starts] - offsets, tagged.row[lasts] + 1 - offsets, tagged.label[starts]
+    )
 
 
 def probabilities(scores: numpy.ndarray, lengths: Sequence[int], spans: Spans) -> numpy.ndarray:
@@ -91,7 +85,7 @@ def probabilities(scores: numpy.ndarray, lengths: Sequence[int], spans: Spans) -
     docs, doc = numpy.unique(spans.doc, return_inverse=True)
     offsets = (numpy.cumsum(sizes) - sizes)[docs]
     sizes = sizes[docs]
-    rows = numpy.repeat(offsets - (numpy.cumsum(sizes) - sizes), sizes) + numpy.arange(sizes.sum())
+    rows = _rows_of(offsets, sizes)
     offsets = numpy.cumsum(sizes) - sizes
     scores = scores[rows].astype("float64")
     scores -= scores.max(axis=1, keepdims=True)
@@ -151,10 +145,71 @@ def _outside(
     return found[0], found[1]
 
 
-def _kinds(columns: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """The kind and the entity label's index of each column."""
-    kinds = numpy.where(columns == 0, O, (columns - 1) % 4)
-    return kinds, numpy.where(columns == 0, 0, (columns - 1) // 4)
+class _Tagged(NamedTuple):
+    """Rows that are not O: ints ``(M,)`` each, of kind B, I, L or U of a label's index."""
+
+    row: numpy.ndarray
+    doc: numpy.ndarray
+    kind: numpy.ndarray
+    label: numpy.ndarray
+
+
+def _tagged(columns: numpy.ndarray, ends: numpy.ndarray) -> _Tagged:
+    """ends: past the last row of each document."""
+    row = numpy.flatnonzero(columns)
+    label, kind = numpy.divmod(columns[row] - 1, 4)
+    return _Tagged(row, numpy.searchsorted(ends, row, side="right"), kind, label)
+
+
+def _wrong(tagged: _Tagged) -> numpy.ndarray:
+    """``(M,)``: where an entity is left open and does not go on, or goes on and never began."""
+    row, doc, kind, label = tagged
+    leaves, goes_on = (kind == B) | (kind == I), (kind == I) | (kind == L)
+    joined = numpy.zeros(len(row) + 1, dtype=bool)  # of each with the one before
+    joined[1:-1] = (row[1:] == row[:-1] + 1) & (doc[1:] == doc[:-1]) & (label[1:] == label[:-1])
+    joined[1:-1] &= leaves[:-1] & goes_on[1:]
+    return (goes_on & ~joined[:-1]) | (leaves & ~joined[1:])
+
+
+def _rows_of(offsets: numpy.ndarray, sizes: numpy.ndarray) -> numpy.ndarray:
+    """The rows of parts that begin at ``offsets``, one after another."""
+    return numpy.repeat(offsets - (numpy.cumsum(sizes) - sizes), sizes) + numpy.arange(sizes.sum())
+
+
+def _repaired(scores: numpy.ndarray, best: numpy.ndarray, sizes: numpy.ndarray) -> numpy.ndarray:
+    """The best valid column of each row, from the best ones. All sizes are above 0."""
+    ends = numpy.cumsum(sizes)
+    is_first = numpy.zeros(len(scores), dtype=bool)
+    is_first[ends - sizes] = True
+    cut = _surely_outside(scores, is_first)
+    # A piece ends in a row that is surely outside, or with its document.
+    is_first[1:] |= cut[:-1]
+    offsets = numpy.flatnonzero(is_first)
+    sizes = numpy.diff(offsets, append=len(scores))
+    tagged = _tagged(best, offsets + sizes)
+    redo = numpy.unique(tagged.doc[_wrong(tagged)])
+    rows = _rows_of(offsets[redo], sizes[redo])
+    best = best.copy()
+    best[rows] = _viterbi(scores[rows], sizes[redo])
+    return best
+
+
+def _surely_outside(scores: numpy.ndarray, is_first: numpy.ndarray) -> numpy.ndarray:
+    """``(N,)``: rows that are O in the best valid sequence, whatever their neighbours are.
+
+    Any entity over such a row could be cut in two there, with O in between: what comes before
+    then ends in L or U where it was I or B, what comes after begins with B or U where it was I or
+    L. A row's lead of O is more than that can cost.
+    """
+    tags = scores[:, 1:].reshape(len(scores), -1, 4)
+    lead = scores[:, 0] - tags.max(axis=(1, 2))
+    with numpy.errstate(invalid="ignore"):  # of two that are forbidden
+        end = numpy.fmax(tags[:, :, I] - tags[:, :, L], tags[:, :, B] - tags[:, :, U])
+        begin = numpy.fmax(tags[:, :, I] - tags[:, :, B], tags[:, :, L] - tags[:, :, U])
+    price = numpy.zeros(len(scores))
+    price[1:] += numpy.where(is_first[1:], 0.0, numpy.fmax(end.max(axis=1), 0.0)[:-1])
+    price[:-1] += numpy.where(is_first[1:], 0.0, numpy.fmax(begin.max(axis=1), 0.0)[1:])
+    return lead > price
 
 
 def _viterbi(scores: numpy.ndarray, sizes: numpy.ndarray) -> numpy.ndarray:
@@ -167,12 +222,13 @@ def _viterbi(scores: numpy.ndarray, sizes: numpy.ndarray) -> numpy.ndarray:
     outside = numpy.zeros(n_docs)
     inside = numpy.full((n_docs, n_labels), -numpy.inf)
     # How outside was reached: the column of this row's tag. How inside a label: from outside?
-    out_by = numpy.zeros((longest, n_docs), dtype="int64")
-    began = numpy.zeros((longest, n_docs, n_labels), dtype=bool)
+    out_by = numpy.zeros(len(scores), dtype="int64")
+    began = numpy.zeros((len(scores), n_labels), dtype=bool)
     n_active = numpy.searchsorted(-sizes_in_order, -numpy.arange(longest), side="left")
     for t in range(longest):
         a = n_active[t]
-        row = scores[offsets[:a] + t]
+        at = offsets[:a] + t
+        row = scores[at]
         tags = row[:, 1:].reshape(a, n_labels, 4)
         docs = numpy.arange(a)
         unit = tags[:, :, U].argmax(axis=1)
@@ -183,22 +239,22 @@ def _viterbi(scores: numpy.ndarray, sizes: numpy.ndarray) -> numpy.ndarray:
         )
         columns = numpy.stack([numpy.zeros_like(unit), 4 * unit + U + 1, 4 * last + L + 1], axis=1)
         choice = options.argmax(axis=1)
-        out_by[t, :a] = columns[docs, choice]
+        out_by[at] = columns[docs, choice]
         begin = outside[:a, None] + tags[:, :, B]
         go_on = inside[:a] + tags[:, :, I]
-        began[t, :a] = begin >= go_on
+        began[at] = begin >= go_on
         inside[:a] = numpy.maximum(begin, go_on)
         outside[:a] = options[docs, choice]
     best = numpy.zeros(len(scores), dtype="int64")
     state = numpy.full(n_docs, -1)  # -1 is outside, else the label that is open
     for t in range(longest - 1, -1, -1):
         a = n_active[t]
-        docs = numpy.arange(a)
+        at = offsets[:a] + t
         is_out = state[:a] < 0
         label = numpy.maximum(state[:a], 0)
-        begins = began[t, docs, label]
-        column = numpy.where(is_out, out_by[t, :a], 4 * label + 1 + numpy.where(begins, B, I))
-        best[offsets[:a] + t] = column
-        kinds, entity = _kinds(column)
-        state[:a] = numpy.where((kinds == L) | (kinds == I), entity, -1)
+        begins = began[at, label]
+        column = numpy.where(is_out, out_by[at], 4 * label + 1 + numpy.where(begins, B, I))
+        best[at] = column
+        entity, kind = numpy.divmod(column - 1, 4)  # of O: -1, and 3 as of U
+        state[:a] = numpy.where((kind == L) | (kind == I), entity, -1)
     return best

@@ -1,14 +1,40 @@
 """Callbacks of a config: several in the place of one, and scores of single labels."""
 
-from typing import Any, Callable, Dict, Iterable, List
+import re
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
 
 from spacy.language import Language
 from spacy.training import Example
 
 from .errors import config_error
 
+CHAIN = "spacy_dice.chain.v1"
 # Scores that hold a dict by label: what is before this is the name of the score.
 PER_TYPE = "_per_type"
+
+
+def callbacks_at(config: Mapping[str, Any], place: Tuple[str, str]) -> Dict[str, Any]:
+    """The blocks of callbacks at a place of a config, those of a chain one by one.
+
+    Args:
+        config: Of a pipeline.
+        place: Section and key, such as ("initialize", "after_init").
+
+    Returns:
+        By their names in the chain; one alone is called as its function.
+    """
+    block = config.get(place[0], {}).get(place[1])
+    if not block:
+        return {}
+    if block.get("@callbacks") == CHAIN:
+        return dict(block.get("callbacks", {}))
+    return {short_name(block["@callbacks"]): block}
+
+
+def short_name(registered: str) -> str:
+    """Of a function: "use_loss" of "spacy_dice.use_loss.v1"."""
+    parts = [part for part in registered.split(".") if not re.fullmatch(r"v\d+", part)]
+    return parts[-1] if parts else registered
 
 
 def chain_callback(callbacks: Dict[str, Any]) -> Callable[[Any], Any]:

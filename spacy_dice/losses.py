@@ -144,7 +144,9 @@ class Loss(core.Loss, ThincLoss):
                 raise diverged_error(targets.spec.owner)
             view = view_of_logits(p, head.activation)
         else:
-            view = self._view(p, head, targets)
+            # What was put together here, or widened, is nobody else's.
+            used_up = isinstance(guesses, (list, tuple)) or p is not guesses
+            view = self._view(p, head, targets, used_up)
         value, gradient = self.value_and_gradient(view, targets, head.wrt)
         gradient = gradient.astype(stacked.dtype, copy=False)
         if isinstance(guesses, (list, tuple)):
@@ -153,7 +155,7 @@ class Loss(core.Loss, ThincLoss):
         return gradient, float(value)
 
     @staticmethod
-    def _view(p: Any, head: Head, targets: Targets) -> View:
+    def _view(p: Any, head: Head, targets: Targets, used_up: bool) -> View:
         """Of probabilities, which are checked."""
         if p.size and not (p.min() >= 0 and p.max() <= 1 + 1e-4):
             if get_array_module(p).isnan(p).any():
@@ -162,7 +164,7 @@ class Loss(core.Loss, ThincLoss):
                 "guesses must be probabilities, from 0 to 1, but range from "
                 f"{float(p.min())} to {float(p.max())}."
             )
-        return View(head.activation, p)
+        return View(head.activation, p, used_up=used_up)
 
 
 def stack(guesses: Sequence[Any]) -> Any:

@@ -2,12 +2,14 @@
 
 import copy
 import warnings
-from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 from spacy.language import Language
-from thinc.api import Config
+from spacy.util import registry
+from thinc.api import Config, Optimizer
 from wasabi import msg
 
+from .callbacks import callbacks_at
 from .components.per_doc import DiceMultiLabelTextCategorizer, DiceTextCategorizer
 from .components.per_span import DiceSpanCategorizer, DiceSpanFinder
 from .components.per_token import (
@@ -16,7 +18,7 @@ from .components.per_token import (
     DiceSentenceRecognizer,
     DiceTagger,
 )
-from .components.trainable import warn_of_sub_batches
+from .components.trainable import warn_of_loss
 from .components.transition import DiceDependencyParser, DiceEntityRecognizer
 from .errors import config_error
 from .losses import make_loss
@@ -44,6 +46,7 @@ UNSUPPORTED = {
 }
 
 
+USE_LOSS = "spacy_dice.use_loss.v1"
 # In place of a loss: the one that is recommended for a component, if there is one. In place of a
 # component's name: all that are not named.
 AUTO, ALL = "auto", "*"
@@ -70,8 +73,9 @@ def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
         ``nlp``.
 
     Warns:
-        UserWarning: If "auto" leaves all components as they are, or accumulate_gradient in the
-            config cuts up the batches that a loss counts over.
+        UserWarning: If "auto" leaves all components as they are, a loss has no cross-entropy in it
+            and hardly trains without, or accumulate_gradient in the config cuts up the batches
+            that a loss counts over.
 
     Raises:
         ConfigValidationError: Before anything is changed, for a name that is no component, a
@@ -108,8 +112,53 @@ def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
     for name, pipe, ours in plan:
         stock = pipe.to_stock() if isinstance(pipe, ours) else pipe
         _replace(nlp, name, ours.from_stock(stock, made[name]))
-        warn_of_sub_batches(nlp.get_pipe(name), made[name], nlp)
+        warn_of_loss(nlp.get_pipe(name), made[name], nlp)
     return nlp
+
+
+def resume_training(nlp: Language, *, sgd: Optional[Optimizer] = None) -> Optimizer:
+    """`nlp.resume_training`, with the losses that the pipeline's config names.
+
+    spaCy reads the block of use_loss when it initializes a pipeline, and tells nobody when one is
+    loaded or resumed: without this a loaded pipeline trains with its stock losses. Schedules of a
+    loss begin anew.
+
+    Args:
+        nlp: A trained pipeline, as `spacy.load` gives it. It is changed in place.
+        sgd: As for `nlp.resume_training`.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ConfigValidationError: If its config has no block of `spacy_dice.use_loss.v1`, and as
+            `use_loss`.
+
+    Example:
+        >>> nlp = spacy.load("output/model-best")  # doctest: +SKIP
+        >>> optimizer = spacy_dice.resume_training(nlp)  # doctest: +SKIP
+        >>> nlp.update(examples, sgd=optimizer)  # doctest: +SKIP
+    """
+    losses = given_losses(nlp.config.interpolate())
+    if not losses:
+        raise config_error(
+            f"resume_training: the pipeline's config has no block of {USE_LOSS} in "
+            "[initialize.after_init]. Call spacy_dice.use_loss(nlp, ...) and nlp.resume_training()."
+        )
+    made = registry.resolve({"losses": losses})["losses"]
+    use_loss(nlp, made)
+    return nlp.resume_training(sgd=sgd)
+
+
+def given_losses(config: Mapping[str, Any]) -> Dict[str, Any]:
+    """The losses of a config's use_loss block by component, as they are written there; a bare
+    block is "auto" for all.
+    """
+    for block in callbacks_at(config, ("initialize", "after_init")).values():
+        if block.get("@callbacks") == USE_LOSS:
+            losses = block.get("losses", AUTO)
+            return {ALL: losses} if isinstance(losses, str) else dict(losses)
+    return {}
 
 
 def restore(nlp: Language) -> Language:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from corpora import columns, generated
+from corpora import generated
+from dice_core import columns
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -86,6 +86,7 @@ def write(folder: Path) -> Path:
     for split in ("train", "dev", "test"):
         DocBin(docs=docs(), store_user_data=True).to_disk(folder / f"{split}.spacy")
     nlp = pipeline("textcat_multilabel", "ner", updates=20)
+    nlp.config["initialize"]["after_init"] = {"@callbacks": "spacy_dice.use_loss.v1"}
     nlp.to_disk(folder / "model")
     shutil.copytree(folder / "model", folder / "out" / "model-best")
     return folder

@@ -14,7 +14,6 @@ from spacy.training import Example
 from benchmarks import results
 from benchmarks.compare import (
     calibration,
-    cuts,
     grid,
     recipes,
     rivals,
@@ -24,7 +23,8 @@ from benchmarks.compare import (
     with_spacy,
 )
 from benchmarks.compare import cell as benchmark
-from benchmarks.report import components, pages, tables
+from benchmarks.report import components, pages, plots, tables
+from benchmarks.speed import growth
 from corpora import folders, generated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,8 +94,8 @@ def test_cells_of_other_components(model, lowest, tagged, tmp_path):
     ],
 )
 def test_cells_of_stock_components(model, settings, tmp_path):
-    """With the library's loss and without the library, in this process, with scores kept; and a
-    cell is the same whatever was trained before it."""
+    """With the library's loss and without the library, in this process; and a cell is the same
+    whatever was trained before it."""
     data, path = tmp_path / "in", tmp_path / "results.jsonl"
     data.mkdir()
     write = {"morphologizer": write_conllu, "textcat": write_labelled}
@@ -103,7 +103,7 @@ def test_cells_of_stock_components(model, settings, tmp_path):
     common = ["--data", data, "--model", model, "--size", 60, "--learn-rate", 0.01]
     common += ["--set", "training.max_steps=60", "training.eval_frequency=20", *settings]
     for loss, file_ in (("stock", path), ("dice_ce", path), ("stock", tmp_path / "again")):
-        command = [*common, "--loss", loss, "--results", file_, "--scores", tmp_path / "scores"]
+        command = [*common, "--loss", loss, "--results", file_]
         benchmark.main([str(part) for part in command])
     stock, ours = (json.loads(line) for line in path.read_text().splitlines())
     again = json.loads((tmp_path / "again").read_text())
@@ -113,18 +113,30 @@ def test_cells_of_stock_components(model, settings, tmp_path):
     assert steps == (0, 20, 40, 60) and sorted(seconds) == list(seconds) and seconds[-1] > 0
     assert max(ours["test"]["macro_f"], ours["test"]["f"]) > 0.2
     assert ours["words_per_second"] > 0 and sum(ours["train_counts"].values()) > 20
-    if model in ("morphologizer", "span_finder"):
-        assert "cuts" not in ours
-        assert model == "morphologizer" or ours["test"] != stock["test"]
-    else:
-        of = [tmp_path / f"scores/in-60-{model}-{x}-0.01-0.npz" for x in ("stock", "dice_ce")]
-        of_stock, kept = map(numpy.load, of)
-        assert not numpy.array_equal(of_stock["test_p"], kept["test_p"])
-        read = cuts.Read(*(kept[f"test_{part}"] for part in cuts.Read._fields))
-        macro = results.counts_macro("in", model)
-        found = cuts.f_scores(read.p >= 0.5, read, macro)
-        assert found == pytest.approx(ours["test"]["macro_f" if macro else "f"], abs=0.01)
-        assert ours["cuts"]["one"]["dev"] >= ours["dev"]["macro_f" if macro else "f"] - 1e-3
+    curves = [[score for _, score, _ in line["curve"]] for line in (stock, ours)]
+    assert model == "morphologizer" or curves[0] != curves[1]
+
+
+@pytest.mark.parametrize(
+    "model, every", [("spancat_transformer", 4), ("textcat_multilabel_transformer", 1)]
+)
+def test_cells_on_a_transformer(model, every, tmp_path):
+    """With the library's loss and without; the learning rate is the first of a schedule."""
+    from flair_tests.helpers import BERT
+
+    data, path = tmp_path / "in", tmp_path / "results.jsonl"
+    data.mkdir()
+    (generated.write if model.startswith("spancat") else write_labelled)(data)
+    common = ["--data", data, "--model", model, "--size", 20, "--learn-rate", 0.0005]
+    common += ["--transformer", f"MiniLM={BERT}", "--results", path]
+    for loss in ("stock", "ce"):
+        settings = [f"training.max_steps={2 * every}", f"training.eval_frequency={every}"]
+        settings += ["training.optimizer.learn_rate.warmup_steps=1"]
+        benchmark.main([str(part) for part in (*common, "--loss", loss, "--set", *settings)])
+    stock, ours = results.read([path])
+    assert stock["learn_rate"] == 0.0005 and "transformer=MiniLM" in stock["settings"]
+    curves = [[score for _, score, _ in line["curve"]] for line in (stock, ours)]
+    assert curves[0] != curves[1] and max(curves[1]) > curves[1][0]
 
 
 def write_labelled(folder):
@@ -162,26 +174,33 @@ def test_a_rate_is_tuned_with_the_first_seed(tmp_path):
     assert grid.rates(block, "focal", 1, path, [0.003, 0.001]) == [0.003]
 
 
-def component(loss, seed, f, rate=0.003, model="spancat", curve=(), labels="X", tuned=None):
-    """A line of results: F1 of dev is f, of test one more; with "tune" it is tuned."""
+def component(
+    loss, seed, f, rate=0.003, model="spancat", curve=(), labels="X", tuned=None, estimate=None
+):
+    """A line of results: F1 of dev is f, of test one more; with "tune" it is tuned, estimate what
+    that expects."""
     of_split = {
         split: {"f": (f + more) / 100, "p": 0.5, "r": 0.25, "macro_f": 0.1, "per_type": {"X": 0.2}}
         for split, more in (("dev", 0), ("test", 1))
     }
     line = {"data": "d", "size": 300, "model": model, "loss": loss, "seed": seed, "settings": []}
     line.update(learn_rate=rate, curve=curve, words_per_second=9000, **of_split)
-    line.update(cuts={"one": {"test": (f + 3) / 100}}, train_counts=dict.fromkeys(labels, 5))
+    line["train_counts"] = dict.fromkeys(labels, 5)
     if tuned is not None:
         errors = {"before": [0.02 + seed / 100, 0.1], "calibrated": [0.01, 0.1]}
         line["tuned"] = {
             "test": {"f": tuned / 100, "macro_f": 0.3, "per_type": {}},
             "errors": errors,
         }
+        if estimate is not None:
+            line["tuned"]["estimate"] = {"micro_f": estimate / 100, "macro_f": 0.3}
     return json.dumps(line) + "\n"
 
 
 def test_tables_of_components_by_hand(tmp_path):
     """Stock 40 and 42, cross-entropy 2 and 4 more; the slower rate was worse with seed 0."""
+    from matplotlib.image import imread
+
     slow, quick = [[0, 0.0, 0.0], [30, 0.2, 3.0], [60, 0.4, 6.0]], [[0, 0.1, 0.0], [30, 0.41, 2.0]]
     path = tmp_path / "r.jsonl"
     path.write_text(
@@ -210,9 +229,6 @@ def test_tables_of_components_by_hand(tmp_path):
     assert components.early(groups, ["stock", "ce"])[2:] == [
         "| spancat, d, 300 | 20.0 / 40.0 | 41.0 /  |"
     ]
-    assert components.cuts(groups, ["stock", "ce"])[2] == (
-        "| spancat, d, 300 | 42.0 / 44.0 | 45.0 / 47.0 |"
-    )
     assert components.rates(groups, ["ce"])[2] == "| spancat, d, 300 | 0.003 |"
     slow_rate = components.grouped(results.read([path]), rate=0.001)
     assert [list(by_loss) for by_loss in slow_rate.values()] == [["ce", "auto"], []]
@@ -221,9 +237,13 @@ def test_tables_of_components_by_hand(tmp_path):
         "| sigmoid, spans | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
         "| softmax, no background | CE | 1 | 1 | 1 | +0.0 | +0.0 | 0 | 0 |",
     ]
-    assert components.ner(groups, "d", "300", ["stock"])[2:] == [
-        "| spancat | stock | 2 | 41.0 | 42.0 | 50.0 | 25.0 | 9,000 |"
+    of_ner = json.loads(component("stock", 0, 40, model="ner"))
+    in_ner = components.grouped([*results.read([path]), of_ner])
+    assert components.ner(in_ner, ["stock"])[2:] == [
+        "| d, 300 | ner | stock | 1 | 40.0 | 41.0 | 50.0 | 25.0 | 9,000 |",
+        "| d, 300 | spancat | stock | 2 | 41.0 | 42.0 | 50.0 | 25.0 | 9,000 |",
     ]
+    assert not components.ner(groups, ["stock"])[2:]  # there is one way alone
     cells = results.read([path])
     assert components.recommended(("d", "300", "ner"), cells) == "stock"
     assert components.recommended(("d", "300", "dice_ner"), cells) == "dice_ce"
@@ -234,6 +254,11 @@ def test_tables_of_components_by_hand(tmp_path):
     assert not tables.grouped(results.read([path]))
     assert "**gains**" in run("benchmarks.report", path)
     assert "Wrote" in run("benchmarks.report", path, "--picture", tmp_path / "a.png")
+    more = [json.loads(component("ce", 0, 9, model=f"spancat_{i}")) for i in range(8)]
+    plots.picture(components.grouped([*cells, *more]), tmp_path / "b.png")
+    small, high = (imread(tmp_path / name).shape for name in ("a.png", "b.png"))
+    assert (high[0] - small[0]) / 8 == pytest.approx(110 * plots.ROW, abs=1)
+    assert high[1] == small[1]
 
 
 def test_tables_over_cells_by_hand():
@@ -280,6 +305,80 @@ def test_table_of_tuning_by_hand():
     ]
 
 
+def test_tables_of_other_cells_by_hand():
+    """Of Flair's, whose own loss is cross-entropy, and of a component on a transformer."""
+    by_epoch = {"curve": [[1, 0.1], [2, 0.2]], "labels": "XYZ", "model": "flair_texts"}
+    after = {"curve": [[30, 0.4, 2.0]], "model": "spancat_transformer"}
+    lines = [
+        component("stock", 0, 50, **by_epoch),
+        component("ce", 0, 50, **by_epoch),
+        component("balanced_macro", 0, 50, tuned=52, **by_epoch),
+        component("stock", 0, 40, **after),
+        component("ce", 0, 43, **after),
+    ]
+    cells = [json.loads(line) for line in lines]
+    cells[2]["test"]["macro_f"] = 0.14
+    del cells[2]["tuned"]["errors"], cells[2]["words_per_second"]  # which Flair's do not have
+    made = {
+        kind: of_kind(cells, ["stock", "ce", "auto", "balanced_macro"])[2:]
+        for kind, of_kind in pages.COMPONENTS.items()
+    }
+    assert made["gains"] == [
+        "| spancat_transformer, d, 300 | 1 | 41.0 | +3.0 | +3.0 |  |",
+        "| flair_texts, d, 300 | 1 | 10.0 | +0.0 | +4.0 | +4.0 |",
+    ]
+    assert made["rivals"][:2] == [
+        "| spancat_transformer, d, 300 | 1 | 41.0 | 44.0 | 44.0 | +3.0, stock |",
+        "| flair_texts, d, 300 | 1 | 10.0 | 10.0 | 14.0 | +4.0, stock |",
+    ]
+    assert made["tuned"] == [
+        "| flair_texts, d, 300 | balanced CE + macro Dice | 1 | 51.0 -> 52.0 | 14.0 -> 30.0 "
+        "| +16.0 | +16.0 |  |"
+    ]
+    assert [row.split(" | ")[0] for row in made["sooner"][:-1]] == ["| spancat_transformer, d, 300"]
+
+
+def test_tables_of_rivals_by_hand():
+    """With one label "auto" is cross-entropy. Focal is best on dev over the seeds that all have,
+    and not on test; ASL, of one seed, is not. The tagger's "auto" is stock, which is cross-entropy:
+    a rival is above it."""
+    lines = [
+        *(component("ce", seed, f, tuned=f + 3) for seed, f in enumerate((40, 44, 48))),
+        *(component("focal", seed, f) for seed, f in enumerate((45, 45, 45))),
+        component("asl", 0, 44),
+        component("logit_adjustment", 0, 99),
+        component("logit_adjustment_0.5", 0, 30, tuned=40, estimate=50),
+        component("stock", 0, 20, tuned=46, estimate=40),
+        component("stock", 0, 60, 0.001),
+        *(component("ce", 0, 30, model=model) for model in ("ner", "textcat")),
+        component("logit_adjustment", 0, 33, model="textcat", labels="XY"),
+        component("logit_adjustment_0.5", 0, 35, model="textcat", labels="XY"),
+    ]
+    cells = [json.loads(line) for line in lines]
+    cells[-2]["test"]["macro_f"] = 0.12  # by which texts count; it is 0.1 in the others
+    asked = ["stock", "ce", "focal", "asl", "weighted_ce", "logit_adjustment"]
+    head, _, *rows = pages.COMPONENTS["rivals"](cells, asked)
+    names = [cell.strip() for cell in head.split("|")[3:-1]]
+    assert names == [*(components.NAMES[x] for x in asked if x != "weighted_ce"), "auto", names[-1]]
+    assert rows == [
+        "| spancat, d, 300 | 3 | 61.0 (1) | 45.0 | 46.0 | 45.0 (1) | 31.0 (1) | 45.0 "
+        "| -20.0 (1), stock |",
+        "| textcat, d, 300 | 1 | 10.0 | 10.0 |  |  | 12.0 | stock | -2.0, logit adjustment |",
+        "| mean over cells |  |  |  |  |  |  |  | -11.0 ± 114.4; above 0 in 0 of 2 |",
+    ]
+    rows = pages.COMPONENTS["rivals"](cells, ["focal", "asl"])[2:]
+    assert rows[0].endswith("| 61.0 (1) | 46.0 | 45.0 (1) | 45.0 | -20.0 (1), stock |")
+    without = [cell for cell in cells if cell["loss"] != "stock"]
+    rows = pages.COMPONENTS["rivals"](without, ["focal", "asl"])[2:]
+    assert rows[0].endswith("| 46.0 | 45.0 (1) | 45.0 | -1.0 ± 9.9, focal |")
+    # Tuned: the rate is still the one that is best untuned, where stock has no line.
+    tuned = pages.COMPONENTS["rivals_tuned"](cells, asked)[2:]
+    assert tuned == [
+        "| spancat, d, 300 | 3 | 47.0 | 40.0 (1) | 47.0 | +3.0 (1), logit adjustment |",
+        "| mean over cells |  |  |  |  | +3.0; above 0 in 1 of 1 |",
+    ]
+
+
 @pytest.mark.parametrize(
     "model, n_labels, loss",
     [
@@ -322,21 +421,6 @@ def test_auto_is_what_the_library_recommends(model, n_labels, loss):
             of_loss.activation = "softmax" if model == "textcat" else "sigmoid"
         gradients = [of_loss(p, y)[0] for of_loss in losses]
         assert numpy.allclose(*gradients) and abs(gradients[0]).max() > 0.01
-
-
-def test_cuts_by_hand():
-    """One label is found from 0.3 on, one of its spans is no candidate; the other from 0.8 on."""
-    p = numpy.array([[0.3, 0.8], [0.9, 0.7], [0.2, 0.1]])
-    read = cuts.Read(p, numpy.array([[1, 1], [1, 0], [0, 0]]), numpy.array([1, 0]))
-    assert cuts.f_scores(p >= 0.5, read, macro=False) == pytest.approx(2 * 2 / (3 + 4))
-    assert cuts.f_scores(p >= 0.5, read, macro=True) == pytest.approx((2 / 4 + 2 / 3) / 2)
-    found = cuts.of_sigmoids(read, read, macro=True)
-    assert found["each"]["dev"] == found["each"]["test"] == pytest.approx((4 / 5 + 1) / 2)
-    assert found["one"] == {"cut": 0.8, "dev": pytest.approx(0.75), "test": pytest.approx(0.75)}
-    # Of a softmax: with the second label raised all three rows are right.
-    p = numpy.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4]])
-    read = cuts.Read(p, numpy.array([[1, 0], [0, 1], [0, 1]]), numpy.zeros(2))
-    assert cuts.of_softmax(read, read, macro=True)["each"] == {"dev": 1.0, "test": 1.0}
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -469,6 +553,42 @@ def test_strict_scores_by_hand(tmp_path):
     assert found["macro_f"] == pytest.approx(1 / 3) and found["f"] == pytest.approx(0.4)
 
 
+def test_scores_of_texts_by_hand(tmp_path):
+    """Of three labels two are found, and one more is made up; a text may hold what the file says
+    of texts."""
+    (tmp_path / "test.tsv").write_text(
+        "It is: - Gold: no\n - Gold: x, y\n - Pred: x\n -> MISMATCH!\n\n"
+        "Fine\n - Gold: \n - Pred: x\n -> MISMATCH!\n\nOdd\n - Gold: y\n - Pred: y\n\n"
+    )
+    found = scores.of_texts(tmp_path / "test.tsv")
+    assert (found["p"], found["r"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert found["per_type"] == {"x": pytest.approx(2 / 3), "y": pytest.approx(2 / 3)}
+
+
+def test_cells_of_texts_in_flair(tmp_path):
+    """Flair's own loss, and the library's with cuts tuned, at a learning rate of the cell's."""
+    from flair_tests.helpers import BERT
+
+    data, path = tmp_path / "in", tmp_path / "results.jsonl"
+    data.mkdir()
+    write_labelled(data)
+    command = ["--data", data, "--model", "flair_texts", "--size", 40, "--learn-rate", 0.0001]
+    command += ["--transformer", f"MiniLM={BERT}", "--results", path]
+    for loss, more in (("ce", []), ("balanced_macro", ["--tune"])):
+        settings = ["epochs=2", "mini-batch-size=4"]
+        benchmark.main([str(x) for x in (*command, *more, "--loss", loss, "--set", *settings)])
+    stock, ours = results.read([path])
+    assert results.counts_macro(ours["data"], ours["model"])
+    assert sum(ours["train_counts"].values()) == sum(stock["train_counts"].values()) >= 40
+    for line in (stock, ours):
+        assert [row[0] for row in line["curve"]] == [1, 2]
+        assert max(row[1] for row in line["curve"]) == pytest.approx(
+            line["dev"]["macro_f"], abs=1e-3
+        )
+    assert ours["curve"] != stock["curve"] and ours["tuned"]["test"]["macro_f"] > 0.5
+    assert "tuned" not in stock
+
+
 def test_shares(tmp_path):
     command = ["benchmarks.compare.shares", "--data", generated.write(tmp_path), "--size", 50]
     rows = run(
@@ -483,12 +603,17 @@ def test_shares(tmp_path):
 
 
 @pytest.mark.parametrize("write", ["write_conllu", "write_messages", "generated"])
-def test_probe(write, tmp_path):
+def test_probe(write, tmp_path, capsys):
     """It learns; a seed gives what it gave before, whatever else runs; cells are done once."""
+    from benchmarks.compare import probe
     from flair_tests.helpers import BERT
 
+    def run(*args):
+        probe.main([str(arg) for arg in args])
+        return capsys.readouterr().out
+
     {"generated": generated.write}.get(write, globals().get(write))(made(tmp_path / "data/x"))
-    command = ["benchmarks.compare.probe", "--data", tmp_path / "data", "--transformer", BERT]
+    command = ["--data", tmp_path / "data", "--transformer", BERT]
     command += ["--corpus", "x", "--size", 60, "--epochs", 12, "--cache", tmp_path / "cache"]
     command += ["--learning-rate", 0.003, "--loss", "ce", "dice_ce_macro_later", "--seeds"]
     files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
@@ -606,6 +731,41 @@ def test_speed(tmp_path):
     for of, n in (((), 12), (("--predict",), 4)):
         output = run("benchmarks.speed.components", *options, *of)
         assert len([line for line in output.splitlines() if "(from" in line]) == n
+
+
+def test_growth_is_measured_and_drawn(tmp_path):
+    cases = ["tokens, torch loss", "candidates, spancat"]
+    path = tmp_path / "growth.jsonl"
+    command = ["benchmarks.speed.growth", "--small", "--rounds", 1, "--results", path]
+    output = run(*command, "--only", *cases)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row["case"], row["size"]) for row in rows] == [
+        (cases[0], 300),
+        (cases[0], 1_000),
+        (cases[1], 1_000),
+        (cases[1], 3_000),
+    ]
+    assert all(row["ratio"] > 0 and row["seconds"]["theirs"] > 0 for row in rows)
+    assert all(row["bytes"]["ours"] > 4 * 4 * row["size"] for row in rows[2:])
+    assert len([line for line in output.splitlines() if line.startswith("| ")]) == 3
+    assert path.with_suffix(".png").stat().st_size > 1_000
+
+
+def test_exponents_by_hand():
+    def row(size, seconds):
+        return {"size": size, "seconds": {"ours": seconds, "theirs": 1.0}}
+
+    # Over the upper half alone: what a call costs at least is left out.
+    rows = [row(10, 5.0), row(100, 5.0), row(1_000, 8.0), row(10_000, 800.0)]
+    assert growth.exponent(rows, "ours") == pytest.approx(2.0)
+    assert growth.exponent(rows, "theirs") == pytest.approx(0.0)
+
+
+def test_losses_on_a_device():
+    command = ["benchmarks.speed.devices", "--device", "cpu", "--sizes", "64x5", "--docs", 4]
+    output = run(*command, "--labels", 5, "--rounds", 1).splitlines()
+    assert len([line for line in output if line.startswith("torch 64 x 5 ")]) == 4
+    assert output[-1].startswith("thinc 4 documents x 5 labels, DiceCE")
 
 
 def test_calibration_error_by_hand():

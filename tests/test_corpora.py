@@ -9,7 +9,6 @@ import spacy
 from spacy.tokens import DocBin
 
 from corpora import (
-    columns,
     download,
     edos,
     emotions,
@@ -21,6 +20,7 @@ from corpora import (
     offsets,
     wnut17,
 )
+from dice_core import columns
 
 
 def test_read_columns(tmp_path):
@@ -35,7 +35,7 @@ def test_read_columns(tmp_path):
         (["x", "y"], ["B-group", "B-person"]),
     ]
     path.write_text("Ann\tO\nLee\n")
-    with pytest.raises(ValueError, match="x.conll, line 2: expected token TAB tag"):
+    with pytest.raises(ValueError, match="x.conll, line 2: expected a token and its tag"):
         list(columns.read(path))
 
 

@@ -52,6 +52,8 @@ def pages_with(*kinds):
 @pytest.mark.parametrize(
     "name",
     [
+        "dice_core.columns",
+        "dice_core.comparison",
         "dice_core.cuts",
         "dice_core.objectives",
         "dice_core.schedules",
@@ -59,7 +61,7 @@ def pages_with(*kinds):
         "flair_dice.tuning",
         "spacy_dice.callbacks",
         "spacy_dice.cli.common",
-        "spacy_dice.config_file",
+        "spacy_dice.commands.check",
         "spacy_dice.losses",
         "spacy_dice.switch",
         "spacy_dice.tuning.run",

@@ -18,7 +18,7 @@ import numpy
 import spacy
 from spacy.tokens import Doc, Span
 
-from corpora import columns
+from dice_core import columns
 from dice_core.calibration import expected_calibration_error, risk_coverage_area
 from spacy_dice.tuning.parts import path_scores
 

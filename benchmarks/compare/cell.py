@@ -39,7 +39,6 @@ def main(arguments: Optional[List[str]] = None) -> None:
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="config overrides or options"
     )
     parser.add_argument("--keep", type=Path, help="where to keep the trained model")
-    parser.add_argument("--scores", type=Path, help="folder to keep spaCy's scores in, as arrays")
     parser.add_argument(
         "--tune", action="store_true", help="score what spacy_dice.tune makes of it, too"
     )

@@ -3,16 +3,16 @@
     python -m benchmarks.compare.grid --data FOLDER [--transformer MiniLM=PATH] [--part NAME ...]
 
 FOLDER holds a folder for each corpus of the grid. In the parts of stock components each loss
-has a learning rate of its own: the one of RATES that is best on dev with the first seed. In the
-part "first", which was measured before those, learning rates, epochs and steps were tuned for
-cross-entropy, on dev, and are the same for all losses.
+has a learning rate of its own: the one of its block's rates that is best on dev with the first
+seed. In the part "first", which was measured before those, learning rates, epochs and steps were
+tuned for cross-entropy, on dev, and are the same for all losses.
 """
 
 import argparse
 import time
 import traceback
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from ..results import COMPONENTS, best_rate, read
 from . import cell
@@ -30,8 +30,13 @@ PAPER = ("paper_dl", "paper_dsc", "paper_dsc_0.01", "dsc_hold", "dsc_hold_0.01")
 REST = (*WEIGHTS, *FORMS, *RIVALS, *ALONE, *PAPER)
 
 
+# Learning rates to try, of a small network.
+RATES = (0.003, 0.001)
+
+
 class Block(NamedTuple):
-    """Cells of one corpus, size and model. size: training examples; 0 is all."""
+    """Cells of one corpus, size and model. size: training examples; 0 is all. rates: learning rates
+    to try."""
 
     data: str
     size: int
@@ -40,20 +45,22 @@ class Block(NamedTuple):
     losses: Tuple[str, ...]
     seeds: range = SEEDS
     task: str = "A"
+    rates: Tuple[float, ...] = RATES
 
 
 STACKED = ("epochs=25", "learning-rate=0.3", "mini-batch-size=8")
 TUNED = ("epochs=8", "learning-rate=0.0003", "mini-batch-size=16")
 SHORT = ("training.max_steps=600", "training.eval_frequency=50")
 QUICK = (*SHORT, "training.optimizer.learn_rate=0.003")
-QUICK_BERT = (  # about 8 epochs, as in Flair
+BERT = (  # about 8 epochs of 300 sentences, as in Flair
     "training.max_steps=150",
     "training.eval_frequency=25",
-    "training.batcher.size=300",
-    "training.optimizer.learn_rate.initial_rate=0.0003",
     "training.optimizer.learn_rate.warmup_steps=15",
     "training.optimizer.learn_rate.total_steps=150",
 )
+BERT_WORDS = (*BERT, "training.batcher.size=300")
+BERT_TEXTS = (*BERT, "training.batcher.size=1000")
+QUICK_BERT = (*BERT_WORDS, "training.optimizer.learn_rate.initial_rate=0.0003")
 LONG = ("training.max_steps=1500", "training.eval_frequency=100")
 
 FIRST = (
@@ -81,8 +88,7 @@ FIRST = (
 
 
 # Stock components at low resource, samples drawn anew for each seed. All losses have the same
-# number of updates. A loss takes the best of these learning rates: see `rates`.
-RATES = (0.003, 0.001)
+# number of updates. A loss takes the best of its block's learning rates: see `rates`.
 SMALL = ("components.tok2vec.model.encode.width=64", "components.tok2vec.model.encode.depth=2")
 FEW = ("training.max_steps=300", "training.eval_frequency=30")
 WORDS = ("training.batcher.size=500", *FEW)
@@ -100,7 +106,9 @@ def sigmoids(one: Tuple[str, ...], many: Tuple[str, ...], seeds: range) -> Tuple
         Block("ncbi_disease", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4,5]"), one, seeds),
         Block("litbank_events", 300, "spancat", (*SPANCAT, NGRAMS + "[1]"), one, seeds),
         Block("wnut17", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4]"), many, seeds),
-        Block("goemotions", 3000, "textcat_multilabel_bow", TEXTS, many, seeds),
+        Block(
+            "goemotions", 3000, "textcat_multilabel_bow", TEXTS, many, seeds, rates=(0.03, 0.003)
+        ),
         Block("goemotions", 3000, "textcat_multilabel", (*SMALL, *TEXTS), many, seeds),
         Block("toxic_spans", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4]"), one, seeds),
         Block("toxic_spans", 300, "span_finder", (*SMALL, *WORDS), many, seeds),
@@ -120,6 +128,43 @@ def softmaxes(losses: Tuple[str, ...], seeds: range) -> Tuple[Block, ...]:
     )
 
 
+def in_full(block: Block) -> Block:
+    """The same component with all training data and three times the updates: stock,
+    cross-entropy and what the block takes by itself, if that is another."""
+    steps = ("training.max_steps=1000", "training.eval_frequency=100")
+    settings = tuple(item for item in block.settings if item not in FEW)
+    losses = ("stock", "ce", *TAKEN.get(block.data, ()))
+    return block._replace(size=0, settings=(*settings, *steps), losses=losses)
+
+
+# What "auto" is where it is not cross-entropy: with several labels.
+TAKEN = {"wnut17": ("weighted_ce",), "goemotions": ("balanced_macro",)}
+BERT_RATES = (0.0003,)  # tuned for cross-entropy in Flair
+SPANCAT_BERT = (*BERT_WORDS, NGRAMS + "[1,2,3,4,5]")
+TEXTCAT_BERT = "textcat_multilabel_transformer"
+ON_BERT = (
+    Block(
+        "ncbi_disease", 300, "spancat_transformer", SPANCAT_BERT, ("stock", "ce"), rates=BERT_RATES
+    ),
+    Block(
+        "goemotions",
+        3000,
+        TEXTCAT_BERT,
+        BERT_TEXTS,
+        ("stock", "ce", "balanced_macro"),
+        rates=BERT_RATES,
+    ),
+)
+UNTUNED = ("flair_transformer", "flair_stacked")  # scripts without the option
+# Cross-entropy is Flair's own loss.
+FLAIR = Block(
+    "goemotions",
+    3000,
+    "flair_texts",
+    ("epochs=3", "mini-batch-size=16"),
+    ("ce", "balanced_macro"),
+    rates=BERT_RATES,
+)
 NER = (Block("ncbi_disease", 300, "ner", (*SMALL, *WORDS), ("stock", "dice_ce"), MORE_SEEDS),)
 REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS), MANY, SEEDS)
 SIGMOID_RIVALS = ("focal", "asl", "logit_adjustment_0.5")
@@ -131,6 +176,9 @@ PARTS: Dict[str, Tuple[Block, ...]] = {
     "sigmoid_rivals": sigmoids(SIGMOID_RIVALS, SIGMOID_RIVALS, SEEDS),
     "softmax_rivals": softmaxes(("focal", "logit_adjustment"), SEEDS),
     "reduce": (REDUCE,),
+    "full": tuple(in_full(block) for block in sigmoids((), (), SEEDS)),
+    "bert": ON_BERT,
+    "flair": (FLAIR,),
     "first": FIRST,
 }
 
@@ -138,14 +186,13 @@ PARTS: Dict[str, Tuple[Block, ...]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora's folders")
-    parser.add_argument("--transformer", metavar="NAME[=PATH]", help='for the part "first"')
+    parser.add_argument("--transformer", metavar="NAME[=PATH]", help="for models that have one")
     parser.add_argument("--part", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--model", nargs="*", help="only these models")
     parser.add_argument("--corpus", nargs="*", help="only these corpora; EDOS as edos_A, edos_C")
     parser.add_argument("--seed", nargs="*", type=int, help="only these seeds")
     parser.add_argument("--loss", nargs="*", help="only these losses")
-    parser.add_argument("--rate", nargs="*", type=float, default=list(RATES), help="to try")
-    parser.add_argument("--scores", type=Path, help="folder to keep scores in, as arrays")
+    parser.add_argument("--rate", nargs="*", type=float, help="to try, in place of the blocks'")
     parser.add_argument("--tune", action="store_true", help="measure spacy_dice.tune, too")
     parser.add_argument("--results", type=Path, help="the file to append to")
     parser.add_argument("--list", action="store_true", help="print the cells, run none")
@@ -163,8 +210,9 @@ def main() -> None:
                 for loss in block.losses:
                     if args.loss and loss not in args.loss:
                         continue
+                    tried = args.rate or block.rates
                     for rate in (
-                        [None] if part == "first" else rates(block, loss, seed, results, args.rate)
+                        [None] if part == "first" else rates(block, loss, seed, results, tried)
                     ):
                         command = arguments(block, loss, seed, rate, args)
                         print(*command, flush=True)
@@ -177,11 +225,11 @@ def corpus(block: Block) -> str:
     return block.data + (f"_{block.task}" if block.data == "edos" else "")
 
 
-def rates(block: Block, loss: str, seed: int, results: Path, tried: List[float]) -> List[float]:
+def rates(block: Block, loss: str, seed: int, results: Path, tried: Sequence[float]) -> List[float]:
     """The learning rates to train a loss with: those to try with the first seed, and with the
     others the one that was best on dev with the first."""
     if seed == 0:
-        return tried
+        return list(tried)
     wanted = {
         "data": corpus(block),
         "size": block.size or "full",
@@ -206,10 +254,8 @@ def arguments(
         made += ["--task", block.task]
     if "transformer" in block.model or block.model.startswith("flair"):
         made += ["--transformer", str(args.transformer)]
-    if args.tune:
+    if args.tune and block.model not in UNTUNED:
         made += ["--tune"]
-    if args.scores:
-        made += ["--scores", str(args.scores)]
     return [*made, *(["--set", *block.settings] if block.settings else [])]
 
 

@@ -16,7 +16,7 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import torch
 
@@ -36,7 +36,7 @@ OVERLAPS = ("Dice", "DiceCE", "Tversky", "SelfAdjustingDice", "CarriedDice")
 LOSSES = {**RECIPES, **TRIED}
 
 
-def main() -> None:
+def main(arguments: Optional[List[str]] = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora's folders")
     parser.add_argument("--transformer", required=True, help="name or local path")
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--cache", type=Path, default=Path(".data/probe"))
     parser.add_argument("--results", type=Path, default=FOLDER / "probe.jsonl")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     settings = [f"epochs={args.epochs}", f"learning-rate={args.learning_rate:g}"]
     for corpus in args.corpus:
         task = read(args.data / corpus, args.transformer, args.cache)

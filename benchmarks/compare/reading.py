@@ -156,7 +156,8 @@ def run_ner(args: Any) -> None:
     import spacy
     from spacy.training import Example
 
-    from corpora import columns, folders, in_spacy
+    from corpora import folders, in_spacy
+    from dice_core import columns
 
     files = folders.files(args.data)
     if args.trainer == "dice_qa":

@@ -56,6 +56,19 @@ def of_columns(path: Path) -> Scores:
     return strict(gold, predicted)
 
 
+def of_texts(path: Path) -> Scores:
+    """Scores of a file of texts, each with a line of its gold and one of its predicted labels, as
+    Flair writes it of texts with any number of labels."""
+    found: Dict[str, Set[Tuple]] = {"Gold": set(), "Pred": set()}
+    number = 0
+    for line in path.read_text(encoding="utf8").split("\n"):
+        which, colon, labels = line[3:].partition(": ")
+        if line[:3] == " - " and colon and which in found:
+            number += which == "Gold"
+            found[which] |= {(number, label) for label in labels.split(", ") if label}
+    return of_sets(found["Gold"], found["Pred"])
+
+
 def strict(gold: List[List[str]], predicted: List[List[str]]) -> Scores:
     """seqeval's strict scores of BIO tags."""
     from seqeval.metrics import classification_report

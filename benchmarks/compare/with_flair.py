@@ -8,22 +8,41 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple
 
-from corpora import columns, folders
+from corpora import emotions, folders
+from dice_core import columns
 
 from .. import ROOT
 from ..versions import versions
 from .recipes import Recipe
-from .scores import of_columns
+from .scores import Scores, of_columns, of_texts
 
 NAME = "flair"
+
+
+class Kind(NamedTuple):
+    """What a script learns. read: its training data, one item an example; labels: those of an
+    item; score: what it wrote of a split."""
+
+    read: Callable[[Path], Iterable[Any]]
+    labels: Callable[[Any], Iterator[str]]
+    score: Callable[[Path], Scores]
+
+
+ENTITIES = Kind(columns.read, lambda item: (t[2:] for t in item[1] if t[0] == "B"), of_columns)
+TEXTS = Kind(emotions.read, lambda item: iter(item[1]), of_texts)
+KINDS = {"flair_texts": TEXTS}  # all others: entities
 
 
 def run(
     cell: Dict[str, Any], recipe: Recipe, data: Path, folder: Path, args: Any, transformer: str
 ) -> Dict[str, Any]:
-    """Train and score. RETURNS what is measured: lines of the results beside the cell's key."""
+    """Train and score. RETURNS what is measured: lines of the results beside the cell's key.
+
+    Cross-entropy is what Flair's own loss is, for entities without a CRF and for texts, whose own
+    is the sum of the labels' binary ones."""
+    kind = KINDS.get(cell["model"], ENTITIES)
     command = [sys.executable, "-m", f"examples.{cell['model']}"]
     command += ["--loss", "stock" if cell["loss"] in ("ce", "stock") else json.dumps(recipe)]
     command += ["--data", str(data), "--seed", str(cell["seed"]), "--output", str(folder)]
@@ -31,6 +50,11 @@ def run(
         command += ["--size", str(args.size)]
     if transformer:
         command += ["--transformer", transformer]
+    if cell["learn_rate"] is not None:
+        command += ["--learning-rate", str(cell["learn_rate"])]
+    if args.tune and kind is not TEXTS:
+        raise ValueError(f"examples/{cell['model']}.py has no option --tune.")
+    command += ["--tune"] if args.tune else []
     command += options(args.set)
     start = time.time()
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -39,11 +63,12 @@ def run(
         shutil.copy(folder / "best-model.pt", args.keep)
     header, *rows = [line.split("\t") for line in (folder / "loss.tsv").read_text().splitlines()]
     counts: Counter = Counter()
-    sentences = list(columns.read(folders.files(data)["train"]))
-    for _, tags in folders.sample(sentences, args.size or None, cell["seed"]):
-        counts.update(tag[2:] for tag in tags if tag[0] == "B")
+    items = list(kind.read(folders.files(data)["train"]))
+    for item in folders.sample(items, args.size or None, cell["seed"]):
+        counts.update(kind.labels(item))
     return {
-        **{split: of_columns(folder / f"{split}.tsv") for split in ("dev", "test")},
+        **{split: kind.score(folder / f"{split}.tsv") for split in ("dev", "test")},
+        **({"tuned": {"test": kind.score(folder / "tuned.tsv")}} if args.tune else {}),
         "train_counts": dict(sorted(counts.items())),
         "curve": [[int(row[0]), float(row[header.index("DEV_F1")])] for row in rows],
         "seconds": round(seconds, 1),

@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-import numpy
 import spacy
 import srsly
 from spacy.cli.train import train
@@ -19,9 +18,8 @@ from thinc.api import Config, NumpyOps, set_current_ops
 from corpora import folders, in_spacy
 
 from .. import ROOT
-from ..results import counts_macro
 from ..versions import versions
-from . import cuts, rivals, scores  # noqa: F401 (rivals are registered)
+from . import rivals, scores  # noqa: F401 (rivals are registered)
 from .recipes import Recipe, as_config, with_labels
 
 NAME = "spacy"
@@ -30,9 +28,11 @@ THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 CURVE_DOCS = {"spans": 400, "texts": 2000}
 # srsly looks for plug-ins of its own at every doc that is read; there are none.
 srsly.msgpack_encoders.entry_points = srsly.msgpack_decoders.entry_points = False
-# Other models of a component: the file of configs/, and what takes the place of its model.
+# Other models of a component: the file of configs/, and what takes the place of its model; what
+# follows a tok2vec follows a transformer where the name says so.
 _LISTENER = "${components.tok2vec.model.encode.width}"
-VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
+ON_TRANSFORMER = "_transformer"
+VARIANTS: Dict[str, Tuple[str, Optional[Dict[str, Any]]]] = {
     "textcat_multilabel_reduce": (
         "textcat_multilabel",
         {
@@ -53,6 +53,12 @@ VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
             "ngram_size": 1,
             "no_output_layer": False,
         },
+    ),
+    "spancat_transformer": ("spancat", None),
+    # As `spacy init config --gpu` writes it.
+    "textcat_multilabel_transformer": (
+        "textcat_multilabel",
+        {"@architectures": "spacy.TextCatCNN.v2", "exclusive_classes": False, "tok2vec": None},
     ),
 }
 # Components whose score is the mean over labels, which spaCy's own scorers do not give.
@@ -88,7 +94,9 @@ def run(
         "training.logger.path": str(folder / "curve.json"),
     }
     if cell["learn_rate"] is not None:
-        overrides["training.optimizer.learn_rate"] = cell["learn_rate"]
+        is_schedule = isinstance(config["training"]["optimizer"]["learn_rate"], dict)
+        key = "training.optimizer.learn_rate" + (".initial_rate" if is_schedule else "")
+        overrides[key] = cell["learn_rate"]
     if transformer:
         overrides["paths.transformer"] = transformer
     for item in args.set:
@@ -100,22 +108,12 @@ def run(
     nlp = spacy.load(folder / "out/model-best")
     read = lambda split: list(Corpus(folder / f"{split}.spacy")(nlp))  # noqa: E731
     measured: Dict[str, Any] = {}
-    arrays: Dict[str, cuts.Read] = {}
     for split in ("dev", "test"):
         examples, start = read(split), time.process_time()
-        guesses = predict(nlp, name, examples)
+        predict(nlp, name, examples)
         took = time.process_time() - start  # whatever else the machine does
         measured[split] = scores.of_examples(nlp, name, examples)
-        found = cuts.read(nlp.get_pipe(name), examples, guesses)
-        if found is not None:
-            arrays[split] = found
     measured["words_per_second"] = round(sum(len(eg.predicted) for eg in examples) / took)
-    if arrays:
-        macro = counts_macro(cell["data"], cell["model"])
-        find = cuts.of_softmax if name in ("textcat", "tagger") else cuts.of_sigmoids
-        measured["cuts"] = find(arrays["dev"], arrays["test"], macro)
-        if args.scores:
-            _keep(arrays, args.scores, cell)
     if name == "dice_ner":
         measured["best_threshold"] = best_threshold(nlp, name, read)
     if args.tune:
@@ -138,13 +136,15 @@ def run(
 def configured(model: str, recipe: Optional[Recipe], docs: List[Any]) -> Tuple[Config, str]:
     """The config of a model that trains with a recipe, and the name of its component."""
     base, block = VARIANTS.get(model, (model, None))
-    config = Config().from_disk(ROOT / "configs" / f"{base}.cfg", interpolate=False)
+    config = _read(base)
     name = config["nlp"]["pipeline"][-1]
     if block is not None:
-        config["components"][name]["model"] = block
+        config["components"][name]["model"] = dict(block)
         if "tok2vec" not in block:
             config["nlp"]["pipeline"] = [name]
             del config["components"]["tok2vec"]
+    if model in VARIANTS and model.endswith(ON_TRANSFORMER):
+        config = on_transformer(config, name)
     if name in MACRO_SCORED:
         config["components"][name]["scorer"] = {"@scorers": f"benchmarks.macro_{name}.v1"}
         weights = {"macro_f": 1.0, "tag_acc": 0.0, "pos_acc": 0.0, "morph_acc": 0.0}
@@ -164,19 +164,34 @@ def configured(model: str, recipe: Optional[Recipe], docs: List[Any]) -> Tuple[C
     return config, name
 
 
-def predict(nlp: Any, name: str, examples: Any) -> Any:
-    """Put what the pipeline predicts into examples. RETURNS what the component gave for each."""
+def on_transformer(config: Config, name: str) -> Config:
+    """A component after a transformer in place of its tok2vec, that trains as the tagger of
+    configs/tagger_transformer.cfg does, but for how it is scored."""
+    made = _read("tagger_transformer")
+    component = config["components"][name]
+    component["model"]["tok2vec"] = made["components"]["tagger"]["model"]["*"]["tok2vec"]
+    transformer = made["components"]["transformer"]
+    made["components"] = {"transformer": transformer, name: component}
+    made["nlp"]["pipeline"] = ["transformer", name]
+    made["initialize"]["after_init"] = config["initialize"]["after_init"]
+    if "score_weights" in config["training"]:
+        made["training"]["score_weights"] = config["training"]["score_weights"]
+    return made
+
+
+def _read(name: str) -> Config:
+    return Config().from_disk(ROOT / "configs" / f"{name}.cfg", interpolate=False)
+
+
+def predict(nlp: Any, name: str, examples: Any) -> None:
+    """Put what the pipeline predicts into examples."""
     pipe = nlp.get_pipe(name)
     with nlp.select_pipes(disable=name):
         for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples)):
             eg.predicted = doc
-    made = []
     for first in range(0, len(examples), 200):
         docs = [eg.predicted for eg in examples[first : first + 200]]
-        guesses = pipe.predict(docs)
-        pipe.set_annotations(docs, guesses)
-        made.append(guesses)
-    return made
+        pipe.set_annotations(docs, pipe.predict(docs))
 
 
 def tuned(nlp: Any, name: str, read: Callable) -> Dict[str, Any]:
@@ -318,16 +333,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _keep(arrays: Dict[str, cuts.Read], folder: Path, cell: Dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    name = "-".join(
-        str(cell[key]) for key in ("data", "size", "model", "loss", "learn_rate", "seed")
-    )
-    made = {
-        f"{split}_{part}": value.astype("float16") if part == "p" else value
-        for split, read in arrays.items()
-        for part, value in read._asdict().items()
-    }
-    numpy.savez_compressed(folder / f"{name}.npz", **made)

@@ -4,18 +4,21 @@ A cell is a data set, size and component; of the learning rates that a loss was 
 counts that is best on dev with the first seed, and all seeds that were measured with it. "stock" is
 the component without the library. Where that is a cross-entropy already (softmax heads) it is the
 same as "ce". "auto" is the loss that `use_loss` takes if none is named; where it leaves the
-component as it is, tables say "stock".
+component as it is, tables say "stock". Flair's own loss is a cross-entropy, so that it is the same
+as "ce"; "auto" is there what spaCy's component with the same head gets.
 """
 
 import statistics
 from collections import defaultdict
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from itertools import product
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ..results import (
     SPLITS,
     Cell,
     Seeds,
     best_rate,
+    counts_macro,
     gain,
     mean,
     of_gains,
@@ -31,6 +34,11 @@ STOCK, CE, AUTO = "stock", "ce", "auto"
 # Models whose components end in a softmax, so that their own loss is a cross-entropy (of ner, over
 # transitions).
 SOFTMAX_HEADS = ("textcat", "tagger", "morphologizer", "ner", "dice_ner")
+FLAIR, TEXTS = "flair_", "flair_texts"
+# What "auto" is measured against: losses that others have, or that are simpler. Logit adjustment
+# has tau 1 on softmax heads, and 0.5 on sigmoid heads.
+ADJUSTED = "logit_adjustment"
+RIVALS = (STOCK, CE, "weighted_ce", "focal", "asl", ADJUSTED)
 # Updates after which the score on dev is shown.
 EARLY = (30, 60)
 # Kinds of heads, which may have different defaults.
@@ -73,7 +81,7 @@ def grouped(cells: Iterable[Cell], rate: Optional[float] = None) -> Groups:
         taken = recommended(group, [c for seeds in by_loss.values() for c in seeds.values()])
         of_auto = baseline(by_loss, group) if taken == STOCK else by_loss.get(taken)
         groups[group] = {**by_loss, AUTO: of_auto} if of_auto else by_loss
-    order = lambda group: (is_softmax(group), _kind(group), group)  # noqa: E731
+    order = lambda g: (is_softmax(g), g[2].startswith(FLAIR), _kind(g), g)  # noqa: E731
     return {group: groups[group] for group in sorted(groups, key=order)}
 
 
@@ -91,11 +99,12 @@ def recommended(group: Group, cells: Iterable[Cell]) -> str:
     is None; and the loss that dice_ner has by default."""
     _, _, model = group
     n_labels = max((len(cell["train_counts"]) for cell in cells), default=0)
-    if model == "spancat":
+    if model.startswith("spancat"):
         return CE if n_labels == 1 else "weighted_ce"
     if model == "span_finder":
         return CE
-    if model.startswith("textcat_multilabel") or (model == "textcat" and n_labels != 2):
+    is_single = model == "textcat"
+    if model.startswith(("textcat_multilabel", TEXTS)) or (is_single and n_labels != 2):
         return "balanced_macro"
     return "dice_ce" if model.startswith("dice_ner") else STOCK
 
@@ -117,7 +126,8 @@ def baseline(by_loss: Dict[str, Seeds], group: Group) -> Seeds:
     """The cells of the component without the library; none for dice_ner, which is not stock."""
     if STOCK in by_loss or group[2].startswith("dice_"):
         return by_loss.get(STOCK, {})
-    return by_loss.get(CE, {}) if is_softmax(group) else {}
+    has_ce = is_softmax(group) or group[2].startswith(FLAIR)
+    return by_loss.get(CE, {}) if has_ce else {}
 
 
 def scores(groups: Groups, losses: Sequence[str]) -> List[str]:
@@ -157,6 +167,10 @@ def means(groups: Groups, losses: Sequence[str], split: str) -> List[str]:
                 table_row([label(group), n_seeds, *(texts.get(loss, "") for loss in losses)])
             )
     return lines
+
+
+def _on_dev(cell: Cell) -> float:
+    return points(cell, "dev")
 
 
 def _common(by_loss: Dict[str, Seeds], loss: str, losses: Sequence[str]) -> Seeds:
@@ -203,6 +217,83 @@ def _common_all(by_loss: Dict[str, Seeds], losses: Sequence[str], loss: str) -> 
     return loss in by_loss and bool(_common(by_loss, loss, losses))
 
 
+def rivals(
+    groups: Groups, losses: Sequence[str], on_dev: Callable[[Cell], float] = _on_dev
+) -> List[str]:
+    """A row for each cell: the mean on test of each of RIVALS that is asked for and was measured,
+    and of "auto"; and what "auto" gains over the best of them, paired by seed, with its 95 %
+    interval. The best is the one with the highest mean on dev over the seeds that all have, and is
+    no loss that "auto" itself is. In brackets the number of seeds where it is not that of "auto".
+    The last row is the mean of these gains over cells, with its interval, and how many are above 0.
+
+    on_dev: the score of a cell on dev, from 0 to 100.
+    """
+    asked = [loss for loss in RIVALS if loss in losses or loss == STOCK]
+    there = [loss for loss in asked if any(_rival(by, g, loss) for g, by in groups.items())]
+    columns = ["cell", "seeds", *(NAMES[loss] for loss in there), "auto", "auto over the best"]
+    lines, gains = table_head(columns), []
+    for group, by_loss in groups.items():
+        ours = by_loss.get(AUTO, {})
+        found = {loss: _rival(by_loss, group, loss) for loss in there}
+        others = {k: v for k, v in found.items() if v and v is not ours}
+        if not ours or not others:
+            continue
+        common = set(ours).intersection(*others.values())
+        means = {
+            loss: statistics.fmean(on_dev(seeds[s]) for s in common)
+            for loss, seeds in others.items()
+            if common
+        }
+        best = max(means, key=lambda loss: means[loss], default=None)
+        over = gain(ours, others[best]) if best else None
+        cells = [label(group), str(len(ours))]
+        cells += [_of_seeds(seeds, ours) for seeds in found.values()]
+        cells += [STOCK if is_stock(by_loss, group, AUTO) else _of_seeds(ours, ours)]
+        if best and over:
+            gains.append(over.mean)
+            n = f" ({over.n})" if over.n != len(ours) else ""
+            cells.append(f"{text(over)}{n}, {NAMES[best]}")
+        lines.append(table_row([*cells, *[""] * (len(columns) - len(cells))]))
+    above = f"{text(of_gains(gains))}; above 0 in {sum(g > 0 for g in gains)} of {len(gains)}"
+    return [*lines, table_row(["mean over cells", *[""] * (len(columns) - 2), above])]
+
+
+def tuned_rivals(groups: Groups, losses: Sequence[str]) -> List[str]:
+    """The same of what `spacy_dice.tune` makes of these pipelines; on dev by its own, cross-fitted
+    estimate, where there is one."""
+    made: Groups = {}
+    for group, by_loss in groups.items():
+        # By identity: which loss "auto" is, is told by it.
+        of = {id(seeds): _after_tuning(seeds) for seeds in by_loss.values()}
+        made[group] = {loss: of[id(seeds)] for loss, seeds in by_loss.items() if of[id(seeds)]}
+    return rivals(made, losses, _estimate)
+
+
+def _after_tuning(seeds: Seeds) -> Seeds:
+    there = {seed: cell for seed, cell in seeds.items() if "tuned" in cell}
+    return {seed: {**cell, "test": cell["tuned"]["test"]} for seed, cell in there.items()}
+
+
+def _estimate(cell: Cell) -> float:
+    which = "macro_f" if counts_macro(cell["data"], cell["model"]) else "micro_f"
+    found = cell["tuned"].get("estimate")
+    return 100 * found[which] if found else points(cell, "dev")
+
+
+def _rival(by_loss: Dict[str, Seeds], group: Group, loss: str) -> Seeds:
+    """What was measured of a rival of a cell: of stock also where that is a cross-entropy."""
+    if loss == STOCK:
+        return baseline(by_loss, group)
+    if loss == ADJUSTED and not is_softmax(group):
+        return by_loss.get(f"{ADJUSTED}_0.5", {})
+    return by_loss.get(loss, {})
+
+
+def _of_seeds(seeds: Seeds, ours: Seeds) -> str:
+    n = f" ({len(seeds)})" if len(seeds) != len(ours) else ""
+    return f"{mean(seeds, 'test'):.1f}{n}" if seeds else ""
+
+
 def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: updates (and seconds of updates) until stock's curve on dev is at its
     best, and until each loss's is above that, the median over seeds; "-" where half of the
@@ -215,7 +306,7 @@ def sooner(groups: Groups, losses: Sequence[str]) -> List[str]:
     ratios: Dict[str, List[float]] = {loss: [] for loss in shown}
     for group, by_loss in groups.items():
         base = baseline(by_loss, group)
-        if base and (STOCK in by_loss):
+        if STOCK in by_loss and not group[2].startswith(FLAIR):  # whose curves are by epoch
             best = _median([_when(cell, cell, True) for cell in base.values()])
             cells = [label(group), _after(best)]
             for loss in shown:
@@ -252,7 +343,7 @@ def early(groups: Groups, losses: Sequence[str]) -> List[str]:
 
 
 def _score_after(seeds: List[Cell], step: int) -> str:
-    found = [100 * score for cell in seeds for at, score, _ in cell["curve"] if at == step]
+    found = [100 * score for cell in seeds for at, score, *_ in cell["curve"] if at == step]
     return f"{statistics.fmean(found):.1f}" if found else ""
 
 
@@ -273,25 +364,6 @@ def _after(when: Tuple[float, float]) -> str:
     return "-" if when[0] == float("inf") else f"{when[0]} ({when[1]:.1f} s)"
 
 
-def cuts(groups: Groups, losses: Sequence[str]) -> List[str]:
-    """A row for each cell: means on test as trained / with one cut for all labels / with one for
-    each label, both tuned on dev."""
-    columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
-    lines = table_head(columns)
-    for group, by_loss in groups.items():
-        cells = [label(group)]
-        for loss in losses:
-            found = [c for c in by_loss.get(loss, {}).values() if "cuts" in c]
-            texts = [f"{mean(by_loss[loss], 'test'):.1f}"] if found else []
-            for which in ("one", "each"):
-                values = [100 * c["cuts"][which]["test"] for c in found if which in c["cuts"]]
-                texts += [f"{statistics.fmean(values):.1f}"] if values else []
-            cells.append(STOCK if is_stock(by_loss, group, loss) else " / ".join(texts))
-        if any(cell not in ("", STOCK) for cell in cells[1:]):
-            lines.append(table_row(cells))
-    return lines
-
-
 def rates(groups: Groups, losses: Sequence[str]) -> List[str]:
     """A row for each cell: the learning rate of each loss that was tuned."""
     columns = ["cell", *(NAMES.get(loss, loss) for loss in losses)]
@@ -304,21 +376,24 @@ def rates(groups: Groups, losses: Sequence[str]) -> List[str]:
     return lines
 
 
-def ner(groups: Groups, data: str, size: str, losses: Sequence[str]) -> List[str]:
-    """A row for each way to find the entities of a corpus: F1, precision, recall, and words a
-    second of CPU, of the fastest seed. There is no row of "auto" where that is stock."""
-    columns = ["component", "loss", "seeds", "dev", "test", "precision", "recall", "words/s"]
-    lines = table_head(columns)
-    for model in ("ner", "dice_ner", "spancat"):
-        for loss in losses:
+def ner(groups: Groups, losses: Sequence[str]) -> List[str]:
+    """A row for each way to find the entities of a corpus, where there are several: F1, precision,
+    recall, and words a second of CPU, of the fastest seed. There is no row of "auto" where that is
+    stock."""
+    columns = ["data", "component", "loss", "seeds", "dev", "test", "precision", "recall"]
+    lines = table_head([*columns, "words/s"])
+    models = ("ner", "dice_ner", "spancat")
+    for data, size in sorted({(data, size) for data, size, model in groups if model == "ner"}):
+        for model, loss in product(models, losses):
             group = (data, size, model)
             seeds = groups.get(group, {}).get(loss)
             if seeds and not is_stock(groups[group], group, loss):
                 p, r = (statistics.fmean(100 * c["test"][k] for c in seeds.values()) for k in "pr")
                 speeds = [c["words_per_second"] for c in seeds.values() if "words_per_second" in c]
                 f = [f"{mean(seeds, split):.1f}" for split in ("dev", "test")]
-                cells = [model, NAMES.get(loss, loss), str(len(seeds)), *f, f"{p:.1f}", f"{r:.1f}"]
-                lines.append(table_row([*cells, f"{max(speeds):,.0f}" if speeds else ""]))
+                cells = [f"{data}, {size}", model, NAMES.get(loss, loss), str(len(seeds)), *f]
+                cells += [f"{p:.1f}", f"{r:.1f}", f"{max(speeds):,.0f}" if speeds else ""]
+                lines.append(table_row(cells))
     return lines
 
 
@@ -342,9 +417,11 @@ def tuned(groups: Groups, losses: Sequence[str]) -> List[str]:
                 )
                 for k in ("f", "macro_f")
             ]
+            known = [c["tuned"]["errors"] for c in seeds if "errors" in c["tuned"]]
             errors = [
-                f"{statistics.fmean(c['tuned']['errors'][when][0] for c in seeds):.3f}"
+                f"{statistics.fmean(of[when][0] for of in known):.3f}"
                 for when in ("before", "calibrated")
+                if known
             ]
             cells = [label(group), NAMES.get(loss, loss), str(len(seeds)), *f]
             cells += [text(of_gains(gains)), f"{min(gains):+.1f}", " -> ".join(errors)]
@@ -362,4 +439,4 @@ def head(group: Group) -> str:
     data, _, model = group
     if is_softmax(group):
         return "background" if model.endswith("ner") else "classes"
-    return "labels" if model.startswith("textcat") else "spans"
+    return "labels" if model.startswith(("textcat", TEXTS)) else "spans"

@@ -4,9 +4,9 @@
     <!-- types DATA SIZE MODEL [SETTING ...] LOSS ... -->    <!-- end -->
     <!-- summary LOSS ... -->    <!-- end -->
 
-and of stock components, in place of summary: gains, dev, test, wins, sooner, early, cuts, rates,
-tuned or ner; plain and sooner_plain are gains and sooner with the learning rate of spaCy's own
-configs alone.
+and of stock components, in place of summary: gains, dev, test, wins, sooner, early, rates, tuned,
+rivals, rivals_tuned or ner; plain and sooner_plain are gains and sooner with the learning rate of
+spaCy's own configs alone.
 """
 
 import re
@@ -26,14 +26,15 @@ COMPONENTS: Dict[str, Callable[[List[Cell], List[str]], List[str]]] = {
     "wins": lambda cells, losses: components.wins(components.grouped(cells), losses),
     "sooner": lambda cells, losses: components.sooner(components.grouped(cells), losses),
     "early": lambda cells, losses: components.early(components.grouped(cells), losses),
-    "cuts": lambda cells, losses: components.cuts(components.grouped(cells), losses),
     "rates": lambda cells, losses: components.rates(components.grouped(cells), losses),
     "plain": lambda cells, losses: components.scores(_plain(cells), losses),
     "sooner_plain": lambda cells, losses: components.sooner(_plain(cells), losses),
     "tuned": lambda cells, losses: components.tuned(_tuned(cells), losses),
-    "ner": lambda cells, losses: components.ner(
-        components.grouped(cells), "ncbi_disease", "300", losses
+    "rivals": lambda cells, losses: components.rivals(components.grouped(cells), losses),
+    "rivals_tuned": lambda cells, losses: components.tuned_rivals(
+        components.grouped(cells), losses
     ),
+    "ner": lambda cells, losses: components.ner(components.grouped(cells), losses),
 }
 
 

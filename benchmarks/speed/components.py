@@ -22,7 +22,7 @@ from spacy.util import minibatch
 from thinc.api import fix_random_seed
 
 import spacy_dice
-from corpora import columns
+from dice_core import columns
 
 STOCK = (
     "tagger",

@@ -117,7 +117,10 @@ class Loss(Options):
         parts[-1][1].learning = targets.learning
         gradient, value = view.for_gradient(), 0.0
         for rows, part in parts:
-            of_part, gradient[rows, :] = self.value_and_gradient(view.rows(rows), part, wrt, scale)
+            view_of_part = view.rows(rows)
+            of_part, its_gradient = self.value_and_gradient(view_of_part, part, wrt, scale)
+            if its_gradient is not view_of_part.like:  # which is where it belongs already
+                gradient[rows, :] = its_gradient
             value = value + of_part
             whole.next_part()
             at_hand.next_part()
@@ -146,6 +149,23 @@ class Loss(Options):
     def set_level(self) -> bool:
         """Whether it has one count over a batch, so that it matters what is in the batch."""
         return False
+
+    @property
+    def collapses(self) -> bool:
+        """Whether it hardly trains by itself: its gradient vanishes where the right label has a
+        probability near 0.
+        """
+        return False
+
+    def why_not_alone(self) -> str:
+        """What is wrong with it by itself, and the remedy; "" if nothing is."""
+        if not self.collapses:
+            return ""
+        return (
+            f"{type(self).__name__} without a cross-entropy hardly trains: its gradient vanishes "
+            "where the right label has a probability near 0, and rare labels stay there. Take "
+            "DiceCE, or a Compound with CrossEntropy beside it (docs/losses/compound.md)."
+        )
 
     def terms(self) -> Iterator[Tuple[str, float, "Loss"]]:
         """The name, present weight and loss of each term; of a loss that is no sum, itself."""

@@ -65,16 +65,17 @@ class Compound(Loss):
         return terms
 
     def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
-        value, slope = 0.0 * targets.n_rows(), Slope()
+        value, slope = None, Slope()
         for name, loss in self.losses.items():
             weight = self.weights[name].current
             if weight:
                 term, term_slope = loss.compute_loss(view, targets)
-                value = value + weight * term
+                term = weight * term
+                value = term if value is None else value + term
                 if self.watched is not None:
-                    self.watched[name] = self.watched.get(name, 0.0) + weight * term
+                    self.watched[name] = self.watched.get(name, 0.0) + term
                 slope.add(term_slope, weight)
-        return value, slope
+        return (0.0 * targets.n_rows() if value is None else value), slope
 
     def terms(self) -> Iterator[Tuple[str, float, Loss]]:
         for name, loss in self.losses.items():
@@ -119,6 +120,10 @@ class Compound(Loss):
     @property
     def set_level(self) -> bool:
         return any(loss.set_level for loss in self.losses.values())
+
+    @property
+    def collapses(self) -> bool:
+        return all(loss.collapses for loss in self.losses.values())
 
     def weights_in_use(self) -> Iterator[Weight]:
         yield from self.weights.values()

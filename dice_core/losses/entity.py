@@ -48,6 +48,10 @@ class EntityDice(Loss):
         self.log = self.read_flag("log", log)
 
     @property
+    def collapses(self) -> bool:
+        return True
+
+    @property
     def set_level(self) -> bool:
         return True
 

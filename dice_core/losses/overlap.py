@@ -1,6 +1,6 @@
 """Losses of the overlap of what is predicted and what is true: Dice and its kin."""
 
-from typing import TYPE_CHECKING, List, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from .. import arrays, formulas
 from ..arrays import Array, namespace
@@ -42,6 +42,10 @@ class _Overlap(Loss):
     @property
     def set_level(self) -> bool:
         return self.level == "batch"
+
+    @property
+    def collapses(self) -> bool:
+        return True
 
     def weights(self) -> Tuple[float, float, float]:
         """alpha, beta and smooth of `formulas.overlap`."""
@@ -103,19 +107,25 @@ class _Overlap(Loss):
         of_gold = self.mass(p_gold, None if q is None else arrays.gather(q, ids), p_gold, True)
         of_all = None if self.plain else self.mass(p, q, p, True)
         predicted = p if of_all is None else of_all.predicted
-        ones = xp.ones_like(p_gold) if weights is None else weights
-        counts = xp.stack(
-            [
-                arrays.sum_by(of_gold.hit * ones, ids, targets.n_classes),
-                xp.sum(predicted, axis=0) if weights is None else weights @ predicted,
-                arrays.sum_by(ones, ids, targets.n_classes),
-            ]
-        )
-        value, by_hits, by_predicted = self._of_counts(counts, counts[2, :], targets)
+        counted = targets.counted
+        if counted is not None:
+            weights = counted if weights is None else weights * counted
+        if weights is None:
+            hits, predicted = of_gold.hit, arrays.total(predicted, axis=0)
+            weights = xp.ones_like(p_gold)
+        else:
+            hits, predicted = of_gold.hit * weights, weights @ predicted
+        hits = arrays.sum_by(hits, ids, targets.n_classes)
+        n_gold = arrays.sum_by(weights, ids, targets.n_classes)
+        value, by_hits, by_predicted = self._of_counts(hits, predicted, n_gold, None, targets)
         gold = by_hits[ids] * of_gold.hit_slope
+        if counted is not None:
+            gold *= counted
         if of_all is None:
             return value, Slope(columns=by_predicted, gold=gold)
         cells = by_predicted * of_all.predicted_slope
+        if counted is not None:
+            cells *= counted[:, None]
         arrays.add_at(cells, ids, gold)
         return value, Slope(cells=cells, steep=self.is_steep())
 
@@ -137,43 +147,45 @@ class _Overlap(Loss):
         if targets.counted is not None:
             cells = cells * targets.counted[:, None]
         hits, hits_slope = self.hits(mass, y)
-        counts = xp.stack(
-            [
-                xp.sum(hits * cells, axis=0),
-                xp.sum(mass.predicted * cells, axis=0),
-                xp.sum(self.gold(y) * cells, axis=0),
-            ]
+        hits, predicted, gold, n_gold = (
+            xp.sum(a * cells, axis=0) for a in (hits, mass.predicted, self.gold(y), y)
         )
-        value, by_hits, by_predicted = self._of_counts(counts, xp.sum(y * cells, axis=0), targets)
+        value, by_hits, by_predicted = self._of_counts(hits, predicted, gold, n_gold, targets)
         slope = (by_hits * hits_slope + by_predicted * mass.predicted_slope) * cells
         return value, Slope(cells=slope, steep=self.is_steep())
 
     # -- what they share ----------------------------------------------------------------
 
     def _of_counts(
-        self, counts: Array, n_gold: Array, targets: Targets
+        self,
+        hits: Array,
+        predicted: Array,
+        gold: Array,
+        n_gold: Optional[Array],
+        targets: Targets,
     ) -> Tuple[Array, Array, Array]:
-        """The loss of counts ``(3, C)`` times the number of rows, and its derivatives."""
-        xp = namespace(counts)
-        counts = targets.whole(counts)
-        n_gold = counts[2, :] if targets.reduce is None else targets.whole(n_gold)
-        present = xp.astype(n_gold > 0, counts.dtype)
-        columns = self._background_columns(targets.spec)
-        if columns:
-            keep = [0.0 if c in columns else 1.0 for c in range(targets.n_classes)]
-            present = present * arrays.like(keep, present)
+        """The loss of counts ``(C,)`` times the number of rows, and its derivatives by the first
+        two. n_gold: the number of gold cells, if that is not ``gold``.
+        """
+        xp = namespace(hits)
+        if targets.reduce is not None:
+            counts = [hits, predicted, gold] if n_gold is None else [hits, predicted, gold, n_gold]
+            whole = targets.whole(xp.stack(counts))
+            hits, predicted, gold = whole[0, :], whole[1, :], whole[2, :]
+            n_gold = None if n_gold is None else whole[3, :]
+        present = xp.astype((gold if n_gold is None else n_gold) > 0, hits.dtype)
+        background = self._background_columns(targets.spec)
+        for column in background:
+            present[column] = 0.0
+        micro = self.average == "micro"
+        if self.average == AUTO:
+            micro = targets.spec.positions or bool(background)
         value, by_hits, by_predicted = formulas.overlap_of_set(
-            counts, present, self.is_micro(targets.spec), *self.weights(), self.log
+            hits, predicted, gold, present, micro, *self.weights(), self.log
         )
         n = targets.n_rows()
         whole = targets.whole(n)
         return n * value, whole * by_hits, whole * by_predicted
-
-    def is_micro(self, spec: LabelSpec) -> bool:
-        """Whether the counts of all classes are pooled."""
-        if self.average == AUTO:
-            return spec.positions or bool(self._background_columns(spec))
-        return self.average == "micro"
 
     def _p(self, view: View) -> Array:
         # At exactly 0 some ratios are 0/0; next to 0 they are what they tend to.
@@ -206,8 +218,8 @@ class _Overlap(Loss):
 
 
 def _is_sparse(view: View, targets: Targets) -> bool:
-    """Whether rows share 1 among the classes, of which one is gold and counted."""
-    return view.activation == "softmax" and targets.ids is not None and targets.counted is None
+    """Whether rows share 1 among the classes, of which one is gold."""
+    return view.activation == "softmax" and targets.ids is not None
 
 
 class Dice(_Overlap):

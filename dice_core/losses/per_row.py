@@ -46,7 +46,8 @@ class _LogLoss(Loss):
         xp, ids, weights = namespace(view.p), targets.ids, targets.weights
         p = view.gather(ids)
         log_p = xp.log(arrays.at_least(p, view.low))
-        value, gold = formulas.log_loss(p, arrays.at_least(1.0 - p, 0.0), log_p, self.gamma)
+        q = arrays.at_least(1.0 - p, 0.0) if self.gamma else None
+        value, gold = formulas.log_loss(p, q, log_p, self.gamma)
         counts = None
         if self.needs_counts():
             ones = xp.ones_like(value) if weights is None else weights
@@ -57,7 +58,7 @@ class _LogLoss(Loss):
             value, gold = value * of_row, gold * of_row
         elif not self.gamma:
             gold = xp.full_like(value, gold)
-        return xp.sum(value if weights is None else value * weights), Slope(gold=gold)
+        return arrays.total(value if weights is None else value * weights), Slope(gold=gold)
 
     def _of_cells(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
         xp = namespace(view.p)

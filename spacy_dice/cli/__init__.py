@@ -9,8 +9,8 @@ from spacy.cli import app
 
 HELP = """Train for F1: losses in a config, what they gain, and where to cut.
 
-The functions behind the commands are in spacy_dice: config_file, imbalance, comparison, logger,
-tune, calibrate and to_stock.
+The functions behind the commands are in spacy_dice.commands; tune, calibrate and to_stock are in
+spacy_dice itself.
 """
 
 dice_cli = typer.Typer(name="dice", help=HELP, no_args_is_help=True, rich_markup_mode=None)

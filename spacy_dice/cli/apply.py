@@ -80,7 +80,9 @@ def _apply(
     tune: bool,
     rare: Optional[List[str]],
 ) -> None:
-    from ..config_file import apply_loss, check_config, edit_text, read_config
+    from ..commands.apply import apply_loss, edit_text
+    from ..commands.check import check_config
+    from ..commands.config import read_config
 
     text, config = read_config(config_path)
     options = parse_settings(settings or [])
@@ -102,24 +104,36 @@ def _apply(
     msg = notes(out)
     for name, verdict in verdicts.items():
         msg.info(f"{name}: {verdict.text}")
+        if verdict.warning:
+            warn(f"{name}: {verdict.warning}")
     if switched:
         msg.good(f"Saved {out}. Train with: python -m spacy train {out} --output OUTPUT")
 
 
 def _check(config_path: Path, unused: Dict[str, object]) -> None:
-    from ..config_file import check_config, read_config
+    from ..commands.check import check_config
+    from ..commands.config import read_config
+    from ..switch import given_losses
 
     given = [name for name, value in unused.items() if value]
     if given:
         fail(f"--check writes nothing and looks at CONFIG as it is: leave {', '.join(given)} out.")
-    verdicts = check_config(read_config(config_path)[1])
+    config = read_config(config_path)[1]
+    verdicts = check_config(config)
     msg = printer()
     if not verdicts:
         fail(f"{config_path}: no component of the pipeline can train with these losses.")
     for name, verdict in verdicts.items():
         (msg.info if verdict.ok else msg.warn)(f"{name}: {verdict.text}")
+        if verdict.warning:
+            warn(f"{name}: {verdict.warning}")
     if not any(verdict.switched for verdict in verdicts.values()):
         msg.info("No component trains with a loss of spacy_dice.")
+    elif given_losses(config):
+        msg.info(
+            "'spacy train' reads this when it begins. Python does not: after spacy.load, call "
+            "spacy_dice.resume_training(nlp)."
+        )
     if not all(verdict.ok for verdict in verdicts.values()):
         fail(f"{config_path} is not what one would want: see above.")
 

@@ -31,6 +31,11 @@ def compare_cli(
     limit: int = Opt(50, "--limit", "-l", min=0, help="How many texts the page has"),
     samples: int = Opt(2000, "--samples", "-n", min=100, help="Resamplings of the bootstrap"),
     seed: int = Opt(0, "--seed", help="Of the resampling"),
+    calibration: bool = Opt(
+        True,
+        "--calibration/--no-calibration",
+        help="Measure how well probabilities hold, which takes another run of both",
+    ),
     as_json: bool = Opt(False, "--json", "-j", help="Print the comparison as JSON"),
     # fmt: on
 ) -> None:
@@ -38,7 +43,7 @@ def compare_cli(
     Compare two pipelines, by label.
 
     For entities, spans, categories and tags: precision, recall and F1 of both, the difference with a 95 % interval (paired bootstrap over
-    texts), and what one finds that the other misses. The interval is about other texts, not about
+    texts), what one finds that the other misses, kinds of error (of spans by nervaluate), and how well probabilities hold. The interval is about other texts, not about
     other seeds of the training: train with several before you decide.
 
     \b
@@ -48,8 +53,8 @@ def compare_cli(
           --plot gains.png --html differences.html
     """
     with one_line_errors():
-        from ..comparison import compare
-        from ..formats import read_examples
+        from ..commands.comparison import compare
+        from ..commands.formats import read_examples
 
         nlp_a, nlp_b = load_model(model_a), load_model(model_b)
         msg = notes("-" if as_json else "")
@@ -61,6 +66,7 @@ def compare_cli(
             names=(model_a, model_b),
             samples=samples,
             seed=seed,
+            calibration=calibration,
         )
         print(json.dumps(found.to_dict(), indent=1) if as_json else found)
         if plot is not None:

@@ -33,7 +33,7 @@ def curve_cli(
       python -m spacy dice curve stock.jsonl dice.jsonl curves.png --score ents_f
     """
     with one_line_errors():
-        from ..curves import plot_logs
+        from ..commands.curves import plot_logs
 
         *read, out = logs
         if not read:

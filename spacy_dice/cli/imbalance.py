@@ -34,8 +34,8 @@ def imbalance_cli(
       python -m spacy dice imbalance train.conll --plot imbalance.png
     """
     with one_line_errors():
-        from .. import imbalance
-        from ..formats import read_docs
+        from ..commands import imbalance
+        from ..commands.formats import read_docs
 
         found = imbalance.measure(read_docs(data))
         if plot is not None:

@@ -25,6 +25,7 @@ def to_stock_cli(
       python -m spacy dice to-stock output/model-best stock
     """
     with one_line_errors():
+        from ..components.trainable import LossMixin
         from ..switch import to_stock
 
         if Path(model).exists() and Path(model).resolve() == out.resolve():
@@ -38,13 +39,10 @@ def to_stock_cli(
             before, after = nlp.get_pipe_meta(name).factory, stock.get_pipe_meta(name).factory
             if before != after:
                 msg.info(f"{name}: {before} is a {after} now")
-        ours = [n for n in nlp.component_names if stock.get_pipe_meta(n).factory in NO_TWIN]
+        ours = [name for name, pipe in stock.components if isinstance(pipe, LossMixin)]
         if ours:
             warn(
                 f"{', '.join(ours)} has no stock twin: spacy_dice must be installed where the "
                 "pipeline is loaded."
             )
         msg.good(f"Saved {out}")
-
-
-NO_TWIN = ("dice_ner", "dice_qa")

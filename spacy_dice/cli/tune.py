@@ -127,7 +127,7 @@ def calibrate_cli(
 
 
 def _read(model: str, data: Path, out: Optional[Path], force: bool) -> Any:
-    from ..formats import read_examples
+    from ..commands.formats import read_examples
 
     if out is not None:
         check_writable(out, force)

@@ -35,7 +35,7 @@ from ..errors import config_error, label_spec
 from ..heads import Head, emits_logits, find_head, last_layer
 from ..losses import CrossEntropy, Loss
 from .per_token import PerToken
-from .trainable import OwnMixin, own, warn_of_sub_batches
+from .trainable import OwnMixin, own, warn_of_loss
 
 # Logit of a label that was added after training, until it is trained.
 UNTRAINED = -10.0
@@ -190,14 +190,21 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
         """
         if not isinstance(label, str):
             raise ValueError(Errors.E187)
-        if label in self.labels:
+        return self._add_labels([label])
+
+    def _add_labels(self, labels: Iterable[str]) -> int:
+        """How many are new. The models are resized once, so that thousands take no time."""
+        known = set(self.cfg["labels"])
+        new = [label for label in dict.fromkeys(labels) if label not in known]
+        if not new:
             return 0
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
+        self.cfg["labels"] += new
+        for label in new:
+            self.vocab.strings.add(label)
         for model in (self.model, self._rehearsal_model):
             if isinstance(model, Model):
                 _resize(model, len(self.tags), self.name)
-        return 1
+        return len(new)
 
     @classmethod
     def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
@@ -220,10 +227,10 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
             probabilities = numpy.full(len(spans.doc), numpy.nan)
         else:
             probabilities = biluo.probabilities(scores, lengths, spans)
-        label_ids = [self.vocab.strings[label] for label in self.labels]
+        labels, strings = self.labels, self.vocab.strings
         columns = (*(part.tolist() for part in spans), probabilities.tolist())
         for doc, start, end, label, probability in zip(*columns):
-            found[doc].append(Entity(start, end, label_ids[label], probability))
+            found[doc].append(Entity(start, end, strings[labels[label]], probability))
         return found
 
     def set_annotations(self, docs: Iterable[Doc], batch: Sequence[List[Entity]]) -> None:
@@ -252,15 +259,17 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
         check_lexeme_norms(self.vocab, "ner")
         if labels is None:
             labels = sorted({ent.label_ for eg in get_examples() for ent in eg.reference.ents})
-        for label in labels:
-            self.add_label(label)
+        labels = list(labels)
+        if not all(isinstance(label, str) for label in labels):
+            raise ValueError(Errors.E187)
+        self._add_labels(labels)
         if not self.labels:
             raise config_error(
                 f"{own(self)}: the training data has no entities, so that there are no labels. "
                 f"Check the corpus, or give [initialize.components.{self.name}] its labels."
             )
         self.check(self, self.loss)
-        warn_of_sub_batches(self, self.loss, nlp)
+        warn_of_loss(self, self.loss, nlp)
         docs = [eg.x for eg in islice(get_examples(), 10)]
         if not docs:
             raise ValueError(Errors.E923.format(name=self.name))
@@ -328,6 +337,8 @@ def log_odds(threshold: float) -> float:
 def label_shifts(cfg: Dict[str, Any], labels: Sequence[str]) -> numpy.ndarray:
     """``(labels,)``: what the thresholds of single labels add to their scores."""
     thresholds = cfg.get("thresholds") or {}  # pipelines of earlier versions have none
+    if not thresholds:
+        return numpy.zeros(len(labels))
     return numpy.asarray([-log_odds(thresholds.get(label, 0.5)) for label in labels])
 
 

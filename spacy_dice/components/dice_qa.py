@@ -35,7 +35,7 @@ from ..reading import answers as decoding
 from ..reading import questions as of_docs
 from ..reading.questions import Extent
 from ..reading.windows import Pair, Window, in_batches, sigmoid_targets, softmax_targets
-from .trainable import OwnMixin, check_is_loss, own, warn_of_sub_batches
+from .trainable import OwnMixin, check_is_loss, own, warn_of_loss
 
 ACTIVATIONS = ("softmax", "sigmoid")
 # A CPU predicts large batches more slowly than small ones (1.5 times at 8192 pieces).
@@ -318,7 +318,7 @@ class DiceQA(OwnMixin, TrainablePipe):
         """Read the encoder, and look through the data for what cannot be learned from it."""
         validate_get_examples(get_examples, "DiceQA.initialize")
         self.check(self, self.loss)
-        warn_of_sub_batches(self, self.loss, nlp)
+        warn_of_loss(self, self.loss, nlp)
         if not list(islice(get_examples(), 1)):
             raise ValueError(Errors.E923.format(name=self.name))
         n_known = n_several = n_lacking = 0

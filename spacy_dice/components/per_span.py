@@ -1,6 +1,6 @@
 """Components that find and classify spans, with one of our losses in place of their own."""
 
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 import numpy
 from spacy.pipeline.span_finder import SpanFinder
@@ -48,23 +48,19 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
         """The batch's truth, for the candidates ``spans`` (Ragged of starts and ends)."""
         y = numpy.zeros(like.shape, dtype="float32")
         starts_ends = self.model.ops.to_numpy(spans.dataXd)
-        lengths = self.model.ops.to_numpy(spans.lengths)
+        ends = numpy.cumsum(self.model.ops.to_numpy(spans.lengths)).tolist()
         label_map, unknown = self._label_map, set()
-        first = 0
-        for eg, n in zip(examples, lengths.tolist()):
+        for eg, first, last in zip(examples, [0, *ends], ends):
             gold = self._get_aligned_spans(eg)
-            if gold:
-                rows: Dict[Any, int] = {
-                    tuple(pair): row
-                    for row, pair in enumerate(starts_ends[first : first + n].tolist(), first)
-                }
-                for span in gold:
-                    row = rows.get((span.start, span.end))
-                    if span.label_ not in label_map:
-                        unknown.add(span.label_)
-                    elif row is not None:
-                        y[row, label_map[span.label_]] = 1.0
-            first += n
+            if not gold:
+                continue
+            rows = rows_of(starts_ends[first:last], [(span.start, span.end) for span in gold])
+            for span in gold:
+                row = rows.get((span.start, span.end))
+                if span.label_ not in label_map:
+                    unknown.add(span.label_)
+                elif row is not None:
+                    y[first + row, label_map[span.label_]] = 1.0
         warn_of_unknown(self, "spans of", unknown)
         xp = self.model.ops.xp
         weights: Any = None
@@ -87,6 +83,23 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
         targets = self.targets(examples, spans, scores)
         gradient, value = self.loss.compute(scores, targets, self.head())
         return value, gradient
+
+
+def rows_of(
+    candidates: numpy.ndarray, wanted: Sequence[Tuple[int, int]]
+) -> Dict[Tuple[int, int], int]:
+    """The rows of those of ``wanted`` that are candidates.
+
+    Args:
+        candidates: Ints ``(N, 2)``, starts and ends of one doc. Of one that is there twice, the
+            last counts.
+        wanted: Starts and ends.
+    """
+    shift = int(candidates[:, 1].max(initial=0)) + 1
+    keys = candidates[:, 0].astype("int64") * shift + candidates[:, 1]
+    asked = [start * shift + end for start, end in wanted if end < shift]
+    rows = numpy.flatnonzero(numpy.isin(keys, asked)).tolist()
+    return {tuple(candidates[row].tolist()): row for row in rows}
 
 
 class DiceSpanFinder(StockLossMixin, SpanFinder):

@@ -17,7 +17,7 @@ from dice_core.targets import MISSING, Targets, from_ids, from_labels
 
 from ..errors import label_spec
 from ..losses import Loss, at_least_float32
-from .trainable import LossMixin, StockLossMixin, own, warn_of_sub_batches
+from .trainable import LossMixin, StockLossMixin, own, warn_of_loss
 
 
 class PerToken(LossMixin):
@@ -59,7 +59,7 @@ class DiceTagger(StockLossMixin, PerToken, Tagger):
     def initialize(self, get_examples: Any, **kwargs: Any) -> None:
         super().initialize(get_examples, **kwargs)
         self.check(self, self.loss)
-        warn_of_sub_batches(self, self.loss, kwargs.get("nlp"))
+        warn_of_loss(self, self.loss, kwargs.get("nlp"))
 
     def stock_copy(self) -> Tagger:
         """A stock tagger that shares everything with this one."""
@@ -97,7 +97,7 @@ class DiceMorphologizer(StockLossMixin, PerToken, Morphologizer):
 
 def aligned_morphs(pipe: Any, example: Example) -> List[Optional[str]]:
     """The label of each token, of a morphologizer, ours or stock."""
-    known, morphology = set(pipe.labels), pipe.vocab.morphology
+    known, morphology = pipe.cfg["labels_morph"], pipe.vocab.morphology
 
     def label(pos: Optional[str], morph: Optional[str]) -> Optional[str]:
         if pos is None or morph is None or (pos == "" and morph == ""):

@@ -181,11 +181,13 @@ def warn_of_unknown(component: TrainablePipe, what: str, labels: Iterable[str]) 
         )
 
 
-def warn_of_sub_batches(component: TrainablePipe, loss: Loss, nlp: Optional[Language]) -> None:
-    """Warn if training cuts up the batches that a loss counts over.
-
-    The update of a component is not told of it: what the config says is looked up before.
+def warn_of_loss(component: TrainablePipe, loss: Loss, nlp: Optional[Language]) -> None:
+    """Warn of a loss that hardly trains by itself, and of training that cuts up the batches that a
+    loss counts over: the update of a component is not told of it, so that what the config says is
+    looked up before.
     """
+    if loss.collapses:
+        warnings.warn(f"{own(component)}: {loss.why_not_alone()}", stacklevel=3)
     if nlp is None or not loss.set_level:
         return
     parts = nlp.config.interpolate()["training"].get("accumulate_gradient")

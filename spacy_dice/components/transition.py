@@ -8,8 +8,10 @@ from spacy.pipeline.ner import EntityRecognizer
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 
+from dice_core import slopes
 from dice_core.labels import LabelSpec
 from dice_core.targets import Targets
+from dice_core.views import View
 
 from ..errors import config_error, diverged_error, label_spec
 from ..heads import Head
@@ -18,6 +20,8 @@ from .trainable import LossMixin, own, warn_of_unknown
 
 # The parser's model gives raw scores, on the host, and wants the gradient by them.
 HEAD = Head("softmax", "logits")
+# Gold probabilities below this have no accurate shares.
+FLOOR = 1e-30
 
 
 class Transition(LossMixin):
@@ -33,6 +37,8 @@ class Transition(LossMixin):
     stock: Any
     # Constructor arguments, which are also the keys of cfg.
     options: Tuple[str, ...]
+    # The actions as they are in this update, which has many steps.
+    _spec: Optional[LabelSpec] = None
 
     @classmethod
     def from_stock(cls, pipe: TrainablePipe, loss: Loss) -> TrainablePipe:
@@ -64,6 +70,11 @@ class Transition(LossMixin):
                 "do not go through the loss. Set beam_update_prob = 0.0 (decoding keeps its beam)."
             )
 
+    def update(self, examples: Iterable[Example], **rest: Any) -> Any:
+        """Learn from a batch, as the stock component does but for the loss."""
+        self._spec = None
+        return super().update(examples, **rest)  # type: ignore[misc]
+
     def get_batch_loss(
         self, states: Any, golds: Any, scores: Any, losses: Optional[Dict[str, float]]
     ) -> numpy.ndarray:
@@ -72,12 +83,14 @@ class Transition(LossMixin):
         The value is added to ``losses``.
         """
         scores = numpy.asarray(scores)
-        if numpy.isnan(scores).any():
-            raise diverged_error(own(self))
         # With equal scores the stock gradient is below 0 at just the gold actions.
-        zeros = numpy.zeros_like(scores)
+        zeros = numpy.zeros(scores.shape, dtype="f")
         stock = super().get_batch_loss(states, golds, zeros, None)  # type: ignore[misc]
-        gradient, value = merged_gold_loss(self.loss, scores, stock < 0, self.label_spec(self))
+        if self._spec is None or len(self._spec.names or ()) != scores.shape[1]:
+            self._spec = self.label_spec(self)
+        gradient, value = merged_gold_loss(self.loss, scores, stock < 0, self._spec)
+        if value != value:
+            raise diverged_error(own(self))
         if losses is not None:
             name = self.name  # type: ignore[attr-defined]
             losses[name] = losses.get(name, 0.0) + value
@@ -119,37 +132,58 @@ class DiceDependencyParser(Transition, DependencyParser):
         return _actions(pipe)
 
 
-def merged_gold_loss(loss: Loss, scores: Any, gold: Any, spec: LabelSpec) -> Any:
+def merged_gold_loss(
+    loss: Loss, scores: numpy.ndarray, gold: numpy.ndarray, spec: LabelSpec
+) -> Tuple[numpy.ndarray, float]:
     """Gradient by scores, and value, where each row has a set of gold columns.
 
     scores: floats ``(S, A)``. gold: bools ``(S, A)``; a row without gold has none to learn
     from. The gold probabilities of a row are merged into its best-scored gold column, and
     the gradient is shared out among them again in proportion, so that it is exact for the
     function of the scores that is being computed.
+
+    It is called for each step of each update, on arrays so small that the number of calls of
+    NumPy is what it costs.
     """
-    rows = numpy.arange(len(scores))
-    n_gold = gold.sum(axis=1)
-    exp = numpy.exp(scores - scores.max(axis=1, keepdims=True))
-    p = exp / exp.sum(axis=1, keepdims=True)
+    n_rows, n_columns = scores.shape
+    rows, ones = numpy.arange(n_rows), numpy.ones(n_columns, dtype=scores.dtype)
+    # argmax and a look-up, and products with ones: faster here than max and sum.
+    p = numpy.exp(scores - scores[rows, scores.argmax(axis=1)][:, None])
+    p /= (p @ ones)[:, None]
+    share: numpy.ndarray = gold.astype(p.dtype)
+    in_gold = p * share
+    of_gold = in_gold @ ones
+    weights = counted = None
+    is_low = of_gold.min() < FLOOR
+    if is_low or numpy.count_nonzero(gold) != n_rows:
+        n_gold = share @ ones
+        counted = (n_gold == 1).astype(p.dtype)
+        if is_low:
+            weights, share = (n_gold > 0).astype(p.dtype), _shares(scores, gold)
+        else:
+            share = in_gold / of_gold[:, None]
+    best = share.argmax(axis=1)
+    targets = Targets(spec, n_columns, p, ids=best, weights=weights, counted=counted)
+    view = View("softmax", p, used_up=True)
+    if not loss.makes_cells(view, targets):
+        view.gathered(best, of_gold)
+        value, slope = loss.compute_loss(view, targets)
+        return slopes.by_logits_of_shares(p, slope, share, targets), float(value)
+    p -= in_gold
+    p[rows, best] += of_gold
+    value, gradient = loss.value_and_gradient(view, targets)
+    of_best = gradient[rows, best][:, None]
+    gradient -= gradient * gold
+    gradient += share * of_best
+    return gradient, float(value)
+
+
+def _shares(scores: numpy.ndarray, gold: numpy.ndarray) -> numpy.ndarray:
+    """Of each gold column in its row's gold probability, also where that is next to 0."""
     in_gold = numpy.where(gold, scores, -numpy.inf)
-    best = in_gold.argmax(axis=1)
-    in_gold = numpy.exp(in_gold - numpy.where(n_gold, in_gold[rows, best], 0.0)[:, None])
-    share = in_gold / numpy.maximum(in_gold.sum(axis=1, keepdims=True), 1.0)
-    merged = numpy.where(gold, 0.0, p)
-    merged[rows, best] += numpy.where(gold, p, 0.0).sum(axis=1)
-    known, single = n_gold > 0, n_gold == 1
-    like = scores[:, :1]
-    targets = Targets(
-        spec,
-        scores.shape[1],
-        like,
-        ids=best,
-        weights=None if known.all() else known.astype(scores.dtype),
-        counted=None if (single | ~known).all() else single.astype(scores.dtype),
-    )
-    gradient, value = loss.compute(merged.astype(scores.dtype), targets, HEAD)
-    gradient = numpy.where(gold, share * gradient[rows, best][:, None], gradient)
-    return numpy.ascontiguousarray(gradient, dtype=scores.dtype), value
+    highest = in_gold.max(axis=1, keepdims=True)
+    exp = numpy.exp(in_gold - numpy.where(numpy.isfinite(highest), highest, 0.0))
+    return exp / numpy.maximum(exp.sum(axis=1, keepdims=True), 1.0)
 
 
 def _actions(pipe: TrainablePipe, background: Tuple[str, ...] = ()) -> LabelSpec:

@@ -5,9 +5,21 @@ which columns of the last layer a shift moves, and how sure the component is of 
 """
 
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import (
+    Any,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+)
 
 import numpy
+from spacy.attrs import ENT_IOB, ENT_TYPE
 from spacy.pipeline.dep_parser import DependencyParser
 from spacy.pipeline.edit_tree_lemmatizer import EditTreeLemmatizer
 from spacy.pipeline.morphologizer import Morphologizer
@@ -432,8 +444,7 @@ class Entities(TagPart, PipePart):
             for ent in aligned:
                 left.remove(ent.label_)
             lost.append(left)
-            tags = enumerate(eg.get_aligned_ner())
-            unknown.append(frozenset(i for i, tag in tags if tag in (None, "-", "")))
+            unknown.append(_unknown(eg))
         self._count = SpanCounts(self.labels, gold, lost, unknown)
         self.prepare(self._docs)
 
@@ -443,6 +454,17 @@ class Entities(TagPart, PipePart):
 
         n_examples = self._count.n_examples
         return DecodedLabels(self.labels, decode, len(usable), n_examples, self.progress)
+
+
+def _unknown(eg: Example) -> FrozenSet[int]:
+    """The tokens without annotation of entities."""
+    one_to_one = all((part.lengths == 1).all() for part in (eg.alignment.x2y, eg.alignment.y2x))
+    iob, kind = eg.reference.to_array([ENT_IOB, ENT_TYPE]).reshape(-1, 2).T
+    # 0 is missing, and 3 without a type is blocked. Else all is known; reading tags is slow.
+    if one_to_one and iob.all() and not ((iob == 3) & (kind == 0)).any():
+        return frozenset()
+    tags = enumerate(eg.get_aligned_ner())
+    return frozenset(i for i, tag in tags if tag in (None, "-", ""))
 
 
 class TransitionEntities(Entities):
@@ -492,9 +514,10 @@ class BiluoEntities(Entities):
                 flat.append(constrained_scores(self.pipe, batch).astype("float64"))
         lengths = [len(doc) for doc in docs]
         self._scores = numpy.split(numpy.concatenate(flat), numpy.cumsum(lengths)[:-1])
+        self._preset = [[(e.start, e.end, e.label_) for e in doc.ents] for doc in docs]
 
     def spans(self, at: Sequence[int], shift: numpy.ndarray) -> Iterator[List[Span]]:
-        found = [[(e.start, e.end, e.label_) for e in self._docs[i].ents] for i in at]
+        found = [list(self._preset[i]) for i in at]
         for d, *span in self._decoded(at, shift)[0]:
             found[d].append(tuple(span))
         yield from found
@@ -510,7 +533,8 @@ class BiluoEntities(Entities):
         shifts = label_shifts(self.pipe.cfg, self.labels) + shift[:-1]
         arrays = biluo.decode(shift_scores(flat, outside, shifts), lengths)
         columns = (part.tolist() for part in arrays)
-        found = [(d, start, end, self.labels[c]) for d, start, end, c in zip(*columns)]
+        labels = self.labels
+        found = [(d, start, end, labels[c]) for d, start, end, c in zip(*columns)]
         return found, arrays, flat, lengths
 
     def confidence(self, labels: Any) -> Confidence:

@@ -14,14 +14,12 @@ from spacy.util import minibatch, resolve_dot_names
 from thinc.api import ConfigValidationError
 
 from dice_core import tuning as core
-from dice_core.objectives import Objective, as_objective
+from dice_core.objectives import Spec, as_objective
 from dice_core.report import CalibrateReport, ComponentReport, TuneReport
 
 from ..errors import config_error
 from . import fold
 from .parts import PipePart, TransitionEntities, part_type, path_probabilities, path_scores
-
-Spec = Union[None, str, Mapping[str, Any], Objective]
 
 
 def tune(

@@ -46,6 +46,9 @@ def test_compare_and_tune(room, monkeypatch, capsys):
     micro = task["micro"]
     assert micro["difference"] > 0 and micro["low"] <= micro["difference"] <= micro["high"]
     assert task["both"] + task["only_a"] + task["only_b"] + task["neither"] == task["micro"]["n"]
+    of = task["calibration_b"]
+    report = flair_dice.calibrate(good, sentences, fit=False)[good.label_type].before
+    assert 0 < of["n"] and of["ece"] == pytest.approx(report.ece)
     assert (room / "gains.png").read_bytes()[:4] == b"\x89PNG"
     assert main(["tune", "good.pt", "test.conll", "new/tuned.pt"]) == 0
     assert "ner (" in capsys.readouterr().out

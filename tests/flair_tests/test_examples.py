@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from corpora import columns, in_flair
+from corpora import in_flair
+from dice_core import columns
 from flair_tests.helpers import BERT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,41 @@ def test_scripts_train(script, options, loss, folder, tmp_path):
     line = json.loads(output.splitlines()[-1])
     assert line["loss"] == ("None" if loss == "stock" else "{'name': 'DiceCE', 'weight': 0.5}")
     assert line["dev"] > 30 and line["test"] > 30
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A word for each label; one text in eight has both."""
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "labels.txt").write_text("glad\nsad\n")
+    kinds = [("what a fine day", "0"), ("it rains again", "1")] * 4
+    kinds[-1] = ("fine , it rains", "0,1")
+    for split in ("train", "dev", "test"):
+        rows = [f"{kinds[i % 8][0]} {i}\t{kinds[i % 8][1]}" for i in range(64)]
+        (folder / f"{split}.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_texts_with_several_labels(texts, tmp_path):
+    """The last line is JSON; F1 of each label is in the lines before it. Cross-entropy is what
+    Flair trains with."""
+    command = ["examples.flair_texts", "--data", texts, "--transformer", BERT, "--tune"]
+    command += ["--size", 48, "--epochs", 2, "--mini-batch-size", 4, "--learning-rate", 3e-4]
+    curves = []
+    for i, loss in enumerate(("stock", "CrossEntropy", '{"name": "DiceCE", "weight": 2.0}')):
+        rows = run(*command, "--loss", loss, "--output", tmp_path / f"{i}").splitlines()
+        line, by_label = json.loads(rows[-1]), [row.split() for row in rows[-3:-1]]
+        assert [row[0] for row in by_label] == ["glad", "sad"]
+        for column, split in ((1, "test"), (2, "tuned")):
+            of_labels = [float(row[column]) for row in by_label]
+            assert sum(of_labels) / 2 == pytest.approx(line[split], abs=0.06)
+        assert line["dev"] > 60 and line["tuned"] > 60
+        written = (tmp_path / f"{i}/loss.tsv").read_text().splitlines()
+        head, *epochs = [row.split("\t") for row in written]
+        curves.append([row[head.index("DEV_LOSS")] for row in epochs])
+        best = max(float(row[head.index("DEV_F1")]) for row in epochs)
+        assert 100 * best == pytest.approx(line["dev"], abs=0.01)
+    assert curves[0] == curves[1] != curves[2]
 
 
 def test_cost_of_marginals():

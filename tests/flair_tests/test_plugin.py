@@ -145,6 +145,7 @@ def test_without_the_plugin_chunks_are_warned_about_once(folder, tmp_path, caplo
             corpus._train = part_of(corpus.train, 5)
         train(model, corpus, tmp_path, epochs=1, **{"mini_batch_size": 8, **options})
     assert "cuts them up" not in caplog.text
+    assert caplog.text.count(": Dice without a cross-entropy hardly trains") == 1
 
 
 def test_chunks_without_anything_to_learn_from(tmp_path):

@@ -80,6 +80,63 @@ def test_decoding_long_docs_and_many_labels():
         assert (found.end[mine] <= length).all()
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_documents_that_are_cut_are_decoded_as_whole_ones(seed):
+    """Scores as of trained models: most rows are surely outside, and some entities are broken.
+    The reference is a Viterbi search over all states, one document and row at a time."""
+    rng = numpy.random.default_rng(seed)
+    labels = ["X", "Y", "Z"][: 1 + seed % 3]
+    tags = tags_of(labels)
+    lengths = rng.integers(0, 40, size=4).tolist()
+    scores = rng.normal(size=(sum(lengths), len(tags))) * 2
+    scores[:, 0] += rng.choice([0.0, 4.0, 12.0], size=len(scores), p=[0.3, 0.2, 0.5])
+    if seed % 2:
+        flags = rng.random((3, len(scores)))
+        scores = biluo.constrain(scores, flags[0] < 0.1, flags[1] < 0.1, flags[2] > 0.1)
+    found, row, cut = biluo.decode(scores, lengths), 0, 0
+    for doc, length in enumerate(lengths):
+        of_doc = scores[row : row + length]
+        mine = [(int(s), int(e), labels[k]) for d, s, e, k in zip(*found) if d == doc]
+        assert mine == spans_of(viterbi(of_doc, tags))
+        if length:
+            is_first = numpy.arange(length) == 0
+            cut += int(biluo._surely_outside(of_doc, is_first).sum())
+        row += length
+    assert 0 < cut < len(scores)
+
+
+def viterbi(scores, tags):
+    """The best valid sequence, by the definition of which tag may follow which."""
+    may_follow = [[valid_pair(a, b) for b in tags] for a in tags]
+    totals, backs = [], []
+    for row in scores:
+        if not totals:
+            total = [row[c] if tags[c][0] in "OBU" else -numpy.inf for c in range(len(row))]
+            back = []
+        else:
+            before = [
+                [totals[-1][a] if may_follow[a][b] else -numpy.inf for a in range(len(row))]
+                for b in range(len(row))
+            ]
+            back = [int(numpy.argmax(of_b)) for of_b in before]
+            total = [row[b] + max(before[b]) for b in range(len(row))]
+        totals.append(total)
+        backs.append(back)
+    if not totals:
+        return []
+    last = max((c for c in range(len(tags)) if tags[c][0] in "OLU"), key=lambda c: totals[-1][c])
+    columns = [last]
+    for back in backs[:0:-1]:
+        columns.append(back[columns[-1]])
+    return [tags[c] for c in columns[::-1]]
+
+
+def valid_pair(a, b):
+    if a[0] in "BI":
+        return b[0] in "IL" and a[2:] == b[2:]
+    return b[0] in "OBU"
+
+
 def test_a_valid_argmax_is_kept():
     tags = tags_of(["X"])
     gold = ["B-X", "I-X", "L-X", "O", "U-X"]

@@ -14,9 +14,13 @@ from thinc.api import Config, fix_random_seed
 from typer.testing import CliRunner
 
 import spacy_dice
+import spacy_dice.cli  # for users, the entry point does this
 from dice_core.comparison import resample
-from spacy_dice import callbacks, config_file, curves, formats, imbalance
-from spacy_dice.cli.losses import WHEN, describe_losses
+from dice_core.error_kinds import count_errors
+from spacy_dice import callbacks
+from spacy_dice.commands import apply, check, curves, formats, imbalance
+from spacy_dice.commands.config import read_config
+from spacy_dice.commands.losses import WHEN, describe_losses
 from spacy_dice.losses import __all__ as LOSSES
 from spacy_tests.helpers import TOK2VEC
 
@@ -161,6 +165,11 @@ def test_apply_keeps_comments_and_variables(room, dice):
     (room / "new.cfg").write_text(out)
     status, out, _ = dice("apply", "new.cfg", "--check")
     assert status == 0 and "ner: DiceCE(weight=0.5)" in out and "spancat: spaCy's own loss" in out
+    status, out, err = dice("apply", "vars.cfg", "new.cfg", "-c", "ner", "-l", "Tversky")
+    assert status == 0 and "ner: Tversky without a cross-entropy hardly trains" in err
+    status, out, err = dice("apply", "new.cfg", "--check")
+    assert status == 0 and "Take DiceCE, or a Compound" in err
+    assert "after spacy.load, call spacy_dice.resume_training(nlp)" in " ".join(out.split())
 
 
 def test_apply_chains_callbacks_and_can_be_repeated(room, dice):
@@ -282,6 +291,46 @@ def test_apply_trains_with_rare_labels_in_the_score(room, dice, run_spacy):
     assert "line 1: this is no training log" in dice("curve", "data.jsonl", "c.png")[2]
 
 
+@pytest.mark.slow  # and mlflow-skinny, which brings many packages, is no requirement of the tests
+@pytest.mark.parametrize("chained", [False, True])
+def test_training_with_mlflow(room, run_spacy, tmp_path, monkeypatch, chained):
+    """spacy-loggers' MLflow logger, alone and beside ours, with MLflow's store of files."""
+    mlflow = pytest.importorskip("mlflow", reason="pip install mlflow-skinny")
+    for key in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(key, (tmp_path / "runs").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    config = Config().from_disk(room / "good" / "config.cfg", interpolate=False)
+    config["nlp"]["pipeline"] = ["spancat"]
+    config["components"] = {"spancat": config["components"]["spancat"]}
+    config["initialize"]["after_init"] = {
+        "@callbacks": "spacy_dice.use_loss.v1",
+        "losses": {"spancat": "DiceCE"},
+    }
+    to_mlflow = {"@loggers": "spacy.MLflowLogger.v2", "run_name": "dice"}
+    ours = {"@loggers": "spacy_dice.console_logger.v1", "output_file": str(tmp_path / "log.jsonl")}
+    chain = {"@loggers": "spacy.ChainLogger.v1", "logger1": ours, "logger2": to_mlflow}
+    config["training"]["logger"] = chain if chained else to_mlflow
+    config.to_disk(tmp_path / "config.cfg")
+    status, output = run_spacy(
+        *("train", tmp_path / "config.cfg", "--paths.train", room / "data.spacy"),
+        *("--paths.dev", room / "data.spacy", "--training.max_steps", 4),
+        *("--training.eval_frequency", 2),
+    )
+    assert status == 0, output
+    (run,) = mlflow.search_runs(output_format="list")
+    assert run.info.run_name == "dice" and run.info.status == "FINISHED"
+    logged = run.data.params
+    assert logged["initialize.after_init.callbacks"] == "spacy_dice.use_loss.v1"
+    assert run.data.metrics["loss_spancat"] > 0 and "spans_sc_f" in run.data.metrics
+    if chained:
+        last = curves.read_log(tmp_path / "log.jsonl")[-1]
+        assert last["losses"]["spancat"] == pytest.approx(
+            run.data.metrics["loss_spancat"], abs=0.01
+        )
+        assert "LOSS DICE" in output
+
+
 # -- callbacks ------------------------------------------------------------------------------
 
 
@@ -387,6 +436,15 @@ def test_compare(room, dice):
         (row,) = (row for row in tasks["ents"]["labels"] if row["label"] == label)
         assert row["a"] == pytest.approx(of_label)
     assert tasks["tags"]["micro"]["a"]["f"] == pytest.approx(scores["tag_acc"])
+    report = spacy_dice.calibrate(
+        nlp, formats.read_examples(room / "data.spacy", nlp), ["dice_ner", "textcat"], fit=False
+    )
+    for name, key in (("dice_ner", "ents"), ("textcat", "cats")):
+        of = tasks[key]["calibration_a"]
+        assert of["n"] and of["ece"] == pytest.approx(report[name].before.ece)
+        assert tasks[key]["calibration_b"]["ece"] > of["ece"]  # bad is worse, and says so
+    status, out, _ = dice("compare", "good", "bad", "data.spacy", "--no-calibration", "-n", 200)
+    assert status == 0 and "Brier" not in out
 
 
 def test_compare_draws_and_writes_pages(room, dice):
@@ -397,6 +455,34 @@ def test_compare_draws_and_writes_pages(room, dice):
     assert (room / "new" / "c.png").read_bytes()[:4] == PNG
     page = (room / "new" / "c.html").read_text(encoding="utf8")
     assert 4 <= page.count("</article>") <= 8 and "of 6 texts are seen differently" in page
+
+
+def test_kinds_of_error():
+    pytest.importorskip("nervaluate")
+    gold = {(0, 3, "PER"), (10, 12, "LOC"), (20, 25, "ORG"), (30, 35, "LOC"), (40, 41, "LOC")}
+    found = {(0, 3, "PER"), (10, 12, "PER"), (19, 24, "ORG"), (31, 33, "PER"), (50, 52, "ORG")}
+    errors = count_errors("ents", [(gold, found), (set(), set()), ({(0, 2, "LOC")}, set())])
+    assert errors.kinds == {
+        "other label": 1,
+        "other boundaries": 1,
+        "both are other": 1,
+        "missed": 2,
+        "spurious": 1,
+    }
+    # Of 6 gold and 5 found: 1 is right, 2 have the boundaries, 2 the label, 4 an overlap.
+    expected = {"strict": 2 / 11, "exact": 4 / 11, "ent_type": 4 / 11, "partial": 6 / 11}
+    assert errors.f == pytest.approx(expected)
+    cats = [({(0, 0, "x")}, {(0, 0, "y")}), ({(0, 0, "x"), (0, 0, "y")}, {(0, 0, "y")})]
+    assert count_errors("cats", cats).kinds == {"missed": 2, "spurious": 1}
+    assert count_errors("tags", cats).kinds == {"wrong": 2}
+
+
+def test_without_nervaluate_the_rest_is_there(room, dice, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nervaluate", None)
+    args = ("compare", "good", "bad", "data.conll", "-n", 100, "--no-calibration")
+    status, out, _ = dice(*args)
+    assert status == 0 and "need nervaluate" in out and "spacy-flair-dice[compare]" in out
+    assert "all (micro)" in out and max(map(len, out.splitlines())) <= 80
 
 
 def test_compare_with_itself_and_on_columns(dice):
@@ -531,8 +617,10 @@ def test_the_command_line_imports_nothing_heavy():
 
 
 def test_check_of_a_config_in_python(room):
-    config = config_file.read_config(room / "cpu.cfg")[1]
-    new = config_file.apply_loss(config, "DiceCE", {"weight": 0.5}, ["ner"])
-    verdict = config_file.check_config(new)["ner"]
-    assert verdict == (True, True, "DiceCE(weight=0.5)")
-    assert config_file.check_config(config)["ner"].text == "spaCy's own loss"
+    config = read_config(room / "cpu.cfg")[1]
+    new = apply.apply_loss(config, "DiceCE", {"weight": 0.5}, ["ner"])
+    verdict = check.check_config(new)["ner"]
+    assert verdict == (True, True, "DiceCE(weight=0.5)", "")
+    alone = check.check_config(apply.apply_loss(config, "Tversky", None, ["ner"]))["ner"]
+    assert alone.ok and alone.warning.startswith("Tversky without a cross-entropy hardly trains")
+    assert check.check_config(config)["ner"].text == "spaCy's own loss"

@@ -180,29 +180,24 @@ def test_a_schedule_from_the_config_is_followed(run_spacy, configs, corpus, tmp_
 
 
 @pytest.mark.parametrize("name", CPU_CONFIGS)
-def test_config_tools(name, run_spacy, configs, corpus, tagged, tmp_path):
+def test_config_tools(name, configs, corpus, tagged, tmp_path):
     folder = tagged if name in ("tagger", "textcat") else corpus
     filled = tmp_path / "filled.cfg"
-    status, output = run_spacy("init", "fill-config", configs / f"{name}.cfg", filled)
+    status, output = invoke("init", "fill-config", configs / f"{name}.cfg", filled)
     assert status == 0, output
     text = filled.read_text()
     assert "smooth = 1.0" in text and 'background = "auto"' in text
-    status, output = run_spacy("debug", "config", filled, *paths(folder))
+    status, output = invoke("debug", "config", filled, *paths(folder))
     assert status == 0, output
-    status, output = run_spacy("debug", "data", filled, *paths(folder))
+    status, output = invoke("debug", "data", filled, *paths(folder))
     assert status == 0 and "checks passed" in output, output
-    status, output = run_spacy("init", "labels", filled, tmp_path / "labels", *paths(folder))
+    status, output = invoke("init", "labels", filled, tmp_path / "labels", *paths(folder))
     assert status == 0, output
     labels = json.loads((tmp_path / "labels" / f"{name}.json").read_text())
     assert labels
-    status, output = run_spacy(
-        "train",
-        filled,
-        *paths(folder),
-        "--training.max_steps",
-        20,
-        "--training.eval_frequency",
-        10,
+    status, output = invoke(
+        *("train", filled, *paths(folder)),
+        *("--training.max_steps", 20, "--training.eval_frequency", 10),
     )
     assert status == 0, output
 
@@ -260,19 +255,19 @@ def test_labels_from_a_file(run_spacy, configs, corpus, tmp_path):
     assert nlp.get_pipe("dice_ner").labels == ("person", "city", "product", "extra")
 
 
-def test_find_function_and_speed(run_spacy, trained_dice_ner, corpus):
-    status, output = run_spacy("find-function", "spacy_dice.DiceCE.v1", "-r", "losses")
+def test_find_function_and_speed(trained_dice_ner, corpus):
+    status, output = invoke("find-function", "spacy_dice.DiceCE.v1", "-r", "losses")
     assert status == 0 and "spacy_dice" in output, output
     model, _ = trained_dice_ner
-    status, output = run_spacy(
-        "benchmark", "speed", model, corpus / "dev.spacy", "-n", 3, "--warmup", 1
+    status, output = invoke(
+        "benchmark", "speed", model, corpus / "dev.spacy", "--batches", 30, "-b", 10, "--warmup", 1
     )
     assert status == 0 and "words/s" in output.lower() or "Mean" in output, output
 
 
-def test_find_threshold(run_spacy, trained_dice_ner, corpus):
+def test_find_threshold(trained_dice_ner, corpus):
     model, _ = trained_dice_ner
-    status, output = run_spacy(
+    status, output = invoke(
         *("find-threshold", model, corpus / "dev.spacy", "dice_ner", "threshold", "ents_f"),
         *("--n_trials", 5),
     )
@@ -283,9 +278,9 @@ def test_find_threshold(run_spacy, trained_dice_ner, corpus):
     assert found[0.5] > 0.8 > found[1.0], output
 
 
-def test_package_names_us_as_a_requirement(run_spacy, trained_dice_ner, tmp_path):
+def test_package_names_us_as_a_requirement(trained_dice_ner, tmp_path):
     model, _ = trained_dice_ner
-    status, output = run_spacy("package", model, tmp_path, "--name", "probe", "--build", "none")
+    status, output = invoke("package", model, tmp_path, "--name", "probe", "--build", "none")
     assert status == 0, output
     meta = json.loads(next(tmp_path.rglob("meta.json")).read_text())
     assert any(r.startswith("spacy-flair-dice") for r in meta["requirements"]), meta["requirements"]
@@ -377,16 +372,14 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_end_with_one_clear_line_and_train_nothing(
-    mistake, run_spacy, configs, corpus, tmp_path
-):
+def test_mistakes_end_with_one_clear_line_and_train_nothing(mistake, configs, corpus, tmp_path):
     name, (old, new), message = MISTAKES[mistake]
     text = (configs / f"{name}.cfg").read_text()
     assert old in text
     head, _, tail = text.rpartition(old)  # the last place: comments come first
     config = tmp_path / "config.cfg"
     config.write_text(head + new + tail)
-    status, output = run_spacy("train", config, "-o", tmp_path / "out", *paths(corpus), *SHORT)
+    status, output = invoke("train", config, "-o", tmp_path / "out", *paths(corpus), *SHORT)
     assert status == 1, output
     assert "Traceback" not in output and message in output, output
     assert not list(Path(tmp_path / "out").iterdir())

@@ -11,10 +11,10 @@ from spacy.pipeline.ner import EntityRecognizer
 from spacy.pipeline.tagger import Tagger
 from spacy.tokens import Doc
 from spacy.training import Example
-from thinc.api import Adam, fix_random_seed
+from thinc.api import Adam, Optimizer, fix_random_seed
 
 import spacy_dice
-from spacy_dice.losses import CrossEntropy, DiceCE, EntityDice
+from spacy_dice.losses import Compound, CrossEntropy, Dice, DiceCE, EntityDice, Tversky
 from spacy_dice.switch import use_loss_callback
 from spacy_tests.helpers import TOK2VEC
 
@@ -367,3 +367,53 @@ def test_auto_before_there_are_labels_is_an_error():
     nlp.add_pipe("spancat")
     with pytest.raises(ValueError, match="no labels yet"):
         spacy_dice.use_loss(nlp)
+
+
+def test_resuming_takes_the_losses_of_the_config(tmp_path):
+    block = {"@losses": "spacy_dice.CrossEntropy.v1", "label_smoothing": 0.1}
+    nlp = make()
+    nlp.config["initialize"]["after_init"] = {
+        "@callbacks": "spacy_dice.chain.v1",
+        "callbacks": {
+            "use_loss": {
+                "@callbacks": "spacy_dice.use_loss.v1",
+                "losses": {"tagger": block, "ner": "DiceCE"},
+            },
+        },
+    }
+    train(nlp, 3).to_disk(tmp_path)
+    values = []
+    for resume in (Language.resume_training, spacy_dice.resume_training):
+        loaded = spacy.load(tmp_path)
+        optimizer = resume(loaded)
+        assert isinstance(optimizer, Optimizer)
+        values.append(loaded.update(examples(loaded), sgd=optimizer, drop=0.0))
+    ours = spacy_dice.use_loss(spacy.load(tmp_path), {"tagger": CrossEntropy(label_smoothing=0.1)})
+    expected = ours.update(examples(ours), sgd=Adam(0.001), drop=0.0)
+    assert loaded.get_pipe("tagger").loss.label_smoothing == 0.1
+    assert values[1]["tagger"] == pytest.approx(expected["tagger"]) != values[0]["tagger"]
+    assert isinstance(loaded.get_pipe("ner").loss, DiceCE)
+    with pytest.raises(ValueError, match="resume_training: the pipeline's config has no block"):
+        spacy_dice.resume_training(make())
+
+
+ALONE = ["Dice", "SelfAdjustingDice", "SemimetricDice", "Tversky"]
+BESIDE = {"ce": CrossEntropy(), "tversky": Tversky()}
+
+
+@pytest.mark.parametrize("loss", [*ALONE, Compound({"a": Dice(), "b": Tversky()})], ids=str)
+def test_losses_that_hardly_train_alone_are_warned_about(loss):
+    nlp = make(["tagger"])
+    name = loss if isinstance(loss, str) else "Compound"
+    with pytest.warns(UserWarning) as caught:
+        spacy_dice.use_loss(nlp, {"tagger": loss})
+    (text,) = {str(w.message) for w in caught}
+    assert f"Component 'tagger': {name} without a cross-entropy" in text
+    assert "DiceCE, or a Compound" in text
+
+
+@pytest.mark.parametrize("loss", ["CrossEntropy", "Focal", "DiceCE", Compound(BESIDE)], ids=str)
+def test_losses_that_train_alone_are_not(loss):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        spacy_dice.use_loss(make(["tagger"]), {"tagger": loss})

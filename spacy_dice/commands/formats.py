@@ -25,8 +25,10 @@ from spacy.training import Example
 from spacy.training.converters import conllu_to_docs
 from spacy.vocab import Vocab
 
-from .errors import config_error
-from .reading.corpus import SquadFile
+from dice_core import columns
+
+from ..errors import config_error
+from ..reading.corpus import SquadFile
 
 COLUMNS = (".conll", ".iob", ".iob2", ".bio", ".bioes", ".txt")
 TABLES = (".tsv", ".csv")
@@ -36,7 +38,6 @@ ANSWERS = "answers"
 KNOWN = ".spacy, .conllu, .conll/.iob/.txt (columns), .tsv/.csv, .jsonl, .json (SQuAD)"
 # Labels without white space, with commas between them.
 _SEVERAL = re.compile(r"[^,\s]+(,[^,\s]+)+")
-_TAG = re.compile(r"O$|-$|[BIOELUS]-.")
 
 
 def read_docs(path: Path, nlp: Optional[Language] = None) -> List[Doc]:
@@ -122,55 +123,17 @@ def _has_sentences(text: str) -> bool:
     head = text[:20000].strip("\n")
     lines = [line for line in head.split("\n") if line.strip()][:50]
     tags = [line.split()[-1] for line in lines if line.split()]
-    return "\n\n" in head and bool(tags) and all(_TAG.match(tag) for tag in tags)
+    return "\n\n" in head and bool(tags) and all(columns.TAG.match(tag) for tag in tags)
 
 
 def _columns(text: str, path: str, vocab: Vocab) -> Iterator[Doc]:
-    words: List[str] = []
-    tags: List[str] = []
-    sentences: List[Tuple[List[str], List[str]]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.rstrip("\r")
-        if line.startswith("-DOCSTART-") or not line.strip():
-            if words:
-                sentences.append((words, tags))
-                words, tags = [], []
-            continue
-        if line.startswith("# "):
-            continue
-        cells = line.split("\t") if "\t" in line else line.split()
-        if len(cells) < 2 or not cells[0].strip():
-            raise config_error(
-                f"{path}, line {number}: expected a token and its tag, got {line!r}."
-            )
-        tag = cells[-1].strip()
-        if "," in tag and _TAG.match(tag):  # of several the first counts
-            tag = tag.partition(",")[0]
-        words.append(cells[0].strip())
-        tags.append(tag)
-    if words:
-        sentences.append((words, tags))
-    of_entities = all(_TAG.match(tag) for _, tags in sentences for tag in tags)
+    sentences = list(columns.parse(text, path, error=config_error))
+    entities = all(columns.of_entities(tags) for _, tags in sentences)
     for words, tags in sentences:
-        if of_entities:
-            yield Doc(vocab, words=words, ents=_as_iob(tags))
+        if entities:
+            yield Doc(vocab, words=words, ents=columns.as_bio(tags))
         else:
             yield Doc(vocab, words=words, tags=tags)
-
-
-def _as_iob(tags: Sequence[str]) -> List[str]:
-    """BIO, as spaCy has it, of BIO, IOB1, BIOES or BILUO. A tag that continues nothing begins."""
-    made: List[str] = []
-    for tag in tags:
-        prefix, label = tag[:1], tag[2:]
-        if prefix in "IEL" and label:
-            goes_on = made and made[-1][2:] == label
-            made.append(f"{'I' if goes_on else 'B'}-{label}")
-        elif label:
-            made.append(f"B-{label}")
-        else:
-            made.append("O")
-    return made
 
 
 # -- texts ----------------------------------------------------------------------------------

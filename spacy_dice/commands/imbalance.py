@@ -16,11 +16,10 @@ from spacy.tokens import Doc
 from dice_core import figures
 from dice_core.label_counts import MAX_ROWS, LabelCount, count_labels, label_lines, ratio
 
-from .config_file import CLASS_OF_FACTORY, NOTHING, call_in_words
+from .check import DEFAULT, NOTHING, call_in_words
+from .config import CLASS_OF_FACTORY, OWN_BLOCK
 from .formats import ANSWERS
 
-# Components that have no loss of spaCy's.
-OWN = ("dice_ner", "dice_qa")
 MAX_SIZE = 20
 
 
@@ -139,7 +138,7 @@ def measure(docs: Iterable[Doc]) -> List[Imbalance]:
         ValueError: If the docs have no annotation of these kinds.
 
     Example:
-        >>> from spacy_dice.formats import read_docs
+        >>> from spacy_dice.commands.formats import read_docs
         >>> for found in measure(read_docs("train.spacy")):
         ...     print(found.what, found.ratio)
     """
@@ -184,10 +183,9 @@ def advise(found: Imbalance) -> List[Dict[str, Any]]:
         # Of one label, or of several: what is like this corpus comes first.
         alike = [gain for gain in measured if (gain.n_labels <= 2) == (n_labels <= 2)]
         others = [gain for gain in measured if gain not in alike]
-        if component == "dice_ner":
-            loss, block = "DiceCE(), its default", '[components.dice_ner]\nfactory = "dice_ner"'
-        elif component == "dice_qa":
-            loss, block = "DiceCE(), its default", '[components.dice_qa]\nfactory = "dice_qa"'
+        block: Optional[str]
+        if component in OWN_BLOCK:
+            loss, block = DEFAULT, f'[components.{component}]\nfactory = "{component}"'
         else:
             loss = _in_words_for(component, n_labels)
             block = '[initialize.after_init]\n@callbacks = "spacy_dice.use_loss.v1"'
@@ -357,7 +355,7 @@ def advice_as_text(found: Imbalance) -> str:
     for advice in advise(found):
         lines.append(f"{advice['component']}: {advice['loss']}")
         lines += [f"  {note}" for note in advice["notes"]]
-        base = "cross-entropy" if advice["component"] in OWN else "spaCy's own loss"
+        base = "cross-entropy" if advice["component"] in OWN_BLOCK else "spaCy's own loss"
         for what, heading in (
             ("measured", f"F1 on test, {base}, and what was gained"),
             ("measured_elsewhere", "on corpora less like this one, by the number of labels"),

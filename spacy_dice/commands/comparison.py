@@ -16,9 +16,20 @@ from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from dice_core.comparison import Comparison, Item, Triple, score_items, task_as_text
+from dice_core.comparison import (
+    LEVEL,
+    Comparison,
+    Item,
+    Task,
+    Triple,
+    percent,
+    score_items,
+    sections,
+)
+from dice_core.report import CalibrationReport
 
-from .errors import config_error
+from ..errors import config_error
+from ..tuning.run import calibrate
 
 
 class Read(NamedTuple):
@@ -64,6 +75,7 @@ def compare(
     names: Tuple[str, str] = ("A", "B"),
     samples: int = 2000,
     seed: int = 0,
+    calibration: bool = True,
 ) -> PipelineComparison:
     """Compare two pipelines on the same documents.
 
@@ -80,6 +92,8 @@ def compare(
         names: What to call the two.
         samples: Resamplings.
         seed: Of them.
+        calibration: Whether to measure how well probabilities hold, of the first component that
+            predicts each kind of annotation. It runs the pipelines once more.
 
     Returns:
         A `PipelineComparison`, with a `Task` for each kind of annotation that both predict and the
@@ -89,7 +103,7 @@ def compare(
         ConfigValidationError: If there is no such kind, or no documents.
 
     Example:
-        >>> from spacy_dice.formats import read_examples
+        >>> from spacy_dice.commands.formats import read_examples
         >>> examples = read_examples("test.spacy", nlp_a)
         >>> print(compare(nlp_a, nlp_b, examples))
     """
@@ -98,14 +112,16 @@ def compare(
     examples_a = list(examples_a)
     if not examples_a:
         raise config_error("compare: there are no documents.")
-    if examples_b is None:
-        examples_b = [Example(_fresh(eg.reference, nlp_b), eg.reference) for eg in examples_a]
+    gold = [eg.reference for eg in examples_a]
+    pairs_b = [(eg.predicted, eg.reference) for eg in examples_b or ()] or [(d, d) for d in gold]
+    examples_a = [Example(_fresh(eg.predicted, nlp_a), eg.reference) for eg in examples_a]
+    examples_b = [Example(_fresh(doc, nlp_b), of) for doc, of in pairs_b]
     docs = [
-        Read(eg.reference, a, b)
-        for eg, a, b in zip(
-            examples_a,
-            nlp_a.pipe([_fresh(eg.predicted, nlp_a) for eg in examples_a]),
-            nlp_b.pipe([_fresh(eg.predicted, nlp_b) for eg in examples_b]),
+        Read(*of_doc)
+        for of_doc in zip(
+            gold,
+            nlp_a.pipe([eg.predicted.copy() for eg in examples_a]),
+            nlp_b.pipe([eg.predicted.copy() for eg in examples_b]),
         )
     ]
     found = PipelineComparison(*names, tasks=[], docs=docs)
@@ -115,7 +131,11 @@ def compare(
         if not kept or not any(gold for gold, _, _ in kept):
             continue
         found.items[key] = [triple or (set(), set(), set()) for triple in items]
-        found.tasks.append(score_items(key, what, kept, samples, seed))
+        task = score_items(key, what, kept, samples, seed)
+        if calibration:
+            task.calibration_a = _calibration(nlp_a, key, examples_a, names[0], task.notes)
+            task.calibration_b = _calibration(nlp_b, key, examples_b, names[1], task.notes)
+        found.tasks.append(task)
     if not found.tasks:
         raise config_error(
             "compare: there is nothing that the documents have and both pipelines predict. The "
@@ -157,18 +177,35 @@ def _tasks(
             yield key, what, lambda doc, name=name, in_gold=in_gold: _read_spans(doc, name, in_gold)
 
 
-def _predicted_by(nlp: Language) -> List[str]:
+def _predicted_by(nlp: Language) -> Dict[str, str]:
+    """What a pipeline predicts, and the first component that does."""
     kinds = {"doc.ents": "ents", "doc.cats": "cats", "token.tag": "tags"}
-    found: Dict[str, None] = {}
+    found: Dict[str, str] = {}
     for name, pipe in nlp.pipeline:
         for attribute in nlp.get_pipe_meta(name).assigns:
             if attribute in kinds:
-                found[kinds[attribute]] = None
+                found.setdefault(kinds[attribute], name)
             elif attribute == "doc.spans":
                 key = (getattr(pipe, "cfg", None) or {}).get("spans_key")
                 if key:
-                    found[f"spans:{key}"] = None
-    return list(found)
+                    found.setdefault(f"spans:{key}", name)
+    return found
+
+
+def _calibration(
+    nlp: Language, key: str, examples: Sequence[Example], whose: str, notes: List[str]
+) -> Optional[CalibrationReport]:
+    """How well a component's probabilities hold; why they are not known goes to the notes."""
+    name = _predicted_by(nlp)[key]
+    try:
+        (report,) = calibrate(nlp, examples, [name], fit=False)
+    except ValueError as error:
+        notes.append(f"probabilities of {whose} are not known: {error}")
+        return None
+    if report.reason:
+        notes.append(f"probabilities of {whose} are not known: {report.reason}")
+        return None
+    return report
 
 
 def _kinds_of(docs: Sequence[Read]) -> List[str]:
@@ -268,8 +305,12 @@ article { border-top: 1px solid #ccc; padding: 0.75rem 0; }
 .row { display: grid; grid-template-columns: 4.5rem 1fr; gap: 0.5rem; align-items: baseline; }
 .who { font-weight: 600; } .entities { line-height: 2.2 !important; }
 .note { color: #555; font-size: 0.9rem; } table { border-collapse: collapse; }
-td, th { padding: 0.15rem 0.7rem; text-align: right; } td:first-child { text-align: left; }
-pre { overflow-x: auto; font-size: 0.8rem; }
+td, th { padding: 0.1rem 0.6rem; text-align: right; font-variant-numeric: tabular-nums;
+  white-space: nowrap; }
+td:first-child { text-align: left; padding-left: 0; }
+th { font-weight: 600; border-bottom: 1px solid #999; } .wide { overflow-x: auto; }
+tr.section td { font-weight: 600; padding-top: 0.7rem; white-space: normal; }
+@media (max-width: 40rem) { td, th { padding: 0.1rem 0.25rem; } body { margin: 1rem auto; } }
 """
 # Readable in black on all of them, and told apart by the colour-blind (Okabe and Ito, lightened).
 COLORS = ("#fcd9a0", "#b5dcf3", "#a3dcc8", "#f6efa0", "#a9c8e0", "#f0bb95", "#e6bcd2", "#d9d9d9")
@@ -284,7 +325,7 @@ def _page(found: PipelineComparison, limit: int) -> Tuple[str, int]:
         labels = [row.label for row in task.labels]
         colors = {label: COLORS[i % len(COLORS)] for i, label in enumerate(labels)}
         parts.append(f"<h2>{html.escape(task.what)}</h2>")
-        parts.append(f"<pre>{html.escape(task_as_text(task))}</pre>")
+        parts.append(_tables(task))
         parts.append(
             f'<p class="note">{len(n_different):,} of {len(items):,} texts are seen differently; '
             f"{len(order):,} are shown, those with the most differences first. Beside each: how "
@@ -304,6 +345,38 @@ def _page(found: PipelineComparison, limit: int) -> Tuple[str, int]:
         + "\n".join(parts)
         + "</body></html>\n",
         n_shown,
+    )
+
+
+def _tables(task: Task) -> str:
+    """Scores by label, and what else is said of both."""
+    names = [task.micro, *([task.macro] if len(task.labels) > 1 else []), *task.labels]
+    rows = []
+    for row in names:
+        f1 = "".join(f"<td>{percent(of.f)}</td>" for of in (row.a, row.b))
+        rest = "".join(f"<td>{percent(x)}</td>" for of in (row.a, row.b) for x in of[:2])
+        rows.append(
+            f"<tr><td>{html.escape(row.label)}</td><td>{row.n:,}</td>{f1}"
+            f"<td>{100 * row.difference:+.1f}</td><td>{100 * row.low:+.1f} to "
+            f"{100 * row.high:+.1f}{'*' if row.clear else ''}</td>{rest}</tr>"
+        )
+    heads = ["gold", "F1 A", "F1 B", "B - A", f"{LEVEL} % interval", "P A", "R A", "P B", "R B"]
+    tables = [
+        f'<tr class="section"><td colspan="3">{html.escape(heading)}</td></tr>'
+        + "".join(
+            f"<tr><td>{html.escape(words)}</td><td>{a}</td><td>{b}</td></tr>"
+            for words, a, b in of_section
+        )
+        for heading, of_section in sections(task)
+    ]
+    return (
+        f"<p>{task.n_docs:,} texts. Of {task.micro.n:,} gold, both find {task.both:,}, only A "
+        f"{task.only_a:,}, only B {task.only_b:,}, neither {task.neither:,}.</p>"
+        f'<div class="wide"><table><tr><th></th>{"".join(f"<th>{h}</th>" for h in heads)}'
+        f"</tr>{''.join(rows)}</table></div>"
+        '<p class="note">* 0 is outside of the interval, of a paired bootstrap over texts.</p>'
+        f'<div class="wide"><table><tr><th></th><th>A</th><th>B</th></tr>{"".join(tables)}</table>'
+        "</div>" + "".join(f'<p class="note">{html.escape(note)}</p>' for note in task.notes)
     )
 
 
