@@ -291,6 +291,33 @@ def test_apply_trains_with_rare_labels_in_the_score(room, dice, run_spacy):
     assert "line 1: this is no training log" in dice("curve", "data.jsonl", "c.png")[2]
 
 
+def test_apply_with_tune_trains_and_tunes_what_is_saved(room, dice, run_spacy):
+    config = Config().from_disk(room / "good" / "config.cfg", interpolate=False)
+    config["nlp"]["pipeline"] = ["ner", "spancat"]
+    parser = {"@architectures": "spacy.TransitionBasedParser.v2", "state_type": "ner"}
+    parser.update(extra_state_tokens=False, hidden_width=16, maxout_pieces=1, use_upper=True)
+    config["components"] = {
+        "ner": {"factory": "ner", "model": {**parser, "tok2vec": TOK2VEC}},
+        "spancat": config["components"]["spancat"],
+    }
+    config.to_disk(room / "untuned.cfg")
+    status, _, err = dice("apply", "untuned.cfg", "tuned.cfg", "-l", "DiceCE", "--tune")
+    assert status == 0, err
+    status, output = run_spacy(
+        *("train", room / "tuned.cfg", "-o", room / "tuned_out"),
+        *("--paths.train", room / "data.spacy", "--paths.dev", room / "data.spacy"),
+        *("--training.max_steps", 6, "--training.eval_frequency", 3),
+        *("--training.optimizer.learn_rate", 0.02),
+    )
+    assert status == 0, output
+    assert all(f"Component '{name}' trains with DiceCE" in output for name in ("ner", "spancat"))
+    nlp = spacy.load(room / "tuned_out" / "model-last")
+    said = nlp.meta["spacy_dice"]
+    assert set(said) == {"ner", "spancat"} and all("tuned" in of for of in said.values())
+    assert set(spacy_dice.get_tuning(nlp)) == {name for name in said if said[name]["tuned"]}
+    assert "loss" not in vars(nlp.get_pipe("spancat"))  # it is stock
+
+
 @pytest.mark.slow  # and mlflow-skinny, which brings many packages, is no requirement of the tests
 @pytest.mark.parametrize("chained", [False, True])
 def test_training_with_mlflow(room, run_spacy, tmp_path, monkeypatch, chained):
