@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from configparser import ConfigParser
+from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from spacy.util import registry
 from thinc.api import Config
 from weasel.util import load_project_config
 
+import dice_bulk
 from dice_core import losses as core
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -261,6 +263,8 @@ def check_script(words):
     else:
         file, words = ROOT / words[0], words[1:]
     source = file.read_text() + "".join(p.read_text() for p in file.parent.glob("*.py"))
+    if "bulk" in words:  # whose options are made of its fields
+        source += "".join(f'"--{each.name}"' for each in fields(dice_bulk.Options))
     for option in [word for word in words if word.startswith("--")]:
         assert f'"{option}"' in source or f'"{option.replace("--no-", "--")}"' in source, option
 

@@ -169,10 +169,10 @@ class _Overlap(Loss):
         """
         xp = namespace(hits)
         if targets.reduce is not None:
-            counts = [hits, predicted, gold] if n_gold is None else [hits, predicted, gold, n_gold]
-            whole = targets.whole(xp.stack(counts))
-            hits, predicted, gold = whole[0, :], whole[1, :], whole[2, :]
-            n_gold = None if n_gold is None else whole[3, :]
+            # As many numbers from each part, whichever way its own were counted.
+            own = [hits, predicted, gold, gold if n_gold is None else n_gold]
+            whole = targets.whole(xp.stack(own))
+            hits, predicted, gold, n_gold = (whole[i, :] for i in range(4))
         present = xp.astype((gold if n_gold is None else n_gold) > 0, hits.dtype)
         background = self._background_columns(targets.spec) if self.background else []
         for column in background:

@@ -93,7 +93,7 @@ def test_both_the_block_and_the_line_is_an_error(everything, tmp_path):
 
 def test_the_first_screen_in_a_shell(everything, tmp_path):
     """Its commands as they stand, but for how long they train."""
-    (commands,) = re.findall(r"```sh\n(spacy init.*?)```", README, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(?:pip .*\n)?(spacy init.*?)```", README, re.DOTALL)
     for split in ("train", "dev"):
         (tmp_path / f"{split}.spacy").write_bytes((everything / f"{split}.spacy").read_bytes())
     commands = f'spacy() {{ "{sys.executable}" -m spacy "$@"; }}\n{commands.rstrip()}'
