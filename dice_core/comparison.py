@@ -5,13 +5,13 @@ error and calibration. For both toolkits.
 import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import numpy
 
 from . import figures
 from .error_kinds import ENOUGH, REMEDY, Errors, Item, count_errors
-from .report import CalibrationReport, Prf
+from .report import CalibrateReport, CalibrationReport, Prf
 
 # Of a text: what is right, what A says, what B says.
 Triple = Tuple[Set[Item], Set[Item], Set[Item]]
@@ -186,6 +186,28 @@ def score_items(
         errors_b=errors_b,
         notes=[REMEDY] if errors_a is None else [],
     )
+
+
+def calibration_or_note(
+    measure: Callable[[], CalibrateReport], whose: str, notes: List[str]
+) -> Optional[CalibrationReport]:
+    """How well the probabilities of one model hold; why they are not known goes to the notes.
+
+    Args:
+        measure: ``calibrate`` of either toolkit, of one part and without fitting.
+        whose: The name of the model.
+        notes: What is added to.
+    """
+    try:
+        (report,) = measure()
+    except ValueError as error:
+        reason = str(error)
+    else:
+        if not report.reason:
+            return report
+        reason = report.reason
+    notes.append(f"probabilities of {whose} are not known: {reason}")
+    return None
 
 
 def resample(

@@ -1,13 +1,13 @@
 """Two of Flair's models on the same sentences, and how often each label is there."""
 
 from collections import Counter
-from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from functools import partial
+from typing import Any, Iterable, List, NamedTuple, Sequence, Set, Tuple
 
 from flair.data import Sentence, Span, Token
 
-from dice_core.comparison import Comparison, Item, score_items
+from dice_core.comparison import Comparison, Item, calibration_or_note, score_items
 from dice_core.label_counts import LabelCount, count_labels, label_lines
-from dice_core.report import CalibrationReport
 
 from .tuning import calibrate
 
@@ -82,25 +82,10 @@ def compare(
     task = score_items(key, kind, triples, samples, seed)
     if calibration:
         task.calibration_a, task.calibration_b = (
-            _calibration(model, sentences, name, task.notes)
+            calibration_or_note(partial(calibrate, model, sentences, fit=False), name, task.notes)
             for model, name in zip((model_a, model_b), names)
         )
     return Comparison(*names, tasks=[task])
-
-
-def _calibration(
-    model: Any, sentences: Sequence[Sentence], whose: str, notes: List[str]
-) -> Optional[CalibrationReport]:
-    """How well a model's probabilities hold; why they are not known goes to the notes."""
-    try:
-        (report,) = calibrate(model, sentences, fit=False)
-    except ValueError as error:
-        notes.append(f"probabilities of {whose} are not known: {error}")
-        return None
-    if report.reason:
-        notes.append(f"probabilities of {whose} are not known: {report.reason}")
-        return None
-    return report
 
 
 def _items(sentence: Sentence, kind: str) -> Set[Item]:

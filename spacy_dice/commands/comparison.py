@@ -7,6 +7,7 @@ The functions behind `python -m spacy dice compare`.
 import html
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
@@ -22,6 +23,7 @@ from dice_core.comparison import (
     Item,
     Task,
     Triple,
+    calibration_or_note,
     percent,
     score_items,
     sections,
@@ -196,16 +198,8 @@ def _calibration(
     nlp: Language, key: str, examples: Sequence[Example], whose: str, notes: List[str]
 ) -> Optional[CalibrationReport]:
     """How well a component's probabilities hold; why they are not known goes to the notes."""
-    name = _predicted_by(nlp)[key]
-    try:
-        (report,) = calibrate(nlp, examples, [name], fit=False)
-    except ValueError as error:
-        notes.append(f"probabilities of {whose} are not known: {error}")
-        return None
-    if report.reason:
-        notes.append(f"probabilities of {whose} are not known: {report.reason}")
-        return None
-    return report
+    measure = partial(calibrate, nlp, examples, [_predicted_by(nlp)[key]], fit=False)
+    return calibration_or_note(measure, whose, notes)
 
 
 def _kinds_of(docs: Sequence[Read]) -> List[str]:
