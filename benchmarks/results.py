@@ -47,7 +47,7 @@ def append(line: Cell, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # At once and at the end: several processes may append to the same file.
     with path.open("ab", buffering=0) as file_:
-        file_.write((json.dumps(rounded(line)) + "\n").encode())
+        file_.write((json.dumps(rounded(line), separators=(",", ":")) + "\n").encode())
 
 
 def rounded(value: Any) -> Any:
