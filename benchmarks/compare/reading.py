@@ -14,10 +14,11 @@ on than a small test file has, and an interval over seeds is then one over data,
 --unanswerable a share of all questions is asked of another article's text, in the form of
 SQuAD 2.0: those have no answer, and all of dice_qa may give none.
 ner: dice_qa with fixed questions and a sigmoid, or with --trainer dice_ner that, on columns of
-token TAB tag. Lines of JSON are appended to benchmarks/results/reading/runs.jsonl; report makes
-tables of them: means over seeds, 95 % intervals, and differences from cross-entropy on the same
-seeds. speed: questions a second and peak memory of nlp.pipe and of transformers'
-question-answering pipeline, each in a process of its own, taking turns.
+token TAB tag; the seed draws the sentences to train on, where --size asks for some only. Lines of
+JSON are appended to benchmarks/results/reading/runs.jsonl; report makes tables of them: means over
+seeds, 95 % intervals, and differences from cross-entropy on the same seeds. speed: questions a
+second and peak memory of nlp.pipe and of transformers' question-answering pipeline, each in a
+process of its own, taking turns.
 """
 
 import argparse
@@ -170,7 +171,10 @@ def run_ner(args: Any) -> None:
 
     def read(split: str, limit: int) -> List[Any]:
         made = []
-        for doc in in_spacy.docs(list(columns.read(files[split]))[: limit or None]):
+        sentences = list(columns.read(files[split]))
+        if split == "train" and limit:
+            sentences = random.Random(args.seed).sample(sentences, limit)
+        for doc in in_spacy.docs(sentences[: limit or None]):
             words = [token.text for token in doc]
             gold = spacy.tokens.Doc(nlp.vocab, words=words)
             gold.set_ents([spacy.tokens.Span(gold, e.start, e.end, e.label_) for e in doc.ents])
