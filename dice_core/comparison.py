@@ -11,7 +11,7 @@ import numpy
 
 from . import figures
 from .error_kinds import ENOUGH, REMEDY, Errors, Item, count_errors
-from .report import CalibrateReport, CalibrationReport, Prf
+from .tuning.report import CalibrateReport, CalibrationReport, Prf
 
 # Of a text: what is right, what A says, what B says.
 Triple = Tuple[Set[Item], Set[Item], Set[Item]]

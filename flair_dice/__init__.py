@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     )
     from .plugin import LossPlugin
     from .switch import restore, use_loss
-    from .tuning import calibrate, get_tuning, set_tuning, tune, untune
+    from .tuning.run import calibrate, get_tuning, set_tuning, tune, untune
 
 __all__ = [
     "Compound",
@@ -81,7 +81,7 @@ _HOMES: Dict[str, Tuple[str, ...]] = {
     ),
     "switch": ("use_loss", "restore"),
     "plugin": ("LossPlugin",),
-    "tuning": ("tune", "calibrate", "get_tuning", "set_tuning", "untune"),
+    "tuning.run": ("tune", "calibrate", "get_tuning", "set_tuning", "untune"),
     "huggingface": ("TrainerLoss",),
 }
 

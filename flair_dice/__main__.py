@@ -83,7 +83,7 @@ def _compare(given: Any) -> None:
 
 
 def _tune(given: Any) -> None:
-    from .tuning import tune
+    from .tuning.run import tune
 
     if given.out.exists():
         raise ValueError(f"{given.out} is there already. Give another name.")

@@ -9,7 +9,7 @@ from flair.data import Sentence, Span, Token
 from dice_core.comparison import Comparison, Item, calibration_or_note, score_items
 from dice_core.label_counts import LabelCount, count_labels, label_lines
 
-from .tuning import calibrate
+from .tuning.run import calibrate
 
 PREDICTED = "flair_dice_compared"
 OUTSIDE = "O"

@@ -19,8 +19,8 @@ import spacy
 from spacy.tokens import Doc, Span
 
 from dice_core import columns
-from dice_core.calibration import expected_calibration_error, risk_coverage_area
-from spacy_dice.tuning.parts import path_scores
+from dice_core.tuning.calibration import expected_calibration_error, risk_coverage_area
+from spacy_dice.tuning.transitions import path_scores
 
 BEAM = 16
 

@@ -28,7 +28,7 @@ from dice_core.comparison import (
     score_items,
     sections,
 )
-from dice_core.report import CalibrationReport
+from dice_core.tuning.report import CalibrationReport
 
 from ..errors import config_error
 from ..tuning.run import calibrate

@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import numpy
 from thinc.api import Model
 
-from dice_core.calibration import logit
-from dice_core.tuning import DIGITS, unfolded
+from dice_core.tuning.calibration import logit
+from dice_core.tuning.part import DIGITS, unfolded
 
 from ..errors import config_error
 from ..heads import PASS_ON

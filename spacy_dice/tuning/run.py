@@ -13,13 +13,16 @@ from spacy.training import Example
 from spacy.util import minibatch, resolve_dot_names
 from thinc.api import ConfigValidationError
 
-from dice_core import tuning as core
-from dice_core.objectives import Spec, as_objective
-from dice_core.report import CalibrateReport, ComponentReport, TuneReport
+from dice_core.tuning import part as core
+from dice_core.tuning.objectives import Spec, as_objective
+from dice_core.tuning.report import CalibrateReport, ComponentReport, TuneReport
 
 from ..errors import config_error
 from . import fold
-from .parts import PipePart, TransitionEntities, part_type, path_probabilities, path_scores
+from .entities import TransitionEntities
+from .parts import part_type
+from .pipe_part import PipePart
+from .transitions import path_probabilities, path_scores
 
 
 def tune(

@@ -15,7 +15,7 @@ from flair.datasets import FlairDatapointDataset
 from flair.nn import Classifier
 
 import flair_dice
-from flair_dice.tuning import viterbi
+from flair_dice.tuning.scores import viterbi
 from flair_tests import helpers
 
 SIZES = {"hidden_size": 16, "rnn_layers": 1, "reproject_embeddings": False}

@@ -10,9 +10,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dice_core import calibration, cuts, report
-from dice_core.cuts import CompetingLabels, DecodedLabels, IndependentLabels, Rule, SpanCounts, Task
-from dice_core.objectives import Objective, as_objective
+from dice_core.tuning import calibration, report
+from dice_core.tuning.choose import choose
+from dice_core.tuning.competing import CompetingLabels
+from dice_core.tuning.decoded import DecodedLabels, SpanCounts
+from dice_core.tuning.independent import IndependentLabels
+from dice_core.tuning.objectives import Objective, as_objective
+from dice_core.tuning.scored_labels import LIMIT, Rule, Task
 
 ALL = numpy.ones(6, dtype=bool)
 
@@ -101,7 +105,7 @@ def test_equal_scores_are_never_cut_apart_and_minus_infinity_is_never_predicted(
     everything = numpy.ones(5, dtype=bool)
     shift = labels.fit(Rule("labels", 1.0), everything, task(Objective("macro"), 1))
     assert labels.counts(shift, everything).tolist() == [[2, 1, 1]]
-    assert abs(shift[0]) <= cuts.LIMIT
+    assert abs(shift[0]) <= LIMIT
     never = one_label([-numpy.inf] * 3, [1, 1, 0])
     shift = never.fit(Rule("labels", 1.0), numpy.ones(3, bool), task(Objective("macro"), 1))
     assert numpy.isfinite(shift).all()
@@ -219,15 +223,15 @@ def test_decoded_labels_are_tuned_with_few_decodings():
     scores = rng.normal(size=(300, 2)) + 2.5 * gold - 3.0
     told = []
     labels, calls = decoded(scores, gold, progress=lambda done, at_most: told.append(done))
-    choice = cuts.choose(labels, Objective("micro"))
+    choice = choose(labels, Objective("micro"))
     assert not choice.reason and choice.gain > 0.2 and 1.0 < choice.shift[-1] < 2.5
     assert labels.n_decodings <= 40 and len(told) == len(calls)
     labels, _ = decoded(scores, gold, common=False)
-    choice = cuts.choose(labels, Objective("micro"))
+    choice = choose(labels, Objective("micro"))
     assert choice.shift[-1] == 0 and (choice.shift[:2] > 0).all()
     nothing = numpy.full((300, 2), -100.0)  # nothing is found, whatever the cut
     labels, _ = decoded(nothing, gold)
-    assert "no cut is better" in cuts.choose(labels, Objective("micro")).reason
+    assert "no cut is better" in choose(labels, Objective("micro")).reason
 
 
 def test_a_search_ends_where_the_ends_of_the_grid_are_best():
@@ -239,8 +243,8 @@ def test_a_search_ends_where_the_ends_of_the_grid_are_best():
         (numpy.where(gold, -2.9 - 0.5 * (numpy.arange(40) % 9)[:, None], -20.0), Objective()),
     ):
         labels, calls = decoded(scores, gold)
-        choice = cuts.choose(labels, objective)
-        assert len(calls) < 60 and numpy.abs(choice.shift).max() <= cuts.LIMIT
+        choice = choose(labels, objective)
+        assert len(calls) < 60 and numpy.abs(choice.shift).max() <= LIMIT
     assert choice.shift[-1] > 3.0  # beyond the grid, where it pays
 
 
@@ -274,7 +278,7 @@ def test_what_is_reported_is_what_is_found_on_new_text():
     gaps = []
     for seed in range(6):
         dev, test = rare_labels(2 * seed), rare_labels(2 * seed + 1, 4000)
-        choice = cuts.choose(dev, Objective("macro"))
+        choice = choose(dev, Objective("macro"))
         everything = numpy.ones(test.n_docs, dtype=bool)
         on_test = float(Objective("macro").value(test.counts(choice.shift, everything)))
         before = float(Objective("macro").value(test.counts(numpy.zeros(8), everything)))
@@ -287,7 +291,7 @@ def test_rare_labels_are_left_alone_and_few_examples_shrink():
     labels = rare_labels()
     few = labels.n_examples < 20
     assert few.any() and not few.all()
-    choice = cuts.choose(labels, Objective("macro"), min_examples=20)
+    choice = choose(labels, Objective("macro"), min_examples=20)
     assert (choice.shift[few] == 0).all() and (choice.shift[~few] != 0).all()
     everything = numpy.ones(labels.n_docs, dtype=bool)
     of = task(Objective("macro"), 8)
@@ -304,20 +308,20 @@ def test_nothing_is_changed_where_nothing_is_better():
     rng = numpy.random.default_rng(1)
     gold = rng.random((300, 1)) < 0.5
     scores = numpy.where(gold, 5.0, -5.0)
-    perfect = cuts.choose(IndependentLabels(["x"], scores, gold), Objective())
+    perfect = choose(IndependentLabels(["x"], scores, gold), Objective())
     assert "no cut is better" in perfect.reason and not perfect.shift.any()
-    empty = cuts.choose(IndependentLabels(["x"], numpy.zeros((0, 1)), []), Objective())
+    empty = choose(IndependentLabels(["x"], numpy.zeros((0, 1)), []), Objective())
     assert "no gold" in empty.reason
-    two = cuts.choose(one_label([1.0] * 6, [1] * 6), Objective(), min_examples=7)
+    two = choose(one_label([1.0] * 6, [1] * 6), Objective(), min_examples=7)
     assert "7 examples" in two.reason
     with pytest.raises(ValueError, match="no label 'y'"):
-        cuts.choose(one_label([1.0] * 6, [1] * 6), Objective(), {"y": Objective()})
+        choose(one_label([1.0] * 6, [1] * 6), Objective(), {"y": Objective()})
     with pytest.raises(ValueError, match="n_folds"):
-        cuts.choose(one_label([1.0], [1]), Objective(), n_folds=1)
+        choose(one_label([1.0], [1]), Objective(), n_folds=1)
 
 
 def test_choosing_is_the_same_each_time():
-    first, second = (cuts.choose(rare_labels(), Objective("macro")) for _ in range(2))
+    first, second = (choose(rare_labels(), Objective("macro")) for _ in range(2))
     assert (first.shift == second.shift).all() and first.rule == second.rule
 
 
@@ -364,7 +368,7 @@ def test_the_temperature_is_found():
 
 def test_the_report_is_printed_kept_and_drawn(tmp_path):
     labels, objective = rare_labels(), Objective("macro")
-    choice = cuts.choose(labels, objective, {"label0": as_objective("recall>=0.9")})
+    choice = choose(labels, objective, {"label0": as_objective("recall>=0.9")})
     own = {"label0": as_objective("recall>=0.9")}
     part = report.of_choice("cats", "textcat", labels, objective, own, choice, center=0.0)
     tuned = report.TuneReport([part])
@@ -389,7 +393,7 @@ def test_the_report_is_printed_kept_and_drawn(tmp_path):
 def test_it_needs_numpy_alone():
     code = """
 import sys
-import dice_core.tuning
+import dice_core.tuning.part
 heavy = {"torch", "spacy", "thinc", "flair", "matplotlib", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -7,9 +7,11 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 import numpy
 
 from . import calibration
-from .cuts import IndependentLabels, Labels, check_options, choose
+from .choose import check_options, choose
+from .independent import IndependentLabels
 from .objectives import Objective, Spec, as_objective
 from .report import CalibrationReport, ComponentReport, of_choice
+from .scored_labels import ScoredLabels
 
 # Of the numbers that are folded in: what files of JSON keep.
 DIGITS = 8
@@ -55,7 +57,7 @@ class Part:
         """A shift as one of columns."""
         return shift
 
-    def read(self, data: Any) -> Labels:
+    def read(self, data: Any) -> ScoredLabels:
         """Scores and gold annotation."""
         raise NotImplementedError
 

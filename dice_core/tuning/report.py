@@ -8,8 +8,9 @@ from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Un
 import numpy
 
 from .calibration import Calibration, Temperature, sigmoid
-from .cuts import Choice, Labels
+from .choose import Choice
 from .objectives import FN, TP, Objective, precision_recall
+from .scored_labels import ScoredLabels
 
 # More labels than these are not printed, but are in the JSON; and more than these not drawn.
 MAX_ROWS, MAX_CURVES = 40, 10
@@ -242,7 +243,7 @@ class CalibrateReport(_Report):
 def of_choice(
     name: str,
     kind: str,
-    labels: Labels,
+    labels: ScoredLabels,
     objective: Objective,
     own: Mapping[str, Objective],
     choice: Choice,

@@ -1,0 +1,1 @@
+"""Deciding for F1, for Flair's models."""
