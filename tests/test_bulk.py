@@ -147,10 +147,13 @@ def test_a_worker_is_killed(model, cluster, tmp_path):
     killed = []
 
     def kill(part, done):
-        drafts = [file for file in (out / "_tmp").iterdir() if file.suffix != ".jsonl"]
-        if not killed and drafts:  # one that is at work
-            killed.append(int(drafts[0].suffix[1:]))
-            os.kill(killed[0], signal.SIGKILL)
+        end = time.monotonic() + 2
+        while not killed and time.monotonic() < end:
+            for draft in (out / "_tmp").iterdir():  # of one that is at work
+                if draft.suffix != ".jsonl":
+                    killed.append(int(draft.suffix[1:]))
+                    os.kill(killed[0], signal.SIGKILL)
+                    break
 
     summary = tag(model, source, str(out), options, kill)
     assert killed and (summary.tagged, summary.parts) == (480, 6)
