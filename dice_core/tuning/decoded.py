@@ -152,6 +152,19 @@ class SpanCounts:
                 if label in self._column:
                     self._missed[d, self._column[label], FN] += 1
         self.n_examples = self._missed[:, :, FN].sum(axis=0).astype("int64")
+        # The same as numbers, in order, for spans that come as arrays.
+        spans = [
+            (d, start, end, self._column[label])
+            for d, of_doc in enumerate(self.gold)
+            for start, end, label in of_doc
+            if label in self._column
+        ]
+        rows = numpy.asarray(spans, dtype="int64").reshape(-1, 4)
+        self._beyond = int(rows[:, 2].max(initial=0)) + 1
+        self._gold_keys = numpy.sort(self._keys(*rows.T))
+        self._n_tokens = 1 + max((max(of_doc) for of_doc in unknown if of_doc), default=-1)
+        at = [d * self._n_tokens + token for d, of_doc in enumerate(unknown) for token in of_doc]
+        self._unknown_keys = numpy.sort(numpy.asarray(at, dtype="int64"))
 
     def __call__(self, found: Iterable[Tuple[int, Iterable[Span]]]) -> Array:
         """found: places of documents, and their spans. Nothing is found in the others."""
@@ -166,14 +179,31 @@ class SpanCounts:
                     right.append(first + self._column[span[2]])
                 elif not (unknown and unknown.intersection(range(*span[:2]))):
                     wrong.append(first + self._column[span[2]])
+        return self._counts(*(numpy.asarray(of, dtype="int64") for of in (right, wrong)))
+
+    def of_arrays(self, doc: Array, start: Array, end: Array, column: Array) -> Array:
+        """The same of spans as ints ``(S,)``: their documents, ends and labels' columns."""
+        is_right = numpy.isin(self._keys(doc, start, end, column), self._gold_keys)
+        is_right &= end < self._beyond
+        first, last = (
+            numpy.searchsorted(
+                self._unknown_keys, doc * self._n_tokens + numpy.minimum(at, self._n_tokens)
+            )
+            for at in (start, end)
+        )
+        cell = doc * len(self._column) + column
+        return self._counts(cell[is_right], cell[~is_right & (first == last)])
+
+    def _keys(self, doc: Array, start: Array, end: Array, column: Array) -> Array:
+        """A number for each span that ends before all of those that are gold have ended."""
+        return ((doc * self._beyond + start) * self._beyond + end) * len(self._column) + column
+
+    def _counts(self, right: Array, wrong: Array) -> Array:
+        """From the cells, of documents by labels, of the spans that are right, and wrong."""
         counts = self._missed.copy()
         cells = counts.reshape(-1, 3)
-        n_right, n_wrong = (_count(of, len(cells)) for of in (right, wrong))
+        n_right, n_wrong = (numpy.bincount(of, minlength=len(cells)) for of in (right, wrong))
         cells[:, TP] += n_right
         cells[:, FN] -= n_right
         cells[:, FP] += n_wrong
         return counts
-
-
-def _count(ids: Sequence[int], size: int) -> Array:
-    return numpy.bincount(numpy.asarray(ids, dtype="int64"), minlength=size)

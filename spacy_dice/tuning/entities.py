@@ -1,6 +1,6 @@
 """Tuning ner and dice_ner."""
 
-from typing import Any, Dict, FrozenSet, Iterator, List, Sequence
+from typing import Any, Dict, FrozenSet, List, Sequence
 
 import numpy
 from spacy.attrs import ENT_IOB, ENT_TYPE
@@ -10,7 +10,7 @@ from spacy.util import minibatch
 
 from dice_core.tuning import calibration
 from dice_core.tuning.calibration import Confidence, sigmoid
-from dice_core.tuning.decoded import DecodedLabels, Span, SpanCounts
+from dice_core.tuning.decoded import DecodedLabels, SpanCounts
 from dice_core.tuning.part import DIGITS, TagPart
 from dice_core.tuning.scored_labels import ScoredLabels
 
@@ -32,8 +32,8 @@ class Entities(TagPart, PipePart):
         """Compute what does not change with a shift."""
         raise NotImplementedError
 
-    def spans(self, at: Sequence[int], shift: numpy.ndarray) -> Iterator[List[Span]]:
-        """What is predicted with a shift in the docs at these places."""
+    def counts(self, shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
+        """``(D, C, 3)`` of what is predicted with a shift in these docs, a mask ``(D,)``."""
         raise NotImplementedError
 
     def read(self, examples: Sequence[Example]) -> ScoredLabels:
@@ -50,13 +50,8 @@ class Entities(TagPart, PipePart):
             unknown.append(_unknown(eg))
         self._count = SpanCounts(self.labels, gold, lost, unknown)
         self.prepare(self._docs)
-
-        def decode(shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-            at = numpy.flatnonzero(mask).tolist()
-            return self._count(zip(at, self.spans(at, shift)))
-
         n_examples = self._count.n_examples
-        return DecodedLabels(self.labels, decode, len(usable), n_examples, self.progress)
+        return DecodedLabels(self.labels, self.counts, len(usable), n_examples, self.progress)
 
 
 def _unknown(eg: Example) -> FrozenSet[int]:
@@ -84,10 +79,11 @@ class TransitionEntities(Entities):
     def prepare(self, docs: Sequence[Doc]) -> None:
         self._vectors = vectors_of(self.pipe, docs)
 
-    def spans(self, at: Sequence[int], shift: numpy.ndarray) -> Iterator[List[Span]]:
-        docs = [self._docs[i] for i in at]
-        for doc in parsed(self, docs, self._vectors, shift):
-            yield [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+    def counts(self, shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
+        at = numpy.flatnonzero(mask).tolist()
+        docs = parsed(self, [self._docs[i] for i in at], self._vectors, shift)
+        found = ([(ent.start, ent.end, ent.label_) for ent in doc.ents] for doc in docs)
+        return self._count(zip(at, found))
 
     def confidence(self, labels: Any) -> Confidence:
         with known_vectors(self.pipe, self._vectors):
@@ -115,38 +111,45 @@ class BiluoEntities(Entities):
         for batch in minibatch(docs, BATCH):
             if any(len(doc) for doc in batch):
                 flat.append(constrained_scores(self.pipe, batch).astype("float64"))
-        lengths = [len(doc) for doc in docs]
-        self._scores = numpy.split(numpy.concatenate(flat), numpy.cumsum(lengths)[:-1])
-        self._preset = [[(e.start, e.end, e.label_) for e in doc.ents] for doc in docs]
+        self._scores = numpy.concatenate(flat)
+        self._lengths = numpy.asarray([len(doc) for doc in docs], dtype="int64")
+        column = {label: c for c, label in enumerate(self.labels)}
+        preset = [
+            (d, ent.start, ent.end, column[ent.label_])
+            for d, doc in enumerate(docs)
+            for ent in doc.ents
+            if ent.label_ in column
+        ]
+        self._preset = numpy.asarray(preset, dtype="int64").reshape(-1, 4)
 
-    def spans(self, at: Sequence[int], shift: numpy.ndarray) -> Iterator[List[Span]]:
-        found = [list(self._preset[i]) for i in at]
-        for d, *span in self._decoded(at, shift)[0]:
-            found[d].append(tuple(span))
-        yield from found
+    def counts(self, shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
+        scores, lengths = self._scores, self._lengths
+        if not mask.all():
+            scores, lengths = scores[numpy.repeat(mask, lengths)], lengths[mask]
+        new = self._decoded(scores, lengths, shift)
+        spans = numpy.stack([numpy.flatnonzero(mask)[new.doc], new.start, new.end, new.label], 1)
+        preset = self._preset[mask[self._preset[:, 0]]]
+        return self._count.of_arrays(*numpy.concatenate([spans, preset]).T)
 
-    def _decoded(self, at: Sequence[int], shift: numpy.ndarray) -> Any:
-        """New entities, ``(place in at, start, end, label)``; the same as arrays; the scores, and
-        the lengths of the docs."""
-        flat = numpy.concatenate(
-            [numpy.zeros((0, len(self.columns))), *(self._scores[i] for i in at)]
-        )
-        lengths = [len(self._scores[i]) for i in at]
+    def _decoded(
+        self, scores: numpy.ndarray, lengths: numpy.ndarray, shift: numpy.ndarray
+    ) -> biluo.Spans:
+        """New entities."""
         outside = log_odds(self.pipe.cfg["threshold"]) - float(shift[-1])
         shifts = label_shifts(self.pipe.cfg, self.labels) + shift[:-1]
-        arrays = biluo.decode(shift_scores(flat, outside, shifts), lengths)
-        columns = (part.tolist() for part in arrays)
-        labels = self.labels
-        found = [(d, start, end, labels[c]) for d, start, end, c in zip(*columns)]
-        return found, arrays, flat, lengths
+        return biluo.decode(shift_scores(scores, outside, shifts), lengths)
 
     def confidence(self, labels: Any) -> Confidence:
-        nothing = numpy.zeros(len(self.shift_names))
-        found, arrays, flat, lengths = self._decoded(range(len(self._docs)), nothing)
-        right = [tuple(span) in self._count.gold[d] for d, *span in found]
+        scores, lengths = self._scores, self._lengths
+        found = self._decoded(scores, lengths, numpy.zeros(len(self.shift_names)))
+        names, gold = self.labels, self._count.gold
+        right = [
+            (start, end, names[c]) in gold[d]
+            for d, start, end, c in zip(*(part.tolist() for part in found))
+        ]
         return calibration.of_found(
             "each predicted entity",
-            lambda temperature: biluo.probabilities(flat / temperature, lengths, arrays),
+            lambda temperature: biluo.probabilities(scores / temperature, lengths, found),
             numpy.asarray(right, dtype=bool),
         )
 

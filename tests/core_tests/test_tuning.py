@@ -260,6 +260,31 @@ def test_spans_are_counted_by_hand():
     found = [(0, [(0, 1, "A"), (2, 4, "B"), (6, 7, "B"), (4, 5, "C")])]
     assert count(found).tolist() == [[[1, 0, 0], [0, 1, 2]], [[0, 0, 1], [0, 0, 0]]]
     assert count([]).sum(axis=0).tolist() == [[0, 0, 2], [0, 0, 2]]
+    as_arrays = numpy.asarray([(0, 0, 1, 0), (0, 2, 4, 1), (0, 6, 7, 1)]).T
+    assert count.of_arrays(*as_arrays).tolist() == count(found).tolist()
+    assert count.of_arrays(*as_arrays[:, :0]).tolist() == count([]).tolist()
+
+
+@pytest.mark.parametrize("share_unknown", [0.0, 0.1])
+def test_spans_as_arrays_count_the_same(share_unknown):
+    rng = numpy.random.default_rng(0)
+
+    def draw(n_tokens):
+        at = numpy.flatnonzero(rng.random(n_tokens) < 0.4).tolist()
+        return [(i, i + int(rng.integers(1, 4)), "AB"[rng.integers(2)]) for i in at]
+
+    lengths = [0, 9, 30, 7, 0, 12, 1]
+    gold = [draw(n) for n in lengths]
+    unknown = [
+        frozenset(numpy.flatnonzero(rng.random(n) < share_unknown).tolist()) for n in lengths
+    ]
+    count = SpanCounts("AB", gold, unknown=unknown)
+    # Some that are right, and some beyond all that is gold.
+    found = [sorted({*draw(n + 5), *some[::2]}) for n, some in zip(lengths, gold)]
+    rows = [(d, s, e, "AB".index(c)) for d, spans in enumerate(found) for s, e, c in spans]
+    counts = count.of_arrays(*numpy.asarray(rows).T)
+    assert counts[:, :, 0].sum() > 5 and counts[:, :, 1].sum() > 5
+    assert counts.tolist() == count(enumerate(found)).tolist()
 
 
 # -- choosing ------------------------------------------------------------------------------
