@@ -3,11 +3,14 @@
 Columns are as in `dice_core.tags.tags_of`: O, then B, I, L and U of each label.
 """
 
-from typing import NamedTuple, Sequence, Tuple
+from typing import NamedTuple, Sequence, Tuple, Union
 
 import numpy
 
 from dice_core.tags import B, I, L, U
+
+# Numbers of tokens, of one document after another.
+Lengths = Union[Sequence[int], numpy.ndarray]
 
 
 class Spans(NamedTuple):
@@ -43,7 +46,7 @@ def constrain(
     return scores
 
 
-def decode(scores: numpy.ndarray, lengths: Sequence[int]) -> Spans:
+def decode(scores: numpy.ndarray, lengths: Lengths) -> Spans:
     """The valid sequence with the highest sum of scores, of each document: exact.
 
     scores: floats ``(N, 1 + 4 L)`` of logits or log-probabilities, all documents' rows one
@@ -71,7 +74,7 @@ def decode(scores: numpy.ndarray, lengths: Sequence[int]) -> Spans:
     )
 
 
-def probabilities(scores: numpy.ndarray, lengths: Sequence[int], spans: Spans) -> numpy.ndarray:
+def probabilities(scores: numpy.ndarray, lengths: Lengths, spans: Spans) -> numpy.ndarray:
     """The probability of each entity: floats ``(S,)``, in [0, 1].
 
     scores, lengths: as for `decode`. The scores make every valid sequence of tags of a document

@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List
 
+from dice_core import figures
+
 from ..results import gain, interval, mean, points
 from .components import AUTO, CE, baseline, is_stock, label
 from .components import Groups as ComponentGroups
@@ -16,9 +18,6 @@ ROW = 0.42  # inches of height
 
 def write(groups: Dict[Group, Dict[str, Any]], folder: Path) -> List[Path]:
     """Write all plots. RETURNS their paths."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     paths = [_gains(groups, folder / "gains.png")]
     for group, by_loss in groups.items():
@@ -34,13 +33,9 @@ def write(groups: Dict[Group, Dict[str, Any]], folder: Path) -> List[Path]:
 def picture(groups: ComponentGroups, path: Path) -> Path:
     """Stock, cross-entropy and "auto" of each cell on test, the mean over seeds and its 95 %
     interval; "auto" where it is not stock. Told apart by shape. As high as its rows need."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = [(g, by) for g, by in groups.items() if CE in by]
-    figure, axes = pyplot.subplots(figsize=(8, ROW * len(rows) + 1.1))
+    figure = figures.new(8, ROW * len(rows) + 1.1)
+    axes = figure.add_subplot()
     named = set()  # in the legend
     for y, (group, by_loss) in enumerate(reversed(rows)):
         if y % 2:  # so that the eye keeps to its row
@@ -77,31 +72,23 @@ def picture(groups: ComponentGroups, path: Path) -> Path:
     axes.set_xlabel("F1 on test, in points (mean over seeds, 95 % interval)")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    figure.legend(loc="upper center", ncols=3, fontsize="small", frameon=False)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small", frameon=False)
+    figures.save(figure, path)
     return path
 
 
 def _figure(title: str, x: str, y: str) -> Any:
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=SIZE)
+    figure = figures.new(*SIZE)
+    axes = figure.add_subplot()
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
     return figure, axes
 
 
 def _save(figure: Any, axes: Any, path: Path) -> Path:
-    from matplotlib import pyplot
-
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    figures.save(figure, path)
     return path
 
 

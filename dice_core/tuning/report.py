@@ -7,6 +7,7 @@ from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Un
 
 import numpy
 
+from .. import figures
 from .calibration import Calibration, Temperature, sigmoid
 from .choose import Choice
 from .objectives import FN, TP, Objective, precision_recall
@@ -199,11 +200,6 @@ class TuneReport(_Report):
 
         component: whose; None takes all that have scores. Raises a ValueError if none has.
         """
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError("plot needs matplotlib: pip install matplotlib") from error
         parts = [
             part
             for part in self.components
@@ -212,8 +208,7 @@ class TuneReport(_Report):
         if not parts:
             called = f" called {component!r}" if component else ""
             raise ValueError(f"plot: there is no component with scores{called}.")
-        figure = Figure(figsize=(5.5 * len(parts), 5), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = figures.new(5.5 * len(parts), 5)
         for ax, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts):
             rows = sorted((row for row in part.labels if row.n), key=lambda row: -row.n)
             points = [
@@ -230,7 +225,7 @@ class TuneReport(_Report):
             ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
             ax.set_title(f"{part.name}: open before, full after (cross-fitted)", fontsize="medium")
             ax.legend(fontsize="small")
-        figure.savefig(path)
+        figures.save(figure, path)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from thinc.api import fix_random_seed
 
 from spacy_dice.losses import Compound, CrossEntropy, DiceCE, EntityDice
 from spacy_tests.helpers import NER_SENTENCES as SENTENCES
+from spacy_tests.helpers import TOK2VEC
 from spacy_tests.helpers import ner_examples as examples
 
 
@@ -216,18 +217,6 @@ def test_rehearsal_keeps_what_was_learnt():
         nlp.update(other, sgd=optimizer)
         nlp.rehearse(data, sgd=optimizer, losses=losses)
     assert ents(nlp(SENTENCES[0][0])) == EXPECTED and losses["dice_ner"] > 0
-
-
-TOK2VEC = {
-    "@architectures": "spacy.HashEmbedCNN.v2",
-    "pretrained_vectors": None,
-    "width": 96,
-    "depth": 4,
-    "embed_size": 2000,
-    "window_size": 1,
-    "maxout_pieces": 3,
-    "subword_features": True,
-}
 
 
 def test_normalised_outputs_decode_alike():
