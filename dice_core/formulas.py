@@ -119,7 +119,7 @@ def overlap(
         empty = den <= 0
         den = xp.where(empty, xp.ones_like(den), den)
     one_by = den**-1.0
-    f = num * one_by
+    f = num / den
     if log:
         low = float(xp.finfo(den.dtype).smallest_normal)
         num = arrays.at_least(num + 0.0 * den, low)
@@ -170,6 +170,7 @@ def overlap_of_set(
     gold: Array,
     present: Array,
     micro: bool,
+    weight: Array,
     alpha: float,
     beta: float,
     smooth: float,
@@ -184,6 +185,7 @@ def overlap_of_set(
         present: ``(C,)`` of 0 and 1, the classes that take part: pooled into one coefficient
             (``micro``) or averaged over (macro).
         micro: See present.
+        weight: A scalar that the derivatives are multiplied with.
         alpha: See `overlap`, as of all others.
         beta: What a false negative costs.
         smooth: Added above and below.
@@ -193,14 +195,15 @@ def overlap_of_set(
         The value, a scalar that is 0 if no class takes part, and its derivatives by the hits and
         the predicted of each class, ``(C,)``.
     """
-    xp = namespace(present)
     if micro:
         hits, predicted, gold = hits @ present, predicted @ present, gold @ present
-        share, of_value = present, xp.max(present)
+        share = present
     else:
-        share = of_value = present / arrays.at_least(arrays.total(present), 1.0)
+        share = present / arrays.at_least(arrays.total(present), 1.0)
     value, by_hits, by_predicted = overlap(hits, predicted, gold, alpha, beta, smooth, log)
-    value = value * of_value if micro else value @ of_value
+    if not micro:
+        value = value @ share
+    share = weight * share
     return value, share * by_hits, share * by_predicted
 
 
