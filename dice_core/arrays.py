@@ -146,6 +146,12 @@ def total(array: Array, axis: Optional[int] = None) -> Array:
     return namespace(array).sum(array, axis=axis)
 
 
+def row_sums(array: Array) -> Array:
+    """``(N,)``: the sum of each row ``(N, C)``, as a product with ones, which is faster."""
+    ones = namespace(array).ones(array.shape[1], dtype=array.dtype, device=array.device)
+    return array @ ones
+
+
 def concat(arrays: Sequence[Array]) -> Array:
     """The rows of all arrays, one after another."""
     return namespace(arrays[0]).concat(list(arrays), axis=0)

@@ -106,7 +106,7 @@ def by_probabilities(view: View, slope: Slope, targets: Targets) -> Array:
 
 def _by_logits_of_softmax(view: View, slope: Slope, targets: Targets) -> Array:
     p, xp = view.p, namespace(view.p)
-    total = None if slope.cells is None else xp.sum(slope.cells, axis=1)
+    total = None if slope.cells is None else arrays.row_sums(slope.cells)
     if slope.columns is not None:
         of_columns = p @ slope.columns
         if targets.counted is not None:

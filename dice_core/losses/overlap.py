@@ -86,7 +86,8 @@ class _Overlap(Loss):
         how = (*self.weights()[::2], self.log)
         # Of all cells as if none were gold, and of the gold ones what is different.
         mass = self.mass(p, q, p, True)
-        values, cells = formulas.overlap_of_others(mass.predicted, *how)
+        used_up = mass.predicted is not p and mass.predicted is not mass.predicted_slope
+        values, cells = formulas.overlap_of_others(mass.predicted, *how, used_up)
         cells *= mass.predicted_slope
         p_gold = view.gather(ids) if p is view.p else arrays.gather(p, ids)
         gold = self.mass(p_gold, None if q is None else arrays.gather(q, ids), p_gold, True)
