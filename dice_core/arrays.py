@@ -32,6 +32,8 @@ def like(values: Any, array: Array, dtype: Any = None) -> Array:
     """Numbers, or an array of any library, on the device and of the type of another array."""
     xp, device = namespace(array), array.device
     if isinstance(values, float):
+        if xp is numpy and dtype is None:
+            return array.dtype.type(values)  # which is faster than an array of no dimension
         return xp.asarray(values, dtype=dtype or array.dtype, device=device)
     if type(values) is type(array):
         return xp.astype(values.to(device) if hasattr(values, "to") else values, array.dtype)
@@ -69,6 +71,15 @@ def at_least(array: Array, low: float) -> Array:
     return xp.maximum(array, xp.asarray(low, dtype=array.dtype, device=array.device))
 
 
+def full_like(array: Array, number: float) -> Array:
+    """One number, in the shape and type and on the device of an array."""
+    if not _is_numpy(array):
+        return namespace(array).full_like(array, number)
+    made = numpy.empty(array.shape, dtype=array.dtype)  # numpy.full_like is slow on small ones
+    made.fill(number)
+    return made
+
+
 def gather(array: Array, ids: Array) -> Array:
     """``(N,)``: of each row ``(N, C)`` the column that ids ``(N,)`` say."""
     if _is_numpy(array):
@@ -80,10 +91,10 @@ def gather(array: Array, ids: Array) -> Array:
 
 def add_at(array: Array, ids: Array, values: Array) -> None:
     """Add values ``(N,)``, in place, to the column of each row that ids ``(N,)`` say."""
-    if hasattr(array, "scatter_add_"):
-        array.scatter_add_(1, ids[:, None], values[:, None])
-    elif _has_fancy_indices(array):
+    if _has_fancy_indices(array):
         array[namespace(array).arange(ids.shape[0]), ids] += values
+    elif hasattr(array, "scatter_add_"):
+        array.scatter_add_(1, ids[:, None], values[:, None])
     else:
         array += _one_hot(ids, array.shape[1], array) * values[:, None]
 
@@ -133,6 +144,12 @@ def total(array: Array, axis: Optional[int] = None) -> Array:
     if hasattr(array, "sum"):
         return array.sum() if axis is None else array.sum(axis)
     return namespace(array).sum(array, axis=axis)
+
+
+def row_sums(array: Array) -> Array:
+    """``(N,)``: the sum of each row ``(N, C)``, as a product with ones, which is faster."""
+    ones = namespace(array).ones(array.shape[1], dtype=array.dtype, device=array.device)
+    return array @ ones
 
 
 def concat(arrays: Sequence[Array]) -> Array:

@@ -76,7 +76,11 @@ def self_adjusting_mass(
     if q is None:
         square = p * p
         s = p - square
-        slope = s if detach_weight else s - square
+        if detach_weight:
+            return Mass(s, s, s, s)
+        slope = square  # p - 2 p^2, in its place
+        slope *= -2.0
+        slope += p
         return Mass(s, s, slope, slope)
     weight = q if alpha == 1 else q**alpha
     s = weight * p
@@ -119,7 +123,7 @@ def overlap(
         empty = den <= 0
         den = xp.where(empty, xp.ones_like(den), den)
     one_by = den**-1.0
-    f = num * one_by
+    f = num / den
     if log:
         low = float(xp.finfo(den.dtype).smallest_normal)
         num = arrays.at_least(num + 0.0 * den, low)
@@ -139,10 +143,11 @@ def overlap(
 
 
 def overlap_of_others(
-    predicted: Array, alpha: float, smooth: float, log: bool
+    predicted: Array, alpha: float, smooth: float, log: bool, used_up: bool = False
 ) -> Tuple[Array, Array]:
     """`overlap` of cells ``(N, C)`` that are not gold, where hits and gold are 0, in few passes:
     with c = smooth / alpha, F = c / (predicted + c) and dF/dpredicted = -c / (predicted + c)^2.
+    The slopes may take the place of what is predicted, if that is used up.
 
     Returns:
         The sum of the losses of each row, ``(N,)``, and their derivatives by ``predicted``.
@@ -153,11 +158,14 @@ def overlap_of_others(
         value, _, slope = overlap(zero, predicted, zero, alpha, 0.0, smooth, log)
         return xp.sum(value, axis=1), slope
     c = smooth / alpha
-    slope = predicted + c
+    value = arrays.row_sums(xp.log1p(predicted * (1.0 / c))) if log else None
+    slope = predicted if used_up else predicted + c
+    if used_up:
+        slope += c
     slope **= -1.0  # a reciprocal, in one pass
     if log:
-        return xp.sum(xp.log1p(predicted * (1.0 / c)), axis=1), slope
-    value = predicted.shape[1] - c * xp.sum(slope, axis=1)
+        return value, slope
+    value = predicted.shape[1] - c * arrays.row_sums(slope)
     slope *= slope
     if c != 1:
         slope *= c
@@ -170,6 +178,7 @@ def overlap_of_set(
     gold: Array,
     present: Array,
     micro: bool,
+    weight: Array,
     alpha: float,
     beta: float,
     smooth: float,
@@ -184,6 +193,7 @@ def overlap_of_set(
         present: ``(C,)`` of 0 and 1, the classes that take part: pooled into one coefficient
             (``micro``) or averaged over (macro).
         micro: See present.
+        weight: A scalar that the derivatives are multiplied with.
         alpha: See `overlap`, as of all others.
         beta: What a false negative costs.
         smooth: Added above and below.
@@ -193,14 +203,15 @@ def overlap_of_set(
         The value, a scalar that is 0 if no class takes part, and its derivatives by the hits and
         the predicted of each class, ``(C,)``.
     """
-    xp = namespace(present)
     if micro:
         hits, predicted, gold = hits @ present, predicted @ present, gold @ present
-        share, of_value = present, xp.max(present)
+        share = present
     else:
-        share = of_value = present / arrays.at_least(arrays.total(present), 1.0)
+        share = present / arrays.at_least(arrays.total(present), 1.0)
     value, by_hits, by_predicted = overlap(hits, predicted, gold, alpha, beta, smooth, log)
-    value = value * of_value if micro else value @ of_value
+    if not micro:
+        value = value @ share
+    share = weight * share
     return value, share * by_hits, share * by_predicted
 
 

@@ -106,7 +106,7 @@ def by_probabilities(view: View, slope: Slope, targets: Targets) -> Array:
 
 def _by_logits_of_softmax(view: View, slope: Slope, targets: Targets) -> Array:
     p, xp = view.p, namespace(view.p)
-    total = None if slope.cells is None else xp.sum(slope.cells, axis=1)
+    total = None if slope.cells is None else arrays.row_sums(slope.cells)
     if slope.columns is not None:
         of_columns = p @ slope.columns
         if targets.counted is not None:
@@ -134,12 +134,12 @@ def _by_logits_of_softmax(view: View, slope: Slope, targets: Targets) -> Array:
 
 def _factors(slope: Slope, total: Array, targets: Targets, rows: slice) -> Array:
     """What of a row's probabilities is its gradient, but for cells and gold."""
-    factors = -total[rows, None]
+    total = total[rows, None]
     if slope.columns is None:
-        return factors
+        return -total
     if targets.counted is None:
-        return slope.columns + factors
-    return targets.counted[rows, None] * slope.columns + factors
+        return slope.columns - total
+    return targets.counted[rows, None] * slope.columns - total
 
 
 def _by_logits_of_steep(p: Array, cells: Array) -> Array:

@@ -52,6 +52,15 @@ class View:
         p, logits = (None if a is None else a[rows, :] for a in (self._p, self.logits))
         return View(self.activation, p, logits, self.used_up)
 
+    def cells(self, flat: Array) -> "View":
+        """Some of the cells ``(M,)``, by their numbers row by row."""
+        xp = namespace(self.like)
+        p, logits = (
+            None if a is None else xp.take(xp.reshape(a, (-1,)), flat)
+            for a in (self._p, self.logits)
+        )
+        return View(self.activation, p, logits)
+
     def gathered(self, ids: Array, p: Array) -> None:
         """Take p ``(N,)`` as what `gather` gives for these ids."""
         self._gathered = (ids, p)

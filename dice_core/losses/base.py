@@ -79,9 +79,9 @@ class Loss(Options):
         xp = namespace(view.like)
         if not view.like.shape[0] and targets.reduce is None:
             return xp.sum(view.like), xp.zeros_like(view.like)
-        if (wrt == "probabilities" or self.makes_cells(view, targets)) and self.in_parts:
-            blocks = list(arrays.blocks(view.like))
-            if len(blocks) > 1:
+        blocks = list(arrays.blocks(view.like))
+        if len(blocks) > 1 and self.in_parts:
+            if wrt == "probabilities" or self.makes_cells(view, targets):
                 return self._in_blocks(view, targets, wrt, scale, blocks)
         value, slope = self.compute_loss(view, targets)
         if scale is not None:

@@ -86,38 +86,41 @@ class EntityDice(Loss):
         return scheme, scheme.gold_paths(ids, targets.lengths or [len(ids)])
 
     def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
-        xp, p = namespace(view.p), view.p
+        # Probabilities are asked for in blocks: those of sigmoids are made of logits.
+        xp, like = namespace(view.like), view.like
         scheme, paths = self.gold_paths(targets)
-        n_classes, device = p.shape[1], p.device
+        n_classes, device = like.shape[1], like.device
         flat = xp.asarray(paths.rows * n_classes + paths.columns, device=device)
         which = xp.asarray(paths.ids, device=device)
-        log_p = xp.log(arrays.at_least(xp.take(xp.reshape(p, (-1,)), flat), view.low))
-        signs = arrays.like(paths.signs, p)
+        log_p = view.cells(flat).log_p()
+        signs = arrays.like(paths.signs, like)
         found = xp.exp(arrays.sum_by(log_p, which, len(paths.signs))) * signs
-        starts = arrays.like(scheme.starts.astype("float32"), p)
-        known = _known_rows(targets, p)
-        expected = known @ (p @ starts)
-        n_gold = arrays.like(float(paths.n_spans), p)
+        starts = arrays.like(scheme.starts.astype("float32"), like)
+        known, blocks = _known_rows(targets, like), list(arrays.blocks(like))
+        of_rows = arrays.full_like(known, 0.0)
+        for rows in blocks:
+            of_rows[rows] = view.rows(rows).p @ starts
+        expected = known @ of_rows
+        n_gold = arrays.like(float(paths.n_spans), like)
         counts = targets.whole(xp.stack([xp.sum(found), expected, n_gold]))
         value, by_found, by_expected = self.of_counts(counts[0], counts[1], counts[2])
         n = targets.n_rows()
         whole = targets.whole(n)
         # d P / d log p = P for each cell of a path.
-        cells = arrays.sum_by(xp.take(found, which), flat, p.shape[0] * n_classes)
+        cells = arrays.sum_by(xp.take(found, which), flat, like.shape[0] * n_classes)
         cells *= whole * by_found
-        cells = xp.reshape(cells, p.shape)
+        cells = xp.reshape(cells, like.shape)
         of_start = (known * (whole * by_expected))[:, None]
-        for rows in arrays.blocks(p):
-            factors = of_start[rows, :] * starts
-            cells[rows, :] = arrays.add_product(cells[rows, :], factors, p[rows, :])
+        for rows in blocks:
+            part, factors = view.rows(rows), of_start[rows, :] * starts
+            cells[rows, :] = arrays.add_product(cells[rows, :], factors, part.p)
             if view.activation == "sigmoid":
-                cells[rows, :] *= view.rows(rows).q()
+                cells[rows, :] *= part.q()
         return n * value, Slope(cells=cells)
 
 
-def _known_rows(targets: Targets, p: Array) -> Array:
+def _known_rows(targets: Targets, like: Array) -> Array:
     """``(N,)``: how much each row counts."""
-    xp = namespace(p)
     if targets.mask is not None:
-        return xp.max(targets.known(), axis=1)
-    return xp.ones_like(p[:, 0]) if targets.weights is None else targets.weights
+        return namespace(like).max(targets.known(), axis=1)
+    return arrays.full_like(like[:, 0], 1.0) if targets.weights is None else targets.weights

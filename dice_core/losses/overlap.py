@@ -1,6 +1,7 @@
 """Losses of the overlap of what is predicted and what is true: Dice and its kin."""
 
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Optional, Tuple, Union
 
 from .. import arrays, formulas
 from ..arrays import Array, namespace
@@ -85,7 +86,8 @@ class _Overlap(Loss):
         how = (*self.weights()[::2], self.log)
         # Of all cells as if none were gold, and of the gold ones what is different.
         mass = self.mass(p, q, p, True)
-        values, cells = formulas.overlap_of_others(mass.predicted, *how)
+        used_up = mass.predicted is not p and mass.predicted is not mass.predicted_slope
+        values, cells = formulas.overlap_of_others(mass.predicted, *how, used_up)
         cells *= mass.predicted_slope
         p_gold = view.gather(ids) if p is view.p else arrays.gather(p, ids)
         gold = self.mass(p_gold, None if q is None else arrays.gather(q, ids), p_gold, True)
@@ -101,7 +103,6 @@ class _Overlap(Loss):
         return xp.sum(values), Slope(cells=cells, gold=slope, steep=self.is_steep())
 
     def _of_batch(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
-        xp = namespace(view.p)
         p, q, ids, weights = self._p(view), self._q(view), targets.ids, targets.weights
         p_gold = view.gather(ids) if p is view.p else arrays.gather(p, ids)
         of_gold = self.mass(p_gold, None if q is None else arrays.gather(q, ids), p_gold, True)
@@ -110,11 +111,12 @@ class _Overlap(Loss):
         counted = targets.counted
         if counted is not None:
             weights = counted if weights is None else weights * counted
+        hits = of_gold.hit
         if weights is None:
-            hits, predicted = of_gold.hit, arrays.total(predicted, axis=0)
-            weights = xp.ones_like(p_gold)
+            weights = arrays.full_like(p_gold, 1.0)
         else:
-            hits, predicted = of_gold.hit * weights, weights @ predicted
+            hits = hits * weights
+        predicted = weights @ predicted
         hits = arrays.sum_by(hits, ids, targets.n_classes)
         n_gold = arrays.sum_by(weights, ids, targets.n_classes)
         value, by_hits, by_predicted = self._of_counts(hits, predicted, n_gold, None, targets)
@@ -174,18 +176,17 @@ class _Overlap(Loss):
             whole = targets.whole(xp.stack(own))
             hits, predicted, gold, n_gold = (whole[i, :] for i in range(4))
         present = xp.astype((gold if n_gold is None else n_gold) > 0, hits.dtype)
-        background = self._background_columns(targets.spec) if self.background else []
+        background = self._background_columns(targets.spec) if self.background else ()
         for column in background:
             present[column] = 0.0
         micro = self.average == "micro"
         if self.average == AUTO:
             micro = targets.spec.positions or bool(background)
-        value, by_hits, by_predicted = formulas.overlap_of_set(
-            hits, predicted, gold, present, micro, *self.weights(), self.log
-        )
         n = targets.n_rows()
-        whole = targets.whole(n)
-        return n * value, whole * by_hits, whole * by_predicted
+        value, by_hits, by_predicted = formulas.overlap_of_set(
+            hits, predicted, gold, present, micro, targets.whole(n), *self.weights(), self.log
+        )
+        return n * value, by_hits, by_predicted
 
     def _p(self, view: View) -> Array:
         # At exactly 0 some ratios are 0/0; next to 0 they are what they tend to.
@@ -211,10 +212,15 @@ class _Overlap(Loss):
                 "background names every label, so that nothing is left to count."
             )
 
-    def _background_columns(self, spec: LabelSpec) -> List[int]:
+    def _background_columns(self, spec: LabelSpec) -> Tuple[int, ...]:
         if self.background == AUTO:
-            return spec.columns(spec.background, "its background")
-        return spec.columns(self.background, "background")
+            return _columns(spec, spec.background, "its background")
+        return _columns(spec, tuple(self.background), "background")
+
+
+@lru_cache(maxsize=64)  # asked for in each step
+def _columns(spec: LabelSpec, wanted: Tuple[Union[str, int], ...], option: str) -> Tuple[int, ...]:
+    return tuple(spec.columns(wanted, option))
 
 
 def _is_sparse(view: View, targets: Targets) -> bool:

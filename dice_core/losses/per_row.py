@@ -50,14 +50,14 @@ class _LogLoss(Loss):
         value, gold = formulas.log_loss(p, q, log_p, self.gamma)
         counts = None
         if self.needs_counts():
-            ones = xp.ones_like(value) if weights is None else weights
+            ones = arrays.full_like(value, 1.0) if weights is None else weights
             counts = arrays.sum_by(ones, ids, targets.n_classes)
         factors, _ = self.class_factors(targets, counts)
         if factors is not None:
             of_row = factors[ids]
             value, gold = value * of_row, gold * of_row
         elif not self.gamma:
-            gold = xp.full_like(value, gold)
+            gold = arrays.full_like(value, gold)
         return arrays.total(value if weights is None else value * weights), Slope(gold=gold)
 
     def _of_cells(self, view: View, targets: Targets) -> Tuple[Array, Slope]:

@@ -8,7 +8,7 @@ from spacy.pipeline.ner import EntityRecognizer
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 
-from dice_core import slopes
+from dice_core import arrays, slopes
 from dice_core.labels import LabelSpec
 from dice_core.targets import Targets
 from dice_core.views import View
@@ -146,25 +146,26 @@ def merged_gold_loss(
     NumPy is what it costs.
     """
     n_rows, n_columns = scores.shape
-    rows, ones = numpy.arange(n_rows), numpy.ones(n_columns, dtype=scores.dtype)
+    rows, ones = numpy.arange(n_rows), arrays.full_like(scores[0], 1.0)
     # argmax and a look-up, and products with ones: faster here than max and sum.
     p = numpy.exp(scores - scores[rows, scores.argmax(axis=1)][:, None])
     p /= (p @ ones)[:, None]
+    view = View("softmax", p, used_up=True)
+    if numpy.count_nonzero(gold) == n_rows:
+        best = gold.argmax(axis=1)
+        if gold[rows, best].all():  # one each: nothing to merge
+            value, gradient = loss.value_and_gradient(view, Targets(spec, n_columns, p, ids=best))
+            return gradient, float(value)
     share: numpy.ndarray = gold.astype(p.dtype)
     in_gold = p * share
     of_gold = in_gold @ ones
-    weights = counted = None
-    is_low = of_gold.min() < FLOOR
-    if is_low or numpy.count_nonzero(gold) != n_rows:
-        n_gold = share @ ones
-        counted = (n_gold == 1).astype(p.dtype)
-        if is_low:
-            weights, share = (n_gold > 0).astype(p.dtype), _shares(scores, gold)
-        else:
-            share = in_gold / of_gold[:, None]
-    best = share.argmax(axis=1)
+    n_gold, weights = share @ ones, None
+    if of_gold.min() < FLOOR:
+        weights, share = (n_gold > 0).astype(p.dtype), _shares(scores, gold)
+    else:
+        share = in_gold / of_gold[:, None]
+    best, counted = share.argmax(axis=1), (n_gold == 1).astype(p.dtype)
     targets = Targets(spec, n_columns, p, ids=best, weights=weights, counted=counted)
-    view = View("softmax", p, used_up=True)
     if not loss.makes_cells(view, targets):
         view.gathered(best, of_gold)
         value, slope = loss.compute_loss(view, targets)
