@@ -10,15 +10,17 @@ import numpy
 
 Array = Any  # of any library that keeps to the array API standard
 _NAMESPACES: Dict[type, Any] = {}
-# How large `blocks` are: what stays in a processor's cache, and what keeps a GPU busy.
-CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 19, 1 << 22
+# How large `blocks` are at most: what stays in a processor's cache, and what keeps a GPU busy.
+CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 18, 1 << 22
+# Of NumPy's arrays a block is this share, but not so small that calls take longer than numbers.
+SHARE, MIN_CELLS = 8, 1 << 13
 
 
 def namespace(array: Array) -> Any:
     """The array API namespace of an array."""
     kind = type(array)
     if kind not in _NAMESPACES:
-        if _is_numpy(array) and hasattr(numpy, "astype"):  # from 2.1 on it keeps to the standard
+        if is_numpy(array) and hasattr(numpy, "astype"):  # from 2.1 on it keeps to the standard
             _NAMESPACES[kind] = numpy
         else:
             # Imported when first needed: spaCy imports this package at every start.
@@ -63,7 +65,7 @@ def floor(array: Array) -> float:
 
 def at_least(array: Array, low: float) -> Array:
     """The larger of each entry and ``low``."""
-    if _is_numpy(array):
+    if is_numpy(array):
         return numpy.maximum(array, low)
     if hasattr(array, "clamp"):
         return array.clamp(min=low)
@@ -73,7 +75,7 @@ def at_least(array: Array, low: float) -> Array:
 
 def full_like(array: Array, number: float) -> Array:
     """One number, in the shape and type and on the device of an array."""
-    if not _is_numpy(array):
+    if not is_numpy(array):
         return namespace(array).full_like(array, number)
     made = numpy.empty(array.shape, dtype=array.dtype)  # numpy.full_like is slow on small ones
     made.fill(number)
@@ -82,7 +84,7 @@ def full_like(array: Array, number: float) -> Array:
 
 def gather(array: Array, ids: Array) -> Array:
     """``(N,)``: of each row ``(N, C)`` the column that ids ``(N,)`` say."""
-    if _is_numpy(array):
+    if is_numpy(array):
         return array[numpy.arange(len(ids)), ids]
     if hasattr(array, "scatter_add_"):
         return array.gather(1, ids[:, None])[:, 0]
@@ -113,7 +115,7 @@ def add_product(array: Array, factors: Array, others: Array, used_up: bool = Fal
 
 def sum_by(values: Array, ids: Array, size: int) -> Array:
     """``(size,)``: the sum of values ``(N,)`` by ids ``(N,)`` from 0 on."""
-    if _is_numpy(values):
+    if is_numpy(values):
         if size > CELLS_ON_HOST:  # bincount makes float64 of all
             sums = numpy.zeros(size, dtype=values.dtype)
             numpy.add.at(sums, ids, values)
@@ -132,15 +134,20 @@ def sum_by(values: Array, ids: Array, size: int) -> Array:
 def blocks(array: Array) -> Iterator[slice]:
     """Rows of ``(N, C)``, in parts that bound what is in use beside it."""
     n_rows, n_columns = array.shape
-    on_host = isinstance(array, numpy.ndarray) or str(array.device) == "cpu"
-    cells = CELLS_ON_HOST if on_host else CELLS_ELSEWHERE
+    if is_numpy(array):
+        cells = min(CELLS_ON_HOST, max(MIN_CELLS, n_rows * n_columns // SHARE))
+    else:
+        cells = CELLS_ON_HOST if str(array.device) == "cpu" else CELLS_ELSEWHERE
     step = max(1, cells // max(1, n_columns))
     for first in range(0, n_rows, step):
         yield slice(first, min(first + step, n_rows))
 
 
 def total(array: Array, axis: Optional[int] = None) -> Array:
-    """The sum of all entries, a scalar array, or that along an axis."""
+    """The sum of all entries, a scalar array, or that along an axis of floats ``(N, C)``."""
+    if axis is not None and is_numpy(array):  # whose sums of short rows are slow
+        ones = numpy.ones(array.shape[axis], dtype=array.dtype)
+        return ones @ array if axis == 0 else array @ ones
     if hasattr(array, "sum"):
         return array.sum() if axis is None else array.sum(axis)
     return namespace(array).sum(array, axis=axis)
@@ -164,8 +171,9 @@ def _one_hot(ids: Array, size: int, like: Array) -> Array:
 
 
 def _has_fancy_indices(array: Array) -> bool:
-    return _is_numpy(array) or hasattr(array, "get")
+    return is_numpy(array) or hasattr(array, "get")
 
 
-def _is_numpy(array: Array) -> bool:
+def is_numpy(array: Array) -> bool:
+    """Whether it is NumPy's own."""
     return isinstance(array, (numpy.ndarray, numpy.generic))

@@ -119,11 +119,10 @@ def _by_logits_of_softmax(view: View, slope: Slope, targets: Targets) -> Array:
     if slope.cells is None:
         gradient = view.for_gradient()
         for rows in arrays.blocks(p):
-            factors = _factors(slope, total, targets, rows)
             if gradient is p:
-                gradient[rows, :] *= factors
+                gradient[rows, :] *= _factors(slope, total, targets, rows)
             else:
-                gradient[rows, :] = factors * p[rows, :]
+                gradient[rows, :] = _factors(slope, total, targets, rows) * p[rows, :]
     else:
         factors = _factors(slope, total, targets, slice(None))
         gradient = arrays.add_product(slope.cells, factors, p, view.used_up)

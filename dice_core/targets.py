@@ -89,6 +89,12 @@ class Targets:
             known = namespace(self.y).ones_like(self.y)
         return known if self.weights is None else known * self.weights[:, None]
 
+    def of_known(self, cells: Array) -> Array:
+        """Cells ``(N, C)`` times `known`; the same array where all is known."""
+        if self.mask is None and self.weights is None:
+            return cells
+        return cells * self.known()
+
     def negatives(self) -> Optional[Array]:
         """``(N, C)``: the known cells of rows that only say what they are not; None without."""
         if self.mask is None:
@@ -140,15 +146,15 @@ def from_ids(
         ValueError: For an id that is no class.
     """
     gold: Any = numpy.asarray(ids, dtype="int64").reshape(-1)
-    wrong = (gold >= n_classes) | (gold < MISSING)
-    if wrong.any():
-        raise spec.config_error(f"class id {gold[wrong][0]} is not one of 0 to {n_classes - 1}.")
+    if gold.size and not MISSING <= gold.min() <= gold.max() < n_classes:
+        wrong = gold[(gold >= n_classes) | (gold < MISSING)][0]
+        raise spec.config_error(f"class id {wrong} is not one of 0 to {n_classes - 1}.")
     known = gold != MISSING
     n, device = len(gold), like.device
     xp = namespace(like)
     if not negatives:
         weights = None if known.all() else arrays.like(known.astype("float32"), like)
-        gold = xp.asarray(numpy.maximum(gold, 0), device=device)
+        gold = xp.asarray(gold if weights is None else numpy.maximum(gold, 0), device=device)
         return Targets(spec, n_classes, like, ids=gold, weights=weights, lengths=lengths)
     y = numpy.zeros((n, n_classes), dtype="float32")
     y[known, gold[known]] = 1.0
@@ -183,8 +189,9 @@ def from_labels(
     index: Any = {name: i for i, name in enumerate(spec.names)}
     index.update({value: MISSING for value in missing})
     lengths = [len(doc) for doc in docs]
+    labels = (label for doc in docs for label in doc)
     try:
-        ids = [index[label] for doc in docs for label in doc]
+        ids: Any = numpy.fromiter(map(index.__getitem__, labels), "int64", count=sum(lengths))
         return from_ids(ids, len(spec.names), spec, like, lengths=lengths)
     except KeyError:
         pass
@@ -284,4 +291,6 @@ def _class_id(value: Any, spec: LabelSpec) -> int:
 
 def _items(part: Any) -> List[Any]:
     """The items of a sequence or of a 1-d array, as Python objects."""
+    if isinstance(part, list):  # a copy would take as much as its class ids
+        return part
     return part.tolist() if hasattr(part, "tolist") else list(part)

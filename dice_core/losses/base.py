@@ -81,14 +81,26 @@ class Loss(Options):
             return xp.sum(view.like), xp.zeros_like(view.like)
         blocks = list(arrays.blocks(view.like))
         if len(blocks) > 1 and self.in_parts:
-            if wrt == "probabilities" or self.makes_cells(view, targets):
+            # Of NumPy even numbers of rows are made block by block: few columns weigh no more.
+            many = wrt == "probabilities" or arrays.is_numpy(view.like)
+            if many or self.makes_cells(view, targets):
                 return self._in_blocks(view, targets, wrt, scale, blocks)
+        return self._of_rows(view, targets, wrt, scale)
+
+    def _of_rows(
+        self, view: View, targets: Targets, wrt: Wrt, scale: Optional[Array]
+    ) -> Tuple[Array, Array]:
+        """The same of all rows at once."""
         value, slope = self.compute_loss(view, targets)
         if scale is not None:
             value = value * scale
             slope.scale(scale)
         of = slopes.by_probabilities if wrt == "probabilities" else slopes.by_logits
         return value, of(view, slope, targets)
+
+    def count(self, view: View, targets: Targets) -> None:
+        """Add what these rows have to the sums over the batch, of which they are a part."""
+        self.compute_loss(view, targets)
 
     def makes_cells(self, view: View, targets: Targets) -> bool:
         """Whether the slope has numbers for each cell."""
@@ -109,7 +121,7 @@ class Loss(Options):
             part.reduce, part.at_hand, part.learning = whole, at_hand, False
         if self.set_level or any(loss.needs_counts() for _, _, loss in self.terms()):
             for rows, part in parts:
-                self.compute_loss(view.rows(rows), part)
+                self.count(view.rows(rows), part)
                 whole.next_part()
                 at_hand.next_part()
         whole.replay(targets.reduce)
@@ -118,7 +130,7 @@ class Loss(Options):
         gradient, value = view.for_gradient(), 0.0
         for rows, part in parts:
             view_of_part = view.rows(rows)
-            of_part, its_gradient = self.value_and_gradient(view_of_part, part, wrt, scale)
+            of_part, its_gradient = self._of_rows(view_of_part, part, wrt, scale)
             if its_gradient is not view_of_part.like:  # which is where it belongs already
                 gradient[rows, :] = its_gradient
             value = value + of_part

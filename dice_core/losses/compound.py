@@ -77,6 +77,12 @@ class Compound(Loss):
                 slope.add(term_slope, weight)
         return (0.0 * targets.n_rows() if value is None else value), slope
 
+    def count(self, view: View, targets: Targets) -> None:
+        for name, loss in self.losses.items():
+            counts = loss.set_level or any(leaf.needs_counts() for _, _, leaf in loss.terms())
+            if self.weights[name].current and counts:
+                loss.count(view, targets)
+
     def terms(self) -> Iterator[Tuple[str, float, Loss]]:
         for name, loss in self.losses.items():
             weight = self.weights[name].current

@@ -135,26 +135,33 @@ class _Overlap(Loss):
 
     def _of_dense_elements(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
         xp = namespace(view.p)
-        mass, known = self._mass(view), targets.known()
+        mass = self._mass(view)
         hits, hits_slope = self.hits(mass, targets.y)
         value, by_hits, by_predicted = formulas.overlap(
             hits, mass.predicted, self.gold(targets.y), *self.weights(), self.log
         )
-        slope = (by_hits * hits_slope + by_predicted * mass.predicted_slope) * known
-        return xp.sum(value * known), Slope(cells=slope, steep=self.is_steep())
+        by_hits *= hits_slope
+        by_predicted *= mass.predicted_slope
+        by_hits += by_predicted
+        slope = targets.of_known(by_hits)
+        return xp.sum(targets.of_known(value)), Slope(cells=slope, steep=self.is_steep())
 
     def _of_dense_batch(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
-        xp, y = namespace(view.p), targets.y
-        mass, cells = self._mass(view), targets.known()
-        if targets.counted is not None:
-            cells = cells * targets.counted[:, None]
-        hits, hits_slope = self.hits(mass, y)
-        hits, predicted, gold, n_gold = (
-            xp.sum(a * cells, axis=0) for a in (hits, mass.predicted, self.gold(y), y)
-        )
+        y, mass = targets.y, self._mass(view)
+
+        def counted(cells: Array) -> Array:
+            cells = targets.of_known(cells)
+            return cells if targets.counted is None else cells * targets.counted[:, None]
+
+        hits, slope = self.hits(mass, y)
+        hits = arrays.total(counted(hits), axis=0)
+        predicted, n_gold = (arrays.total(counted(a), axis=0) for a in (mass.predicted, y))
+        gold = self.gold(y)
+        gold = n_gold if gold is y else arrays.total(counted(gold), axis=0)
         value, by_hits, by_predicted = self._of_counts(hits, predicted, gold, n_gold, targets)
-        slope = (by_hits * hits_slope + by_predicted * mass.predicted_slope) * cells
-        return value, Slope(cells=slope, steep=self.is_steep())
+        slope *= by_hits
+        slope += by_predicted * mass.predicted_slope
+        return value, Slope(cells=counted(slope), steep=self.is_steep())
 
     # -- what they share ----------------------------------------------------------------
 

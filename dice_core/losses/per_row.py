@@ -62,11 +62,11 @@ class _LogLoss(Loss):
 
     def _of_cells(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
         xp = namespace(view.p)
-        known, y = targets.known(), targets.y
-        positive = y * known
+        y: Any = targets.y
+        positive = targets.of_known(y)
         is_sigmoid = view.activation == "sigmoid"
-        negative = known - positive if is_sigmoid else targets.negatives()
-        counts = xp.sum(positive, axis=0) if self.needs_counts() else None
+        negative = targets.of_known(1.0 - y) if is_sigmoid else targets.negatives()
+        counts = arrays.total(positive, axis=0) if self.needs_counts() else None
         factors, rest = self.class_factors(targets, counts)
         if factors is not None:
             positive = positive * factors

@@ -97,9 +97,12 @@ def rows_of(
     """
     shift = int(candidates[:, 1].max(initial=0)) + 1
     keys = candidates[:, 0].astype("int64") * shift + candidates[:, 1]
-    asked = [start * shift + end for start, end in wanted if end < shift]
-    rows = numpy.flatnonzero(numpy.isin(keys, asked)).tolist()
-    return {tuple(candidates[row].tolist()): row for row in rows}
+    asked = numpy.unique([start * shift + end for start, end in wanted if end < shift])
+    if not len(asked):
+        return {}
+    near = asked.take(numpy.searchsorted(asked, keys), mode="clip")
+    rows = numpy.flatnonzero(near == keys)
+    return dict(zip(map(tuple, candidates[rows].tolist()), rows.tolist()))
 
 
 class DiceSpanFinder(StockLossMixin, SpanFinder):

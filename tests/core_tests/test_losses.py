@@ -182,6 +182,27 @@ def test_three_arrays_beside_the_scores_are_enough(loss, activation, kind, wrt, 
     assert peak < 3.5 * logits.nbytes  # with blocks and numbers of rows
 
 
+def test_class_ids_take_little_beside_the_gradient():
+    """Not even numbers of rows, which weigh much where there are few columns."""
+    p = numpy.full((20_000, 20), 0.05, dtype="float32")
+    read, loss = from_ids(numpy.arange(20_000) % 20, 20, SPEC, p), DiceCE()
+    loss.value_and_gradient(View("softmax", p[:2].copy(), used_up=True), read.rows(slice(0, 2)))
+    tracemalloc.start()
+    _, gradient = loss.value_and_gradient(View("softmax", p, used_up=True), read)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert gradient is p
+    assert peak < 0.4 * p.nbytes
+
+
+def test_what_terms_contribute_is_counted_once_in_blocks(monkeypatch):
+    monkeypatch.setattr(arrays, "CELLS_ON_HOST", 6)
+    loss = core.Compound([core.Dice(level="batch"), core.Compound([core.Focal()])])
+    loss.watch_terms()
+    value, _ = loss.value_and_gradient(view_of_logits(Z, "softmax"), targets("ids", Z))
+    assert_allclose(sum(loss.take_watched().values()), value, rtol=1e-10)
+
+
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_three_arrays_beside_the_scores_are_enough_for_entities(activation, monkeypatch):
     monkeypatch.setattr(arrays, "CELLS_ON_HOST", 500)
