@@ -14,11 +14,12 @@ on than a small test file has, and an interval over seeds is then one over data,
 --unanswerable a share of all questions is asked of another article's text, in the form of
 SQuAD 2.0: those have no answer, and all of dice_qa may give none.
 ner: dice_qa with fixed questions and a sigmoid, or with --trainer dice_ner that, on columns of
-token TAB tag; the seed draws the sentences to train on, where --size asks for some only. Lines of
-JSON are appended to benchmarks/results/reading/runs.jsonl; report makes tables of them: means over
-seeds, 95 % intervals, and differences from cross-entropy on the same seeds. speed: questions a
-second and peak memory of nlp.pipe and of transformers' question-answering pipeline, each in a
-process of its own, taking turns.
+token TAB tag; the seed draws the sentences to train on, where --size asks for some only; test is
+scored as the model is, and again after `tune` has set its thresholds on dev.
+Lines of JSON are appended to benchmarks/results/reading/runs.jsonl; report makes tables of them:
+means over seeds, 95 % intervals, and differences from cross-entropy on the same seeds. speed:
+questions a second and peak memory of nlp.pipe and of transformers' question-answering pipeline,
+each in a process of its own, taking turns.
 """
 
 import argparse
@@ -157,6 +158,7 @@ def run_ner(args: Any) -> None:
     import spacy
     from spacy.training import Example
 
+    import spacy_dice
     from corpora import folders, in_spacy
     from dice_core import columns
 
@@ -187,15 +189,21 @@ def run_ner(args: Any) -> None:
     curve = train_pipeline(nlp, examples, args)
     seconds = time.time() - start
     scores = {}
-    for split in ("dev", "test"):
+
+    def score(split: str, as_: str) -> None:
         start, of_split = time.time(), read(split, args.test_size)
         if args.trainer == "dice_qa":
             found = nlp.evaluate(of_split)
-            scores[split] = {key: found[f"qa_spans_{key}"] or 0.0 for key in "fpr"}
+            scores[as_] = {key: found[f"qa_spans_{key}"] or 0.0 for key in "fpr"}
         else:
             scored = of_pipeline(nlp, name, of_split)
-            scores[split] = {key: scored[key] for key in "fpr"}
-        scores[split].update(sentences=len(of_split), seconds=time.time() - start)
+            scores[as_] = {key: scored[key] for key in "fpr"}
+        scores[as_].update(sentences=len(of_split), seconds=time.time() - start)
+
+    score("dev", "dev")
+    score("test", "test")
+    spacy_dice.tune(nlp, read("dev", args.test_size))
+    score("test", "test, tuned")
     line = {"task": "ner", "data": args.data.resolve().name, "size": len(examples)}
     finish(args, line, scores, seconds, curve)
 
@@ -352,7 +360,7 @@ def train_with_transformers(nlp: Any, examples: List[Any], args: Any) -> List[fl
 
     pipe = nlp.get_pipe("dice_qa")
     model = hf_objects(pipe.model).transformer
-    asked = pipe._gold(examples)
+    asked = pipe.gold(examples)
     rows = []
     for window in pipe._encode(asked):
         found = [window.find(extent) for extent in asked[window.pair].gold or []]

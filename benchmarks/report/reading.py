@@ -29,7 +29,7 @@ def tables(cells: Iterable[Cell]) -> List[str]:
 
 def _table(rows: Dict[Row, Seeds]) -> List[str]:
     columns = _columns(next(iter(next(iter(rows.values())).values())))
-    compared = [name for name in columns if name.endswith(("f1", "test f"))]
+    compared = [name for name in columns if name.endswith(("f1", "test f", "tuned f"))]
     heads = ["trainer", "loss", "clip", "seeds", *columns, *(f"gain, {c}" for c in compared)]
     lines = table_head(heads)
     for row, seeds in rows.items():

@@ -94,6 +94,7 @@ class DiceQA(OwnMixin, TrainablePipe):
         spans_key: str = "answers",
         set_ents: bool = False,
         threshold: Optional[float] = None,
+        thresholds: Optional[Dict[str, float]] = None,
         no_answer: bool = False,
         max_answer_length: int = 30,
         max_batch_items: int = 8192,
@@ -118,6 +119,8 @@ class DiceQA(OwnMixin, TrainablePipe):
             threshold: What start x end of an answer must be at least where there may be none, from
                 0 to 1. None: 0.25 with a sigmoid, 0 with a softmax. `spacy find-threshold` finds
                 the best value.
+            thresholds: The same of single fixed questions, by label, with a sigmoid, in place of
+                ``threshold``. `tune` sets them.
             no_answer: Whether a doc's question may have no answer, as in SQuAD 2.0. Fixed
                 questions always may.
             max_answer_length: Word pieces of an answer at most.
@@ -139,6 +142,7 @@ class DiceQA(OwnMixin, TrainablePipe):
             "spans_key": spans_key,
             "set_ents": set_ents,
             "threshold": threshold,
+            "thresholds": thresholds,
             "no_answer": no_answer,
             "max_answer_length": max_answer_length,
             "max_batch_items": max_batch_items,
@@ -176,6 +180,17 @@ class DiceQA(OwnMixin, TrainablePipe):
             raise config_error(
                 f"{own(self)}: threshold must be from 0 to 1, or null, got {threshold!r}."
             )
+        for label, value in (cfg["thresholds"] or {}).items():
+            if label not in cfg["questions"] or cfg["activation"] != "sigmoid":
+                known = ", ".join(cfg["questions"]) or "none"
+                raise config_error(
+                    f"{own(self)}: thresholds are of fixed questions, with a sigmoid; there is no "
+                    f"{label!r}. The questions are: {known}; activation is {cfg['activation']!r}."
+                )
+            if not 0 <= value <= 1:
+                raise config_error(
+                    f"{own(self)}: the threshold of {label!r} must be from 0 to 1, got {value!r}."
+                )
         for option in ("max_answer_length", "max_batch_items"):
             if cfg[option] < 1:
                 raise config_error(
@@ -237,7 +252,16 @@ class DiceQA(OwnMixin, TrainablePipe):
         """
         docs = list(docs)
         found: List[List[Answer]] = [[] for _ in docs]
-        asked = self._ask(docs)
+        for question, windows, scores in self.read(self._ask(docs)):
+            for one in self._decode(question, windows, scores):
+                answer = Answer(one.start, one.end, question.label, question.id, one.score)
+                found[question.doc].append(answer)
+        return found
+
+    def read(
+        self, asked: Sequence[Asked]
+    ) -> Iterator[Tuple[Asked, List[Window], List[numpy.ndarray]]]:
+        """Each question with its windows, and their logits ``(pieces, 2)``."""
         windows = self._encode(asked)
         scores: List[Any] = [None] * len(windows)
         items = self.cfg["max_batch_items"]
@@ -252,11 +276,8 @@ class DiceQA(OwnMixin, TrainablePipe):
             last = first
             while last < len(windows) and windows[last].pair == number:
                 last += 1
-            for one in self._decode(question, windows[first:last], scores[first:last]):
-                answer = Answer(one.start, one.end, question.label, question.id, one.score)
-                found[question.doc].append(answer)
+            yield question, windows[first:last], scores[first:last]
             first = last
-        return found
 
     def set_annotations(self, docs: Iterable[Doc], batch: Sequence[List[Answer]]) -> None:
         """Set doc.spans, and doc.ents if asked for."""
@@ -289,6 +310,17 @@ class DiceQA(OwnMixin, TrainablePipe):
     def _encode(self, asked: Sequence[Asked]) -> List[Window]:
         return self.model.attrs["encode"](self.model, [one.pair for one in asked], own(self))
 
+    def threshold_of(self, label: str) -> float:
+        """What start x end of an answer must be at least, with a sigmoid."""
+        common = self.cfg["threshold"]
+        least = AS_LIKELY_AS_NOT if common is None else common
+        return (self.cfg["thresholds"] or {}).get(label, least)
+
+    def stripped(self, asked: Asked, found: Iterable[decoding.Found]) -> List[decoding.Found]:
+        """Answers without white space at their ends."""
+        made = (_stripped(one, asked.pair.text) for one in found)
+        return [one for one in made if one is not None]
+
     def _decode(
         self, asked: Asked, windows: Sequence[Window], scores: Sequence[numpy.ndarray]
     ) -> List[decoding.Found]:
@@ -299,13 +331,12 @@ class DiceQA(OwnMixin, TrainablePipe):
             lacks = may_lack and best is not None and best.score < max(null, threshold or 0.0)
             found = [] if best is None or lacks else [best]
         else:
-            least = AS_LIKELY_AS_NOT if threshold is None else threshold
-            found = decoding.several(windows, scores, length, least)
+            least = self.threshold_of(asked.label)
+            found = decoding.several(decoding.candidates(windows, scores, length, least), least)
             if not found and not may_lack:
                 best = decoding.best_alone(windows, scores, length)
                 found = [] if best is None else [best]
-        text = asked.pair.text
-        return [one for one in (_stripped(one, text) for one in found) if one is not None]
+        return self.stripped(asked, found)
 
     # -- training -----------------------------------------------------------------------
 
@@ -323,7 +354,7 @@ class DiceQA(OwnMixin, TrainablePipe):
             raise ValueError(Errors.E923.format(name=self.name))
         n_known = n_several = n_lacking = 0
         for example in get_examples():
-            for asked in self._gold([example]):
+            for asked in self.gold([example]):
                 if asked.gold is not None:
                     n_known += 1
                     n_several += not asked.id and len(asked.gold) > 1
@@ -368,7 +399,7 @@ class DiceQA(OwnMixin, TrainablePipe):
         examples = list(examples)
         validate_examples(examples, "DiceQA.update")
         set_dropout_rate(self.model, drop)
-        asked = [one for one in self._gold(examples) if one.gold is not None]
+        asked = [one for one in self.gold(examples) if one.gold is not None]
         gold = [one.gold or [] for one in asked]
         windows = self._encode(asked)
         for batch in in_batches(windows, self.cfg["max_batch_items"]):
@@ -441,7 +472,7 @@ class DiceQA(OwnMixin, TrainablePipe):
             row += n
         return placed
 
-    def _gold(self, examples: Iterable[Example]) -> List[Asked]:
+    def gold(self, examples: Iterable[Example]) -> List[Asked]:
         """The questions of examples and where their answers are, None if that is not known."""
         asked = []
         for i, example in enumerate(examples):

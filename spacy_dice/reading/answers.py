@@ -49,31 +49,36 @@ def best(
     return found, null
 
 
-def several(
+class Candidates(NamedTuple):
+    """Spans of a text that may be answers, the likeliest first.
+
+    rows: how likely a span is one whole answer (the logarithm of the probability that its start
+    and its end are, and that no answer starts or ends between them), its first and its last piece,
+    and start x end. offsets: ints ``(pieces, 2)``, of characters.
+    """
+
+    rows: List[Tuple[float, int, int, float]]
+    offsets: numpy.ndarray
+
+
+def candidates(
     windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int, threshold: float
-) -> List[Found]:
-    """Spans of a text, none of which overlap, whose start x end reaches the threshold, best first.
+) -> Candidates:
+    """The spans of a text whose start x end reaches a threshold.
 
     Args:
         windows: All windows of one pair.
         scores: Logits ``(pieces, 2)`` of each window: of starting and of ending, by themselves.
         max_length: Pieces of an answer at most.
         threshold: What start x end must be at least, from 0 to 1.
-
-    Returns:
-        The spans. Of spans that overlap the one stays that is likeliest to be one whole answer:
-        its start and its end are, and no answer starts or ends between them.
     """
     p, offsets = _merge(windows, scores)
-    if not len(p):
-        return []
-    n = len(p)
+    n, found = len(p), []
     # What passes over, up to each piece, in logarithms.
     with numpy.errstate(divide="ignore"):
         rest = numpy.log(numpy.maximum(1.0 - p, 1e-9))
         logs = numpy.log(numpy.maximum(p, 1e-30))
     passed = numpy.concatenate([numpy.zeros((1, 2)), numpy.cumsum(rest, axis=0)])
-    candidates = []
     for length in range(min(max_length, n)):
         product = p[: n - length, 0] * p[length:, 1]
         for start in numpy.flatnonzero(product >= threshold).tolist():
@@ -81,14 +86,20 @@ def several(
             alone = logs[start, 0] + logs[end, 1]
             alone += passed[end + 1, 0] - passed[start + 1, 0]
             alone += passed[end, 1] - passed[start, 1]
-            candidates.append((alone, start, end, float(product[start])))
-    taken = numpy.zeros(n, dtype=bool)
-    found = []
-    for _, start, end, score in sorted(candidates, key=lambda c: (-c[0], c[1], c[2])):
-        if not taken[start : end + 1].any():
-            taken[start : end + 1] = True
-            found.append(Found(int(offsets[start, 0]), int(offsets[end, 1]), score))
-    return sorted(found, key=lambda answer: -answer.score)
+            found.append((float(alone), start, end, float(product[start])))
+    return Candidates(sorted(found, key=lambda row: (-row[0], row[1], row[2])), offsets)
+
+
+def several(found: Candidates, threshold: float) -> List[Found]:
+    """Spans none of which overlap, whose start x end reaches the threshold, best first. Of spans
+    that overlap the one stays that is likeliest to be one whole answer.
+    """
+    taken, chosen, offsets = bytearray(len(found.offsets)), [], found.offsets
+    for _, start, end, score in found.rows:
+        if score >= threshold and 1 not in taken[start : end + 1]:
+            taken[start : end + 1] = b"\1" * (end + 1 - start)
+            chosen.append(Found(int(offsets[start, 0]), int(offsets[end, 1]), score))
+    return sorted(chosen, key=lambda answer: -answer.score)
 
 
 def best_alone(

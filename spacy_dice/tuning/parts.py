@@ -18,6 +18,8 @@ from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 
 from ..components.dice_ner import DiceNER
+from ..components.dice_qa import DiceQA
+from .answers import Answers
 from .entities import BiluoEntities, TransitionEntities
 from .parser import Attachments
 from .pipe_part import PipePart
@@ -38,6 +40,7 @@ PARTS: Dict[type, Type[PipePart]] = {
     EntityRecognizer: TransitionEntities,
     DependencyParser: Attachments,
     DiceNER: BiluoEntities,
+    DiceQA: Answers,
 }
 
 

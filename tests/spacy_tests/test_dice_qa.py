@@ -87,6 +87,11 @@ def untrained_pipe(nlp, **config):
     return type(pipe)(nlp.vocab, pipe.model, **options)
 
 
+def several(windows, logits, max_length, threshold):
+    found = decoding.candidates(windows, logits, max_length, threshold)
+    return decoding.several(found, threshold)
+
+
 # -- learning and predicting ------------------------------------------------------------
 
 
@@ -178,7 +183,7 @@ def test_every_loss_gives_a_gradient_that_its_value_falls_along(
     loss, activation, untrained, squad_file
 ):
     pipe = untrained_pipe(untrained, activation=activation, loss=getattr(spacy_dice, loss)())
-    asked = pipe._gold(examples_of(untrained, squad_file, limit=2))
+    asked = pipe.gold(examples_of(untrained, squad_file, limit=2))
     gold, windows = [one.gold for one in asked], pipe._encode(asked)
     logits = pipe.model.predict(windows)
     value, gradient = pipe._loss_of(windows, gold, logits)
@@ -195,7 +200,7 @@ def test_cross_entropy_is_that_of_transformers(untrained, squad_file):
     """Value and gradients of a batch of windows of one length, where transformers has no padding
     among its positions."""
     pipe = untrained.get_pipe("dice_qa")
-    asked = pipe._gold(examples_of(untrained, squad_file))
+    asked = pipe.gold(examples_of(untrained, squad_file))
     gold, windows = [one.gold for one in asked], pipe._encode(asked)
     length = len(windows[0].ids)
     windows = [window for window in windows if len(window.ids) == length]
@@ -237,7 +242,7 @@ def test_trains_as_transformers_does(clip, tolerance, tmp_path):
         batch, losses = examples[5 * step : 5 * step + 5], {}
         torch.manual_seed(step)
         nlp.update(batch, sgd=ours, losses=losses)
-        asked = pipe._gold(batch)
+        asked = pipe.gold(batch)
         windows = pipe._encode(asked)
         (order,) = in_batches(windows, 8192)
         windows = [windows[i] for i in order]
@@ -426,7 +431,7 @@ def test_best_span_is_the_best_of_all(seed):
 def test_several_spans_do_not_overlap_and_reach_the_threshold(seed):
     rng = numpy.random.default_rng(seed)
     windows, logits = random_windows(rng)
-    found = decoding.several(windows, logits, 3, 0.2)
+    found = several(windows, logits, 3, 0.2)
     assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
     assert all(f.score >= 0.2 for f in found)
     for a in found:
@@ -447,7 +452,7 @@ def test_neighbouring_answers_stay_apart():
     logits[[2, 6], 0] = logits[[3, 7], 1] = 9.0
     offsets = numpy.stack([numpy.arange(10) * 2, numpy.arange(10) * 2 + 1], axis=1)
     window = Window(0, numpy.zeros(10), None, 0, 10, offsets, None)
-    found = decoding.several([window], [logits], 10, 0.25)
+    found = several([window], [logits], 10, 0.25)
     assert sorted((f.start, f.end) for f in found) == [(4, 7), (12, 15)]
 
 
@@ -457,9 +462,9 @@ def test_a_piece_of_two_windows_is_read_where_it_has_most_text_around_it():
     second = Window(0, numpy.zeros(6), None, 0, 6, offsets[4:], None)
     low, high = numpy.full((8, 2), -9.0), numpy.full((6, 2), -9.0)
     low[7] = 9.0  # at the edge of the first, well inside the second, which says no
-    assert decoding.several([first, second], [low, high], 5, 0.25) == []
+    assert several([first, second], [low, high], 5, 0.25) == []
     high[3] = 9.0
-    (found,) = decoding.several([first, second], [low, high], 5, 0.25)
+    (found,) = several([first, second], [low, high], 5, 0.25)
     assert (found.start, found.end) == (14, 15)
 
 
@@ -541,6 +546,36 @@ def test_other_commands(fixed, run_spacy, configs, tmp_path):
     assert status == 0 and "Best threshold" in output, output
 
 
+def test_tune_finds_the_thresholds_of_questions(fixed, tmp_path):
+    fixed.to_disk(tmp_path / "model")
+    nlp = spacy.load(tmp_path / "model")
+    pipe, dev = nlp.get_pipe("dice_qa"), ner_examples(nlp)
+    pipe.cfg["threshold"] = 0.9999  # nothing is that sure
+    before = nlp.evaluate(dev)["qa_spans_f"]
+    report = spacy_dice.tune(nlp, dev)
+    part = report["dice_qa"]
+    after = nlp.evaluate(dev)["qa_spans_f"]
+    assert part.tuned and part.before.micro.f == pytest.approx(before or 0.0, abs=1e-6)
+    assert after > 0.9 > part.before.micro.f and part.seen.micro.f == pytest.approx(after, abs=1e-6)
+    assert set(pipe.cfg["thresholds"]) == set(QUESTIONS)
+    assert all(0 < value < 0.9999 for value in pipe.cfg["thresholds"].values())
+    tuning = spacy_dice.get_tuning(nlp)
+    nlp.to_disk(tmp_path / "tuned")
+    again = spacy.load(tmp_path / "tuned")
+    assert again.evaluate(ner_examples(again))["qa_spans_f"] == after
+    assert spacy_dice.get_tuning(again) == tuning
+    thresholds = pipe.cfg["thresholds"]
+    spacy_dice.untune(nlp)
+    assert pipe.cfg["thresholds"] is None and not spacy_dice.get_tuning(nlp)
+    spacy_dice.set_tuning(nlp, tuning)
+    assert pipe.cfg["thresholds"] == pytest.approx(thresholds)
+
+
+def test_tune_says_what_it_does_not_serve(trained):
+    with pytest.raises(ConfigValidationError, match="Component 'dice_qa' cannot be tuned"):
+        spacy_dice.tune(trained, ner_examples(trained), ["dice_qa"])
+
+
 # -- what cannot be read ----------------------------------------------------------------
 
 
@@ -551,6 +586,11 @@ def test_other_commands(fixed, run_spacy, configs, tmp_path):
         ({"questions": {"ANSWER": "Who?"}}, "ANSWER is the label of answers"),
         ({"activation": "tanh"}, "activation must be one of softmax, sigmoid"),
         ({"threshold": 1.5}, "threshold must be from 0 to 1"),
+        ({"thresholds": {"A": 0.5}}, "thresholds are of fixed questions, with a sigmoid"),
+        (
+            {"activation": "sigmoid", "questions": {"A": "Who?"}, "thresholds": {"A": 2}},
+            "the threshold of 'A' must be from 0 to 1",
+        ),
         ({"spans_key": ""}, "spans_key must be a name"),
         ({"max_answer_length": 0}, "max_answer_length must be 1 at least"),
         ({"loss": spacy_dice.EntityDice()}, "EntityDice needs a head of tags of entities"),
