@@ -26,7 +26,7 @@ import flair
 import flair.models as stock
 import numpy
 import torch
-from flair.data import DataPoint, get_spans_from_bio
+from flair.data import DataPoint, Sentence, get_spans_from_bio
 from flair.models.sequence_tagger_utils.viterbi import START_TAG, STOP_TAG
 from flair.nn import DefaultClassifier, Model
 
@@ -266,12 +266,12 @@ class ModelPart(core.Part):
 class Points(ModelPart):
     """A classifier of data points, one label each: the highest of a row."""
 
-    def __init__(self, model: Any, layer: torch.nn.Linear, size: int):
+    def __init__(self, model: Model, layer: torch.nn.Linear, size: int):
         super().__init__(model, layer, size)
         if isinstance(model, (stock.TextClassifier, stock.TextPairClassifier)):
             self.average = "macro"
 
-    def read(self, data: Sequence[Any]) -> Cuts:
+    def read(self, data: Sequence[DataPoint]) -> Cuts:
         scores, points, doc = _points(self.model, data, self.size)
         gold = [next(iter(self.model._get_label_of_datapoint(p)), None) for p in points]
         return self.competing([scores], gold, doc)
@@ -312,7 +312,7 @@ class MultiLabel(ModelPart):
     def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
         return numpy.zeros(len(self.columns))
 
-    def read(self, data: Sequence[Any]) -> Cuts:
+    def read(self, data: Sequence[DataPoint]) -> Cuts:
         scores, points, doc = _points(self.model, data, self.size)
         labels = [self.model._get_label_of_datapoint(point) for point in points]
         gold = [[label in of_point for label in self.labels] for of_point in labels]
@@ -342,11 +342,11 @@ class MultiLabel(ModelPart):
 class Tags(ModelPart):
     """Tags of tokens that are no entities', such as parts of speech: the highest of a row."""
 
-    def read(self, data: Sequence[Any]) -> Cuts:
+    def read(self, data: Sequence[Sentence]) -> Cuts:
         scores = _emissions(self.model, data, self.size)
         return self.of_tokens(scores, data)
 
-    def of_tokens(self, scores: List[numpy.ndarray], data: Sequence[Any]) -> CompetingLabels:
+    def of_tokens(self, scores: List[numpy.ndarray], data: Sequence[Sentence]) -> CompetingLabels:
         """Each token's tag, for its scores ``(tokens, C)``, one array a sentence."""
         tags = [tag for sentence in data for tag in _gold_tags(self.model, sentence)]
         doc = numpy.repeat(numpy.arange(len(data)), [len(of_doc) for of_doc in scores])
@@ -366,7 +366,7 @@ class Entities(core.TagPart, Tags):
     def labels(self) -> List[str]:
         return list(dict.fromkeys(x[2:] for x in self.columns if x[:2] in self.prefixes))
 
-    def gold(self, sentence: Any) -> List[Span]:
+    def gold(self, sentence: Sentence) -> List[Span]:
         """The gold spans of a sentence."""
         return _gold_spans(self.model, sentence)
 
@@ -377,11 +377,11 @@ class Entities(core.TagPart, Tags):
         spans = get_spans_from_bio(tags, [1.0] * len(tags))
         return [(places[0], places[-1] + 1, label) for places, _, label in spans]
 
-    def unknown(self, sentence: Any) -> FrozenSet[int]:
+    def unknown(self, sentence: Sentence) -> FrozenSet[int]:
         """Tokens about which nothing is wrong."""
         return frozenset()
 
-    def read(self, data: Sequence[Any]) -> Cuts:
+    def read(self, data: Sequence[Sentence]) -> Cuts:
         if isinstance(self.model, stock.SequenceTagger):
             scores = _emissions(self.model, data, self.size)
         else:
@@ -417,7 +417,7 @@ class CrfTags(Entities):
     def labels(self) -> List[str]:
         return [tag for tag in self.columns if tag not in (OUTSIDE, *SPECIAL)]
 
-    def gold(self, sentence: Any) -> List[Span]:
+    def gold(self, sentence: Sentence) -> List[Span]:
         """The gold tags of a sentence, each as a span of one token."""
         return self.found(_gold_tags(self.model, sentence))
 
@@ -425,12 +425,12 @@ class CrfTags(Entities):
         """Predicted tags, each as a span of one token."""
         return [(i, i + 1, tag) for i, tag in enumerate(tags)]
 
-    def unknown(self, sentence: Any) -> FrozenSet[int]:
+    def unknown(self, sentence: Sentence) -> FrozenSet[int]:
         tags = enumerate(_gold_tags(self.model, sentence))
         return frozenset(i for i, tag in tags if tag not in self.columns)
 
 
-def _part(model: Any, what: str, size: int = 32) -> ModelPart:
+def _part(model: Model, what: str, size: int = 32) -> ModelPart:
     """What can be tuned of a model, or an error with the reason."""
     kind, layer = _kind(model, what)
     if what == "calibrate" and getattr(model, "use_crf", False):
@@ -444,7 +444,7 @@ def _part(model: Any, what: str, size: int = 32) -> ModelPart:
     return part
 
 
-def _kind(model: Any, what: str) -> Tuple[Callable[..., ModelPart], torch.nn.Linear]:
+def _kind(model: Model, what: str) -> Tuple[Callable[..., ModelPart], torch.nn.Linear]:
     """The class for a model, and its output layer."""
     reason = "it is not a SequenceTagger, nor a classifier with a linear decoder"
     if isinstance(model, stock.MultitaskModel):
@@ -466,11 +466,11 @@ def _kind(model: Any, what: str) -> Tuple[Callable[..., ModelPart], torch.nn.Lin
     raise ValueError(f"{what}: {type(model).__name__} has nothing to shift: {reason}.")
 
 
-def _predicts_spans(model: Any) -> bool:
+def _predicts_spans(model: Model) -> bool:
     return not model.multi_label and getattr(model, "span_prediction_problem", False)
 
 
-def _card(model: Any) -> Dict[str, Any]:
+def _card(model: Model) -> Dict[str, Any]:
     """The model card; where there is none, one as Flair's trainer makes it."""
     card = getattr(model, "model_card", None)
     if card is not None:
@@ -482,14 +482,14 @@ def _card(model: Any) -> Dict[str, Any]:
 # -- gold annotation and scores ------------------------------------------------------------
 
 
-def _gold_spans(model: Any, sentence: Any) -> List[Span]:
+def _gold_spans(model: Model, sentence: Sentence) -> List[Span]:
     return [
         (label.data_point[0].idx - 1, label.data_point[-1].idx, label.value)
         for label in sentence.get_labels(model.label_type)
     ]
 
 
-def _gold_tags(model: Any, sentence: Any) -> List[str]:
+def _gold_tags(model: Model, sentence: Sentence) -> List[str]:
     if isinstance(model, stock.SequenceTagger):
         return list(model._get_gold_labels([sentence]))
     tags = [OUTSIDE] * len(sentence)
@@ -501,7 +501,7 @@ def _gold_tags(model: Any, sentence: Any) -> List[str]:
 
 
 @contextmanager
-def _predicting(model: Any) -> Iterator[None]:
+def _predicting(model: Model) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
@@ -512,11 +512,11 @@ def _predicting(model: Any) -> Iterator[None]:
 
 
 def _points(
-    model: Any, sentences: Sequence[Any], size: int
+    model: Any, sentences: Sequence[DataPoint], size: int
 ) -> Tuple[numpy.ndarray, List[Any], numpy.ndarray]:
     """Of all data points of a classifier: scores ``(N, C)``, themselves, and their sentences."""
     scores = [numpy.zeros((0, len(model.label_dictionary)))]
-    points: List[Any] = []
+    points: List[DataPoint] = []
     doc: List[int] = []
     with _predicting(model):
         for start in range(0, len(sentences), size):
@@ -537,7 +537,7 @@ def _points(
     return numpy.concatenate(scores), points, numpy.asarray(doc, dtype="int64")
 
 
-def _emissions(model: Any, sentences: Sequence[Any], size: int) -> List[numpy.ndarray]:
+def _emissions(model: Any, sentences: Sequence[Sentence], size: int) -> List[numpy.ndarray]:
     """Of a SequenceTagger, what its linear layer gives: floats ``(tokens, C)`` a sentence."""
     caught: List[torch.Tensor] = []
     hook = model.linear.register_forward_hook(lambda _, __, out: caught.append(out))

@@ -30,9 +30,11 @@ from spacy.pipeline.spancat import SpanCategorizer
 from spacy.pipeline.tagger import Tagger
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import minibatch
+from thinc.api import Model
 
 from dice_core import calibration
 from dice_core.calibration import Confidence, logit, sigmoid
@@ -78,7 +80,7 @@ class PipePart(Part):
     background: Optional[int] = None
     progress: Progress = None
 
-    def __init__(self, pipe: Any, kind: str):
+    def __init__(self, pipe: TrainablePipe, kind: str):
         self.pipe, self.kind, self.name = pipe, kind, pipe.name
         self.last = fold.find_last_layer(pipe.model, pipe.name)
 
@@ -146,7 +148,7 @@ class ExclusiveText(PipePart):
     # The score of each label for a doc without words.
     of_no_words = 0.0
 
-    def __init__(self, pipe: Any, kind: str):
+    def __init__(self, pipe: TrainablePipe, kind: str):
         super().__init__(pipe, kind)
         positive, columns = pipe.cfg.get("positive_label"), self.columns
         if positive in columns and len(columns) == 2 and not self.is_sigmoid:
@@ -271,7 +273,7 @@ class SpanLabels(PipePart):
     no candidates are missed, whatever the cut. Spans that ``allow_overlap = false`` or
     ``max_positive`` take away again are not looked at."""
 
-    def __init__(self, pipe: Any, kind: str):
+    def __init__(self, pipe: TrainablePipe, kind: str):
         super().__init__(pipe, kind)
         self.is_sigmoid = self.per_label = self.last.activation != "softmax"
         if pipe.add_negative_label:
@@ -622,11 +624,11 @@ class Attachments(TagPart, PipePart):
 # -- transition systems --------------------------------------------------------------------
 
 
-def _actions(pipe: Any) -> List[str]:
+def _actions(pipe: TrainablePipe) -> List[str]:
     return [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
 
 
-def _vectors(pipe: Any, docs: Sequence[Doc]) -> Dict[int, Any]:
+def _vectors(pipe: TrainablePipe, docs: Sequence[Doc]) -> Dict[int, Any]:
     """What a transition-based component's tok2vec makes of each doc, by the doc's id()."""
     tok2vec = pipe.model.get_ref("tok2vec")
     vectors = {}
@@ -640,12 +642,12 @@ def _vectors(pipe: Any, docs: Sequence[Doc]) -> Dict[int, Any]:
 
 
 @contextmanager
-def _known_vectors(pipe: Any, vectors: Dict[int, Any]) -> Iterator[None]:
+def _known_vectors(pipe: TrainablePipe, vectors: Dict[int, Any]) -> Iterator[None]:
     """Let the component look its tok2vec's output up."""
     tok2vec = pipe.model.get_ref("tok2vec")
     func = tok2vec._func
 
-    def look_up(model: Any, docs: Any, is_train: bool) -> Any:
+    def look_up(model: Model, docs: Sequence[Doc], is_train: bool) -> Any:
         return model.ops.xp.concatenate([vectors[id(doc)] for doc in docs if len(doc)]), None
 
     tok2vec._func = look_up
@@ -665,13 +667,15 @@ def _parsed(
             yield from _annotated(part.pipe, batch, part.pipe.predict(batch))
 
 
-def _annotated(pipe: Any, docs: Sequence[Doc], states: Any) -> List[Doc]:
+def _annotated(pipe: TrainablePipe, docs: Sequence[Doc], states: Any) -> List[Doc]:
     copies = [doc.copy() for doc in docs]
     pipe.set_annotations(copies, states)
     return copies
 
 
-def path_scores(pipe: Any, docs: Sequence[Doc]) -> Tuple[List[List[Span]], List[numpy.ndarray]]:
+def path_scores(
+    pipe: TrainablePipe, docs: Sequence[Doc]
+) -> Tuple[List[List[Span]], List[numpy.ndarray]]:
     """What a stock ner predicts, greedily, and the scores of the actions that led there.
 
     Returns:
@@ -735,6 +739,6 @@ PARTS: Dict[type, Type[PipePart]] = {
 }
 
 
-def part_type(pipe: Any) -> Optional[Type[PipePart]]:
+def part_type(pipe: TrainablePipe) -> Optional[Type[PipePart]]:
     """The class for a component; None if there is none."""
     return next((PARTS[kind] for kind in type(pipe).__mro__ if kind in PARTS), None)
