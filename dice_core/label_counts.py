@@ -1,7 +1,7 @@
 """How often each label is there: counts, their ratio, and a table of them."""
 
 from dataclasses import dataclass
-from typing import Any, List, Sequence
+from typing import List, Mapping, Sequence
 
 # More labels than these are not printed.
 MAX_ROWS = 30
@@ -21,7 +21,9 @@ class LabelCount:
     share: float
 
 
-def count_labels(counts: Any, units: Any, n_units: int) -> List[LabelCount]:
+def count_labels(
+    counts: Mapping[str, int], units: Mapping[str, int], n_units: int
+) -> List[LabelCount]:
     """Rows, the most frequent label first.
 
     Args:

@@ -48,7 +48,7 @@ class Options:
         """The error of a mistake in the options."""
         return type(self).error(f"{self.title()}: {message}")
 
-    def read_number(self, name: str, value: Any, low: float = 0.0) -> float:
+    def read_number(self, name: str, value: object, low: float = 0.0) -> float:
         """A finite number from ``low`` on."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.config_error(f"{name} must be a number, got {value!r}.")
@@ -58,7 +58,7 @@ class Options:
             )
         return float(value)
 
-    def read_flag(self, name: str, value: Any) -> bool:
+    def read_flag(self, name: str, value: object) -> bool:
         """True or false."""
         if not isinstance(value, bool):
             raise self.config_error(f"{name} must be true or false, got {value!r}.")

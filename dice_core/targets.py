@@ -1,7 +1,7 @@
 """Targets: what is known of a batch, as arrays that every loss reads alike."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy
 
@@ -52,7 +52,7 @@ class Targets:
     learning: bool = True
 
     def __post_init__(self) -> None:
-        self._n_rows: Any = None
+        self._n_rows: Optional[Array] = None
 
     def whole(self, part: Array) -> Array:
         """The sum over the whole set, from that over these rows."""
@@ -125,7 +125,7 @@ class Targets:
 
 
 def from_ids(
-    ids: Any,
+    ids: Union[Sequence[int], numpy.ndarray],
     n_classes: int,
     spec: LabelSpec,
     like: Array,
@@ -145,7 +145,7 @@ def from_ids(
     Raises:
         ValueError: For an id that is no class.
     """
-    gold: Any = numpy.asarray(ids, dtype="int64").reshape(-1)
+    gold: numpy.ndarray = numpy.asarray(ids, dtype="int64").reshape(-1)
     if gold.size and not MISSING <= gold.min() <= gold.max() < n_classes:
         wrong = gold[(gold >= n_classes) | (gold < MISSING)][0]
         raise spec.config_error(f"class id {wrong} is not one of 0 to {n_classes - 1}.")
@@ -186,7 +186,7 @@ def from_labels(
         ValueError: For a label that there is not; it names the owner and the label.
     """
     assert spec.names is not None
-    index: Any = {name: i for i, name in enumerate(spec.names)}
+    index: Dict[Optional[str], int] = {name: i for i, name in enumerate(spec.names)}
     index.update({value: MISSING for value in missing})
     lengths = [len(doc) for doc in docs]
     labels = (label for doc in docs for label in doc)

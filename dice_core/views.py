@@ -1,7 +1,7 @@
 """Views: a model's scores as the probabilities that a loss reads."""
 
 import math
-from typing import Any, Optional
+from typing import Optional, Tuple
 
 from . import arrays
 from .arrays import Array, namespace
@@ -34,7 +34,7 @@ class View:
         self.activation, self._p, self.logits, self.used_up = activation, p, logits, used_up
         self.like: Array = p if logits is None else logits
         self.low = arrays.floor(self.like)
-        self._gathered: Any = (None, None)
+        self._gathered: Tuple[Optional[Array], Optional[Array]] = (None, None)
 
     @property
     def p(self) -> Array:

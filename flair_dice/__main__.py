@@ -59,7 +59,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     return 0
 
 
-def _imbalance(given: Any) -> None:
+def _imbalance(given: argparse.Namespace) -> None:
     from .comparison import count
 
     found = count(read(given.data, given.label_type))
@@ -68,7 +68,7 @@ def _imbalance(given: Any) -> None:
     print("\n\n".join(map(str, found)))
 
 
-def _compare(given: Any) -> None:
+def _compare(given: argparse.Namespace) -> None:
     from .comparison import compare
 
     model_a, model_b = load(given.model_a), load(given.model_b)
@@ -82,7 +82,7 @@ def _compare(given: Any) -> None:
         found.plot(given.plot)
 
 
-def _tune(given: Any) -> None:
+def _tune(given: argparse.Namespace) -> None:
     from .tuning.run import tune
 
     if given.out.exists():
@@ -93,7 +93,7 @@ def _tune(given: Any) -> None:
     model.save(given.out)
 
 
-def _bulk(given: Any) -> None:
+def _bulk(given: argparse.Namespace) -> None:
     from dice_bulk.command import run
 
     run(**{name: value for name, value in vars(given).items() if name != "command"})

@@ -1,7 +1,7 @@
 """Heads: how a model's scores become the probabilities that a loss reads."""
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -60,6 +60,6 @@ def torch_view(logits: Tensor, activation: Activation) -> View:
     return view_of_logits(logits, activation)
 
 
-def widen(scores: Any) -> Any:
+def widen(scores: Tensor) -> Tensor:
     """Scores in float32 at least, as all losses are computed."""
     return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 
 import flair
 import torch
+from flair.data import Dictionary
+from flair.nn import Model
 from torch import Tensor, distributed
 
 from dice_core.labels import LabelSpec
@@ -46,7 +48,7 @@ class FromStock(Base):
     loss: Optional[Loss]
 
     @classmethod
-    def check_loss(cls, model: Any, loss: LossLike) -> Loss:
+    def check_loss(cls, model: Model, loss: LossLike) -> Loss:
         """The loss, if it suits a model, ours or stock; else a ValueError."""
         raise NotImplementedError
 
@@ -126,7 +128,7 @@ class LossMixin(FromStock):
         ValueError: For a loss that does not suit the labels; it names the model.
     """
 
-    label_dictionary: Any
+    label_dictionary: Dictionary
     # Labels that stand for "none of them".
     background: Tuple[str, ...] = ("O",)
     # Both are set by `LossPlugin`: while a batch is cut into chunks; and what the trainer was
@@ -152,7 +154,7 @@ class LossMixin(FromStock):
         self._has_summed = False
 
     @classmethod
-    def check_loss(cls, model: Any, loss: LossLike) -> Loss:
+    def check_loss(cls, model: Model, loss: LossLike) -> Loss:
         """The loss, if it suits a model, ours or stock; else a ValueError."""
         spec = cls.label_spec(model)
         made = make_loss(loss, spec.owner)
@@ -182,7 +184,7 @@ class LossMixin(FromStock):
         background = tuple(name for name in cls.background if name in names)
         return LabelSpec(type(model).__name__, names, background, sequence=False)
 
-    def _head(self, scores: Any, gold: Tensor) -> Tuple[Head, Tensor, Optional[Sequence[int]]]:
+    def _head(self, scores: Tensor, gold: Tensor) -> Tuple[Head, Tensor, Optional[Sequence[int]]]:
         """A head, targets for it, and rows of each sentence."""
         multi_label = getattr(self, "multi_label", False)
         return TokenHead(widen(scores), "sigmoid" if multi_label else "softmax"), gold, None
@@ -212,7 +214,7 @@ class LossMixin(FromStock):
                 value = value + 0.0 * parameter.sum()
         return value
 
-    def _calculate_loss(self, scores: Any, labels: Tensor) -> Tuple[Tensor, int]:
+    def _calculate_loss(self, scores: Tensor, labels: Tensor) -> Tuple[Tensor, int]:
         if self.loss is None:
             return super()._calculate_loss(scores, labels)  # type: ignore[misc]
         self._has_summed = True

@@ -154,7 +154,7 @@ class ClosedForm(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Any:
+    def backward(ctx: Any, upstream: Tensor) -> Tuple[Optional[Tensor], ...]:
         gradient, logits = ctx.saved_tensors
         if torch.is_grad_enabled():  # as create_graph=True asks
             gradient = FirstDerivative.apply(upstream, gradient, logits)
@@ -173,7 +173,7 @@ class FirstDerivative(torch.autograd.Function):
         return gradient * upstream
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Any:
+    def backward(ctx: Any, upstream: Tensor) -> Tuple[Optional[Tensor], ...]:
         raise RuntimeError(
             "flair_dice: the gradient of a loss was differentiated, and the losses have no second "
             "derivative: theirs is in closed form. Leave create_graph out, or use losses of torch."

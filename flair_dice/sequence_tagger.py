@@ -39,7 +39,7 @@ class SequenceTagger(LossMixin, Stock):
         self._lengths = lengths
         return super().forward(sentence_tensor, lengths)
 
-    def _calculate_loss(self, scores: Any, labels: Any) -> Tuple[Tensor, int]:
+    def _calculate_loss(self, scores: Tensor, labels: Any) -> Tuple[Tensor, int]:
         if not len(labels):
             return Stock._calculate_loss(self, scores, labels)  # 0
         return super()._calculate_loss(scores, labels)

@@ -4,6 +4,7 @@ import logging
 from typing import Any, Dict, TypeVar
 
 from flair import models as stock
+from flair.nn import Model
 
 from .losses import Loss, LossLike, make_loss
 from .models import STOCK_TO_DICE, UNSUPPORTED
@@ -78,7 +79,7 @@ def _plan(model: Any, loss: LossLike) -> Any:
     return plan
 
 
-def _dice_class(model: Any) -> Any:
+def _dice_class(model: Model) -> Any:
     kind = type(model)
     if kind in STOCK_TO_DICE.values():
         return kind

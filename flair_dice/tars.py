@@ -7,6 +7,7 @@ query-based formulation in which Li et al. 2020 recognise entities.
 from typing import Any, Optional, Tuple
 
 from flair import models
+from flair.nn import Model
 from torch import Tensor
 
 from .classifiers import TextClassifier
@@ -41,7 +42,7 @@ class _Few(FromStock):
         self.inner.from_stock(self.tars_model, made)
 
     @classmethod
-    def check_loss(cls, model: Any, loss: LossLike) -> Loss:
+    def check_loss(cls, model: Model, loss: LossLike) -> Loss:
         """The loss, if it suits a model, ours or stock; else a ValueError."""
         return cls.inner.check_loss(model.tars_model, loss)
 

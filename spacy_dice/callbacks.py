@@ -4,6 +4,7 @@ import re
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
 
 from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 
 from .errors import config_error
@@ -37,7 +38,7 @@ def short_name(registered: str) -> str:
     return parts[-1] if parts else registered
 
 
-def chain_callback(callbacks: Dict[str, Any]) -> Callable[[Any], Any]:
+def chain_callback(callbacks: Dict[str, Any]) -> Callable[[Language], Language]:
     """`spacy_dice.chain.v1`: several callbacks where a config has room for one.
 
     Args:
@@ -64,7 +65,7 @@ def chain_callback(callbacks: Dict[str, Any]) -> Callable[[Any], Any]:
                 f"{callback!r}."
             )
 
-    def call_all(nlp: Any) -> Any:
+    def call_all(nlp: Language) -> Language:
         for callback in callbacks.values():
             returned = callback(nlp)
             nlp = nlp if returned is None else returned
@@ -96,7 +97,7 @@ def score_labels_callback(labels: Dict[str, List[str]]) -> Callable[[Language], 
                     f"score_labels: there is no component '{name}'. The pipeline has: "
                     f"{', '.join(nlp.component_names)}."
                 )
-            pipe: Any = nlp.get_pipe(name)
+            pipe: TrainablePipe = nlp.get_pipe(name)
             scorer = getattr(pipe, "scorer", None)
             if scorer is None:
                 raise config_error(f"Component '{name}': it has no scorer, and so no scores.")

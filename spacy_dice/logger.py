@@ -7,7 +7,9 @@ of them), so that it imports nothing of ours.
 import sys
 from collections import Counter
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import IO, Any, Callable, Dict, List, Optional, Tuple
+
+from spacy.language import Language
 
 # Headings of terms are short: a column of spaCy's has 13 characters.
 SHORT = {"CrossEntropy": "CE", "WeightedCrossEntropy": "WCE", "SelfAdjustingDice": "DSC"}
@@ -52,7 +54,7 @@ def console_logger(
     to_console = console_logger_v3(progress_bar, console_output, None)
     to_file = console_logger_v3(None, False, output_file) if output_file else None
 
-    def setup(nlp: Any, stdout: Any = sys.stdout, stderr: Any = sys.stderr) -> Any:
+    def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Any:
         compounds = _compounds(nlp)
         for loss in compounds.values():
             loss.watch_terms()
@@ -95,7 +97,7 @@ def console_logger(
     return setup
 
 
-def rarest_labels(nlp: Any, n: int) -> List[str]:
+def rarest_labels(nlp: Language, n: int) -> List[str]:
     """The labels with the fewest examples in the dev corpus, the rarest first.
 
     Args:
@@ -126,7 +128,7 @@ def rarest_labels(nlp: Any, n: int) -> List[str]:
 # -- what spaCy's logger is shown -----------------------------------------------------------
 
 
-def _as_seen(nlp: Any, losses: List[str], scores: List[str]) -> Any:
+def _as_seen(nlp: Language, losses: List[str], scores: List[str]) -> Any:
     """What spaCy's logger reads of a pipeline, with a component for each more loss, and a weight
     for each more score.
     """
@@ -146,7 +148,7 @@ def _with(info: Dict[str, Any], losses: Dict[str, float], scores: Dict[str, floa
     }
 
 
-def _compounds(nlp: Any) -> Dict[str, Any]:
+def _compounds(nlp: Language) -> Dict[str, Any]:
     """The losses that are sums of others, by component."""
     losses = {name: getattr(pipe, "loss", None) for name, pipe in nlp.pipeline}
     return {name: loss for name, loss in losses.items() if hasattr(loss, "watch_terms")}
@@ -165,7 +167,7 @@ def _headings(terms: List[Any], n_compounds: int) -> List[str]:
     return made
 
 
-def _has_column(nlp: Any, label: str) -> bool:
+def _has_column(nlp: Language, label: str) -> bool:
     """Whether a label has a column of its own already, by score_labels."""
     return any(key.endswith(f"_f_{label}") for key in nlp.config["training"]["score_weights"])
 

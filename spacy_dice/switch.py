@@ -5,6 +5,7 @@ import warnings
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.util import registry
 from thinc.api import Config, Optimizer
 from wasabi import msg
@@ -168,7 +169,7 @@ def restore(nlp: Language) -> Language:
         ``nlp``.
     """
     for name in nlp.component_names:
-        pipe: Any = nlp.get_pipe(name)
+        pipe: TrainablePipe = nlp.get_pipe(name)
         if _dice_class(nlp, name) in STOCK_TO_DICE.values() and hasattr(pipe, "loss"):
             _replace(nlp, name, pipe.to_stock())
     return nlp
@@ -316,7 +317,7 @@ def _dice_class(nlp: Language, name: str) -> Optional[Any]:
     return kind if kind in STOCK_TO_DICE.values() else STOCK_TO_DICE.get(kind)
 
 
-def _replace(nlp: Language, name: str, pipe: Any) -> None:
+def _replace(nlp: Language, name: str, pipe: TrainablePipe) -> None:
     # Not nlp.replace_pipe, which builds a new component from the config.
     components: List[Tuple[str, Any]] = nlp._components
     nlp._components = [(n, pipe if n == name else p) for n, p in components]

@@ -46,7 +46,7 @@ class Compound(Loss):
         self.losses = self.hold(terms)
         self.smooths = any(loss.smooths for loss in terms.values())
         self.weights = {name: Weight(given.get(name, 1.0), name, self) for name in terms}
-        self.watched: Optional[Dict[str, Any]] = None
+        self.watched: Optional[Dict[str, Array]] = None
 
     def read_term(self, term: Any, name: str) -> Loss:
         """A term, checked."""
@@ -60,7 +60,7 @@ class Compound(Loss):
             )
         return term
 
-    def hold(self, terms: Dict[str, Any]) -> Any:
+    def hold(self, terms: Dict[str, Loss]) -> Any:
         """Where the terms are kept."""
         return terms
 

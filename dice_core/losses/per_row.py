@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
+import numpy
+
 from .. import arrays, formulas
 from ..arrays import Array, namespace
 from ..labels import LabelSpec
@@ -28,7 +30,7 @@ class _LogLoss(Loss):
     gamma = 0.0
     label_smoothing = 0.0
     # Counts of the batches learned from so far: of each class, and of all rows.
-    _seen: Any = None
+    _seen: Optional[Tuple[numpy.ndarray, float]] = None
 
     def makes_cells(self, view: View, targets: Targets) -> bool:
         return view.activation != "softmax" or targets.ids is None or self._smoothing(targets) > 0
@@ -85,7 +87,9 @@ class _LogLoss(Loss):
             slope -= negative * of_not * view.p
         return total, Slope(cells=slope, steep=negative is not None and not is_sigmoid)
 
-    def class_factors(self, targets: Targets, counts: Optional[Array]) -> Tuple[Any, Any]:
+    def class_factors(
+        self, targets: Targets, counts: Optional[Array]
+    ) -> Tuple[Optional[Array], Optional[Array]]:
         """Factors of "is this class" and of "is not", ``(C,)`` each, or None.
 
         counts: of the classes in this batch, where `needs_counts` asks for them.
@@ -156,7 +160,9 @@ class CrossEntropy(_LogLoss):
     def needs_counts(self) -> bool:
         return self.class_weights == BALANCED
 
-    def class_factors(self, targets: Targets, counts: Optional[Array]) -> Tuple[Any, Any]:
+    def class_factors(
+        self, targets: Targets, counts: Optional[Array]
+    ) -> Tuple[Optional[Array], Optional[Array]]:
         if self.class_weights is None:
             return None, None
         if counts is not None:
@@ -209,7 +215,9 @@ class WeightedCrossEntropy(_LogLoss):
         self.K = self.read_number("K", K, low=1.0)
         self.counts = None if counts is None else self.read_per_label("counts", counts)
 
-    def class_factors(self, targets: Targets, counts: Optional[Array]) -> Tuple[Any, Any]:
+    def class_factors(
+        self, targets: Targets, counts: Optional[Array]
+    ) -> Tuple[Optional[Array], Optional[Array]]:
         if self.counts is not None:
             n_of_class = _per_column(self.counts, targets, "counts", 0.0)
             n = namespace(n_of_class).sum(n_of_class)
@@ -262,7 +270,7 @@ def _smoothed(targets: Targets, smoothing: float) -> Targets:
     return replace(targets, y=y)
 
 
-def _check_per_label(values: Any, spec: LabelSpec, option: str) -> None:
+def _check_per_label(values: Optional[PerLabel], spec: LabelSpec, option: str) -> None:
     if isinstance(values, dict):
         for label in values:
             spec.columns_of(label, option)
@@ -270,7 +278,7 @@ def _check_per_label(values: Any, spec: LabelSpec, option: str) -> None:
         raise spec.config_error(f"{option} has {len(values)} numbers for {len(spec.names)} labels.")
 
 
-def _per_column(values: Any, targets: Targets, option: str, default: float) -> Array:
+def _per_column(values: PerLabel, targets: Targets, option: str, default: float) -> Array:
     """``(C,)``: a number for each column, from numbers by label or by class id."""
     row = [default] * targets.n_classes
     if isinstance(values, dict):

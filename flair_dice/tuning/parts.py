@@ -7,8 +7,8 @@ import flair
 import flair.models as stock
 import numpy
 import torch
-from flair.data import get_spans_from_bio
-from flair.nn import DefaultClassifier
+from flair.data import DataPoint, Sentence, get_spans_from_bio
+from flair.nn import DefaultClassifier, Model
 
 from dice_core.tuning import part as core
 from dice_core.tuning.calibration import Confidence, logit, sigmoid
@@ -97,12 +97,12 @@ class ModelPart(core.Part):
 class Points(ModelPart):
     """A classifier of data points, one label each: the highest of a row."""
 
-    def __init__(self, model: Any, layer: torch.nn.Linear, size: int):
+    def __init__(self, model: Model, layer: torch.nn.Linear, size: int):
         super().__init__(model, layer, size)
         if isinstance(model, (stock.TextClassifier, stock.TextPairClassifier)):
             self.average = "macro"
 
-    def read(self, data: Sequence[Any]) -> ScoredLabels:
+    def read(self, data: Sequence[DataPoint]) -> ScoredLabels:
         scores, points, doc = points_of(self.model, data, self.size)
         gold = [next(iter(self.model._get_label_of_datapoint(p)), None) for p in points]
         return self.competing([scores], gold, doc)
@@ -143,7 +143,7 @@ class MultiLabel(ModelPart):
     def spread(self, shift: numpy.ndarray) -> numpy.ndarray:
         return numpy.zeros(len(self.columns))
 
-    def read(self, data: Sequence[Any]) -> ScoredLabels:
+    def read(self, data: Sequence[DataPoint]) -> ScoredLabels:
         scores, points, doc = points_of(self.model, data, self.size)
         labels = [self.model._get_label_of_datapoint(point) for point in points]
         gold = [[label in of_point for label in self.labels] for of_point in labels]
@@ -173,11 +173,11 @@ class MultiLabel(ModelPart):
 class Tags(ModelPart):
     """Tags of tokens that are no entities', such as parts of speech: the highest of a row."""
 
-    def read(self, data: Sequence[Any]) -> ScoredLabels:
+    def read(self, data: Sequence[Sentence]) -> ScoredLabels:
         scores = emissions_of(self.model, data, self.size)
         return self.of_tokens(scores, data)
 
-    def of_tokens(self, scores: List[numpy.ndarray], data: Sequence[Any]) -> CompetingLabels:
+    def of_tokens(self, scores: List[numpy.ndarray], data: Sequence[Sentence]) -> CompetingLabels:
         """Each token's tag, for its scores ``(tokens, C)``, one array a sentence."""
         tags = [tag for sentence in data for tag in gold_tags(self.model, sentence)]
         doc = numpy.repeat(numpy.arange(len(data)), [len(of_doc) for of_doc in scores])
@@ -197,7 +197,7 @@ class Entities(core.TagPart, Tags):
     def labels(self) -> List[str]:
         return list(dict.fromkeys(x[2:] for x in self.columns if x[:2] in self.prefixes))
 
-    def gold(self, sentence: Any) -> List[Span]:
+    def gold(self, sentence: Sentence) -> List[Span]:
         """The gold spans of a sentence."""
         return gold_spans(self.model, sentence)
 
@@ -208,11 +208,11 @@ class Entities(core.TagPart, Tags):
         spans = get_spans_from_bio(tags, [1.0] * len(tags))
         return [(places[0], places[-1] + 1, label) for places, _, label in spans]
 
-    def unknown(self, sentence: Any) -> FrozenSet[int]:
+    def unknown(self, sentence: Sentence) -> FrozenSet[int]:
         """Tokens about which nothing is wrong."""
         return frozenset()
 
-    def read(self, data: Sequence[Any]) -> ScoredLabels:
+    def read(self, data: Sequence[Sentence]) -> ScoredLabels:
         if isinstance(self.model, stock.SequenceTagger):
             scores = emissions_of(self.model, data, self.size)
         else:
@@ -248,7 +248,7 @@ class CrfTags(Entities):
     def labels(self) -> List[str]:
         return [tag for tag in self.columns if tag not in (OUTSIDE, *SPECIAL)]
 
-    def gold(self, sentence: Any) -> List[Span]:
+    def gold(self, sentence: Sentence) -> List[Span]:
         """The gold tags of a sentence, each as a span of one token."""
         return self.found(gold_tags(self.model, sentence))
 
@@ -256,12 +256,12 @@ class CrfTags(Entities):
         """Predicted tags, each as a span of one token."""
         return [(i, i + 1, tag) for i, tag in enumerate(tags)]
 
-    def unknown(self, sentence: Any) -> FrozenSet[int]:
+    def unknown(self, sentence: Sentence) -> FrozenSet[int]:
         tags = enumerate(gold_tags(self.model, sentence))
         return frozenset(i for i, tag in tags if tag not in self.columns)
 
 
-def part_of(model: Any, what: str, size: int = 32) -> ModelPart:
+def part_of(model: Model, what: str, size: int = 32) -> ModelPart:
     """What can be tuned of a model, or an error with the reason."""
     kind, layer = _kind(model, what)
     if what == "calibrate" and getattr(model, "use_crf", False):
@@ -275,7 +275,7 @@ def part_of(model: Any, what: str, size: int = 32) -> ModelPart:
     return part
 
 
-def _kind(model: Any, what: str) -> Tuple[Callable[..., ModelPart], torch.nn.Linear]:
+def _kind(model: Model, what: str) -> Tuple[Callable[..., ModelPart], torch.nn.Linear]:
     """The class for a model, and its output layer."""
     reason = "it is not a SequenceTagger, nor a classifier with a linear decoder"
     if isinstance(model, stock.MultitaskModel):
@@ -297,11 +297,11 @@ def _kind(model: Any, what: str) -> Tuple[Callable[..., ModelPart], torch.nn.Lin
     raise ValueError(f"{what}: {type(model).__name__} has nothing to shift: {reason}.")
 
 
-def _predicts_spans(model: Any) -> bool:
+def _predicts_spans(model: Model) -> bool:
     return not model.multi_label and getattr(model, "span_prediction_problem", False)
 
 
-def model_card(model: Any) -> Dict[str, Any]:
+def model_card(model: Model) -> Dict[str, Any]:
     """The model card; where there is none, one as Flair's trainer makes it."""
     card = getattr(model, "model_card", None)
     if card is not None:
@@ -310,7 +310,7 @@ def model_card(model: Any) -> Dict[str, Any]:
     return {**versions, "training_parameters": {}}
 
 
-def get_state(model: Any) -> Dict[str, Any]:
+def get_state(model: Model) -> Dict[str, Any]:
     """What is folded in: "shift" and "temperature", or nothing."""
     state = model_card(model).get(KEY) or {}
     return {key: copy.deepcopy(state[key]) for key in ("shift", "temperature") if state}

@@ -6,7 +6,9 @@ from typing import Any, Callable, Iterator, List, Sequence, Tuple
 import flair.models as stock
 import numpy
 import torch
+from flair.data import DataPoint, Sentence
 from flair.models.sequence_tagger_utils.viterbi import START_TAG, STOP_TAG
+from flair.nn import Model
 
 from dice_core.tuning.decoded import Span
 
@@ -14,7 +16,7 @@ OUTSIDE = "O"
 SPECIAL = (START_TAG, STOP_TAG)
 
 
-def gold_spans(model: Any, sentence: Any) -> List[Span]:
+def gold_spans(model: Model, sentence: Sentence) -> List[Span]:
     """Gold annotation as spans of tokens, the end not included."""
     return [
         (label.data_point[0].idx - 1, label.data_point[-1].idx, label.value)
@@ -22,7 +24,7 @@ def gold_spans(model: Any, sentence: Any) -> List[Span]:
     ]
 
 
-def gold_tags(model: Any, sentence: Any) -> List[str]:
+def gold_tags(model: Model, sentence: Sentence) -> List[str]:
     """A gold tag for each token, in the model's scheme."""
     if isinstance(model, stock.SequenceTagger):
         return list(model._get_gold_labels([sentence]))
@@ -35,7 +37,7 @@ def gold_tags(model: Any, sentence: Any) -> List[str]:
 
 
 @contextmanager
-def predicting(model: Any) -> Iterator[None]:
+def predicting(model: Model) -> Iterator[None]:
     """Neither dropout nor gradients."""
     was_training = model.training
     model.eval()
@@ -47,11 +49,11 @@ def predicting(model: Any) -> Iterator[None]:
 
 
 def points_of(
-    model: Any, sentences: Sequence[Any], size: int
+    model: Any, sentences: Sequence[DataPoint], size: int
 ) -> Tuple[numpy.ndarray, List[Any], numpy.ndarray]:
     """Of all data points of a classifier: scores ``(N, C)``, themselves, and their sentences."""
     scores = [numpy.zeros((0, len(model.label_dictionary)))]
-    points: List[Any] = []
+    points: List[DataPoint] = []
     doc: List[int] = []
     with predicting(model):
         for start in range(0, len(sentences), size):
@@ -72,7 +74,7 @@ def points_of(
     return numpy.concatenate(scores), points, numpy.asarray(doc, dtype="int64")
 
 
-def emissions_of(model: Any, sentences: Sequence[Any], size: int) -> List[numpy.ndarray]:
+def emissions_of(model: Any, sentences: Sequence[Sentence], size: int) -> List[numpy.ndarray]:
     """Of a SequenceTagger, what its linear layer gives: floats ``(tokens, C)`` a sentence."""
     caught: List[torch.Tensor] = []
     hook = model.linear.register_forward_hook(lambda _, __, out: caught.append(out))

@@ -5,11 +5,14 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence
 
 import typer
 from thinc.api import ConfigValidationError
 from wasabi import Printer
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 Arg, Opt = typer.Argument, typer.Option
 STDOUT = "-"
@@ -23,7 +26,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def printer(stream: Any = None, no_print: bool = False) -> Printer:
+def printer(stream: Optional[IO[str]] = None, no_print: bool = False) -> Printer:
     """spaCy's printer, without colours where the stream (stdout) is no terminal."""
     made = Printer(no_print=no_print)
     is_terminal = (sys.stdout if stream is None else stream).isatty()
@@ -66,7 +69,7 @@ def notes(out: str = "") -> Printer:
     return printer(no_print=out == STDOUT or not sys.stdout.isatty())
 
 
-def load_model(name: str) -> Any:
+def load_model(name: str) -> "Language":
     """A pipeline, from a folder or by the name of a package.
 
     Raises:

@@ -1,10 +1,13 @@
 """`spacy dice tune` and `spacy dice calibrate`: the functions of these names, on folders."""
 
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import TYPE_CHECKING, Any, List, Optional
 
 from . import dice_cli
 from .common import Arg, Opt, check_writable, fail, load_model, notes, one_line_errors, printer
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 
 @dice_cli.command("tune")
@@ -145,7 +148,7 @@ def _split_label(spec: str) -> Any:
     return label, objective
 
 
-def _save(nlp: Any, out: Optional[Path]) -> None:
+def _save(nlp: "Language", out: Optional[Path]) -> None:
     if out is None:
         printer(no_print=notes().no_print).info("Nothing was saved: no OUT was given.")
     else:

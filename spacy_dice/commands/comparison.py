@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Se
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from dice_core.comparison import (
@@ -239,7 +239,7 @@ def _read_spans(doc: Read, key: str, in_gold: bool) -> Optional[Triple]:
     return _items(gold), a, b
 
 
-def _items(spans: Iterable[Any]) -> Set[Item]:
+def _items(spans: Iterable[Span]) -> Set[Item]:
     return {(span.start_char, span.end_char, span.label_) for span in spans}
 
 

@@ -8,10 +8,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Union
 
 import numpy
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 
 from dice_core import figures
 from dice_core.label_counts import MAX_ROWS, LabelCount, count_labels, label_lines, ratio
@@ -19,6 +19,9 @@ from dice_core.label_counts import MAX_ROWS, LabelCount, count_labels, label_lin
 from .check import DEFAULT, NOTHING, call_in_words
 from .config import CLASS_OF_FACTORY, OWN_BLOCK
 from .formats import ANSWERS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MAX_SIZE = 20
 
@@ -261,7 +264,7 @@ def _spans(docs: Sequence[Doc], key: str) -> Imbalance:
     )
 
 
-def _of_spans(spans: Sequence[Any], docs: Sequence[Doc], n_tokens: int) -> Dict[str, Any]:
+def _of_spans(spans: Sequence[Span], docs: Sequence[Doc], n_tokens: int) -> Dict[str, Any]:
     lengths = Counter(len(span) for span in spans)
     n_spans = max(len(spans), 1)
     doc_lengths = numpy.asarray([len(doc) for doc in docs])
@@ -311,7 +314,7 @@ def _tags(docs: Sequence[Doc]) -> Imbalance:
     )
 
 
-def _tokens_of(spans: Iterable[Any]) -> Dict[str, int]:
+def _tokens_of(spans: Iterable[Span]) -> Dict[str, int]:
     tokens: Counter = Counter()
     for span in spans:
         tokens[span.label_] += len(span)
@@ -418,7 +421,7 @@ def _height(part: Imbalance) -> float:
     return max(2.6, 1.2 + 0.24 * min(len(part.labels), MAX_ROWS))
 
 
-def _plot_labels(ax: Any, part: Imbalance) -> None:
+def _plot_labels(ax: "Axes", part: Imbalance) -> None:
     rows = part.labels[:MAX_ROWS]
     counts = [row.n for row in rows]
     ax.barh(range(len(rows)), counts, color="0.6", edgecolor="0.2")

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import (
     Any,
     Callable,
@@ -13,6 +14,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Union,
 )
 
 import numpy
@@ -139,12 +141,12 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
             raise config_error(f"{own(self)}: spans_key must be a name or null, got {value!r}.")
         self.cfg["spans_key"] = value
 
-    def _read_threshold(self, what: str, value: Any) -> float:
+    def _read_threshold(self, what: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise config_error(f"{own(self)}: {what} must be from 0 to 1, got {value!r}.")
         return value
 
-    def from_disk(self, path: Any, *, exclude: Sequence[str] = ()) -> "DiceNER":
+    def from_disk(self, path: Union[str, Path], *, exclude: Sequence[str] = ()) -> "DiceNER":
         """Load what was saved. Settings that the config gives another value than it had when this
         was saved, as `spacy.load(..., config=...)` does, are the config's.
         """

@@ -133,7 +133,7 @@ class DiceSpanFinder(StockLossMixin, SpanFinder):
             return losses
         return super().update(examples, losses=losses, **rest)
 
-    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
+    def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
         """Value and gradient of the loss. scores: floats ``(tokens, 2)``, start and end."""
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")

@@ -1,6 +1,6 @@
 """Components that classify each token, with one of our losses in place of their own."""
 
-from typing import Any, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
 
 from spacy.morphology import Morphology
 from spacy.pipeline.edit_tree_lemmatizer import EditTreeLemmatizer
@@ -10,6 +10,7 @@ from spacy.pipeline.tagger import Tagger
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
+from thinc.api import Model
 from thinc.types import Floats2d
 
 from dice_core.labels import LabelSpec
@@ -51,12 +52,12 @@ class DiceTagger(StockLossMixin, PerToken, Tagger):
     factories = ("tagger",)
     own_factory, stock_factory = "dice_tagger", "tagger"
 
-    def __init__(self, vocab: Vocab, model: Any, name: str = "tagger", *, loss: Loss, **cfg: Any):
+    def __init__(self, vocab: Vocab, model: Model, name: str = "tagger", *, loss: Loss, **cfg: Any):
         super().__init__(vocab, model, name, **cfg)
         self.set_loss(loss)
         self.check_trainable(self)
 
-    def initialize(self, get_examples: Any, **kwargs: Any) -> None:
+    def initialize(self, get_examples: Callable[[], Iterable[Example]], **kwargs: Any) -> None:
         super().initialize(get_examples, **kwargs)
         self.check(self, self.loss)
         warn_of_loss(self, self.loss, kwargs.get("nlp"))
@@ -95,7 +96,7 @@ class DiceMorphologizer(StockLossMixin, PerToken, Morphologizer):
         return aligned_morphs(self, example)
 
 
-def aligned_morphs(pipe: Any, example: Example) -> List[Optional[str]]:
+def aligned_morphs(pipe: TrainablePipe, example: Example) -> List[Optional[str]]:
     """The label of each token, of a morphologizer, ours or stock."""
     known, morphology = pipe.cfg["labels_morph"], pipe.vocab.morphology
 

@@ -119,7 +119,7 @@ class OwnMixin(LossMixin):
         **rest: Any,
     ) -> Dict[str, float]:
         """Learn to predict what the component predicted when training was resumed."""
-        pipe: Any = self
+        pipe: TrainablePipe = self
         losses, examples = {} if losses is None else losses, list(examples)
         losses.setdefault(pipe.name, 0.0)
         validate_examples(examples, f"{type(self).__name__}.rehearse")

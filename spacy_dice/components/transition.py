@@ -1,6 +1,6 @@
 """Transition-based components, ner and parser, with one of our losses in place of their own."""
 
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple, Type
 
 import numpy
 from spacy.pipeline.dep_parser import DependencyParser
@@ -70,13 +70,13 @@ class Transition(LossMixin):
                 "do not go through the loss. Set beam_update_prob = 0.0 (decoding keeps its beam)."
             )
 
-    def update(self, examples: Iterable[Example], **rest: Any) -> Any:
+    def update(self, examples: Iterable[Example], **rest: Any) -> Dict[str, float]:
         """Learn from a batch, as the stock component does but for the loss."""
         self._spec = None
         return super().update(examples, **rest)  # type: ignore[misc]
 
     def get_batch_loss(
-        self, states: Any, golds: Any, scores: Any, losses: Optional[Dict[str, float]]
+        self, states: Any, golds: Any, scores: numpy.ndarray, losses: Optional[Dict[str, float]]
     ) -> numpy.ndarray:
         """Gradient of the loss by scores, both floats ``(states, actions)``.
 
@@ -112,7 +112,7 @@ class DiceEntityRecognizer(Transition, EntityRecognizer):
     def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
         return _actions(pipe, background=("O", "U-"))
 
-    def update(self, examples: Iterable[Example], **rest: Any) -> Any:
+    def update(self, examples: Iterable[Example], **rest: Any) -> Dict[str, float]:
         """Learn from a batch; see EntityRecognizer.update."""
         examples = list(examples)
         in_data = {ent.label_ for eg in examples for ent in eg.reference.ents}
@@ -193,7 +193,9 @@ def _actions(pipe: TrainablePipe, background: Tuple[str, ...] = ()) -> LabelSpec
     return label_spec(own(pipe), tuple(names), background, sequence=False)
 
 
-def _rebuild(cls: Any, old: Any, options: Tuple[str, ...]) -> Any:
+def _rebuild(
+    cls: Type[TrainablePipe], old: TrainablePipe, options: Tuple[str, ...]
+) -> TrainablePipe:
     # The stock classes are C types: their instances cannot change their class.
     cfg = dict(old.cfg)
     kwargs = {key: cfg[key] for key in options}

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any, Callable, Dict, Iterable, List
 
 from spacy.scorer import PRFScore, get_ner_prf
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from . import squad
@@ -37,7 +38,7 @@ def score(
     return {**scores, **get_ner_prf(examples)} if ents else scores
 
 
-def answers(doc: Any, spans_key: str = "answers") -> Dict[str, str]:
+def answers(doc: Doc, spans_key: str = "answers") -> Dict[str, str]:
     """The best answer to each question of a doc, by its id; "" for "no answer": what a file of
     predictions for SQuAD's scripts has.
     """

@@ -4,6 +4,7 @@ import copy
 from typing import Any, Dict, List, Sequence
 
 import numpy
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 
 from dice_core.tuning.calibration import logit, sigmoid
@@ -27,7 +28,7 @@ class Answers(PipePart):
 
     has_probabilities = False
 
-    def __init__(self, pipe: Any, kind: str):
+    def __init__(self, pipe: TrainablePipe, kind: str):
         self.pipe, self.kind, self.name = pipe, kind, pipe.name
 
     def check(self) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from thinc.api import Model
 
 from dice_core.tuning.calibration import logit
@@ -118,7 +119,7 @@ def _refusal(component: str, reason: str) -> Exception:
 # -- the state of a component --------------------------------------------------------------
 
 
-def get_state(pipe: Any) -> Dict[str, Any]:
+def get_state(pipe: TrainablePipe) -> Dict[str, Any]:
     """What was folded into a component, "shift" and "temperature"; empty if nothing was."""
     state = (getattr(pipe, "cfg", None) or {}).get(KEY) or {}
     return {key: _rounded(state[key]) for key in ("shift", "temperature") if state}
@@ -133,7 +134,7 @@ def _rounded(value: Any) -> Any:
 
 def fold(
     last: LastLayer,
-    pipe: Any,
+    pipe: TrainablePipe,
     shift: numpy.ndarray,
     temperature: numpy.ndarray,
     center: float,
@@ -156,7 +157,7 @@ def fold(
     }
 
 
-def unfold(last: LastLayer, pipe: Any) -> None:
+def unfold(last: LastLayer, pipe: TrainablePipe) -> None:
     """Take back what was folded. The bias is what it was, bit for bit, unless it was trained since:
     then what was learnt is kept. Weights that a temperature divided are the same to rounding."""
     state = pipe.cfg.pop(KEY, None)
@@ -210,7 +211,7 @@ def _set(layer: Model, bias: numpy.ndarray) -> None:
 # -- copies --------------------------------------------------------------------------------
 
 
-def copy_apart(pipe: Any, last: LastLayer) -> Any:
+def copy_apart(pipe: TrainablePipe, last: LastLayer) -> Any:
     """A component that shares everything with another but its cfg and its last layer, so that
     folding does not change the other."""
     twin = copy.copy(pipe)

@@ -4,7 +4,7 @@ A part reads a component's scores and gold annotation into the arrays of `dice_c
 which columns of the last layer a shift moves, and how sure the component is of what it predicts.
 """
 
-from typing import Any, Dict, Optional, Type
+from typing import Dict, Optional, Type
 
 from spacy.pipeline.dep_parser import DependencyParser
 from spacy.pipeline.edit_tree_lemmatizer import EditTreeLemmatizer
@@ -16,6 +16,7 @@ from spacy.pipeline.spancat import SpanCategorizer
 from spacy.pipeline.tagger import Tagger
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
+from spacy.pipeline.trainable_pipe import TrainablePipe
 
 from ..components.dice_ner import DiceNER
 from ..components.dice_qa import DiceQA
@@ -44,6 +45,6 @@ PARTS: Dict[type, Type[PipePart]] = {
 }
 
 
-def part_type(pipe: Any) -> Optional[Type[PipePart]]:
+def part_type(pipe: TrainablePipe) -> Optional[Type[PipePart]]:
     """The class for a component; None if there is none."""
     return next((PARTS[kind] for kind in type(pipe).__mro__ if kind in PARTS), None)

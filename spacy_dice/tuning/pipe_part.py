@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Optional
 
 import numpy
+from spacy.pipeline.trainable_pipe import TrainablePipe
 
 from dice_core.tuning.calibration import logit
 from dice_core.tuning.decoded import Progress
@@ -27,7 +28,7 @@ class PipePart(Part):
     background: Optional[int] = None
     progress: Progress = None
 
-    def __init__(self, pipe: Any, kind: str):
+    def __init__(self, pipe: TrainablePipe, kind: str):
         self.pipe, self.kind, self.name = pipe, kind, pipe.name
         self.last = fold.find_last_layer(pipe.model, pipe.name)
 

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 
 import numpy
 from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 from spacy.util import minibatch, resolve_dot_names
@@ -265,7 +266,7 @@ def score_entities(
             f"score_entities: there must be one stock ner, there are {len(names)}. Give component= "
             f"its name; the pipeline has: {', '.join(nlp.pipe_names)}."
         )
-    ner: Any = nlp.get_pipe(names[0])
+    ner: TrainablePipe = nlp.get_pipe(names[0])
     if ner.cfg["beam_width"] > 1:
         raise config_error(
             f"score_entities: component '{names[0]}' decodes with a beam, and the scores are those "
@@ -361,7 +362,7 @@ def _parts(nlp: Language, components: Optional[Sequence[str]], what: str) -> Dic
     return parts
 
 
-def _part(name: str, pipe: Any, factory: str, what: str) -> PipePart:
+def _part(name: str, pipe: TrainablePipe, factory: str, what: str) -> PipePart:
     kind = part_type(pipe)
     if kind is None or not hasattr(pipe, "model"):
         raise config_error(
@@ -430,7 +431,7 @@ def _visit(
                     eg.predicted = doc
 
 
-def _annotate(pipe: Any, docs: List[Doc]) -> List[Doc]:
+def _annotate(pipe: TrainablePipe, docs: List[Doc]) -> List[Doc]:
     if hasattr(pipe, "pipe"):
         return list(pipe.pipe(docs, batch_size=128))
     return [pipe(doc) for doc in docs]

@@ -3,6 +3,7 @@
 from typing import Any, Dict, Iterable, Iterator, List, Sequence
 
 import numpy
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 from spacy.util import minibatch
 
@@ -23,7 +24,7 @@ class SpanLabels(PipePart):
     no candidates are missed, whatever the cut. Spans that ``allow_overlap = false`` or
     ``max_positive`` take away again are not looked at."""
 
-    def __init__(self, pipe: Any, kind: str):
+    def __init__(self, pipe: TrainablePipe, kind: str):
         super().__init__(pipe, kind)
         self.is_sigmoid = self.per_label = self.last.activation != "softmax"
         if pipe.add_negative_label:

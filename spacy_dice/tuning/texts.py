@@ -3,6 +3,7 @@
 from typing import Any, Sequence
 
 import numpy
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 from spacy.util import minibatch
 
@@ -21,7 +22,7 @@ class ExclusiveText(PipePart):
     # The score of each label for a doc without words.
     of_no_words = 0.0
 
-    def __init__(self, pipe: Any, kind: str):
+    def __init__(self, pipe: TrainablePipe, kind: str):
         super().__init__(pipe, kind)
         positive, columns = pipe.cfg.get("positive_label"), self.columns
         if positive in columns and len(columns) == 2 and not self.is_sigmoid:

@@ -4,20 +4,22 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.util import minibatch
+from thinc.api import Model
 
 from dice_core.tuning.decoded import Span
 
 from .pipe_part import BATCH, PipePart
 
 
-def actions(pipe: Any) -> List[str]:
+def actions(pipe: TrainablePipe) -> List[str]:
     """The names of all actions, in the order of their scores."""
     return [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
 
 
-def vectors_of(pipe: Any, docs: Sequence[Doc]) -> Dict[int, Any]:
+def vectors_of(pipe: TrainablePipe, docs: Sequence[Doc]) -> Dict[int, Any]:
     """What a transition-based component's tok2vec makes of each doc, by the doc's id()."""
     tok2vec = pipe.model.get_ref("tok2vec")
     vectors = {}
@@ -31,12 +33,12 @@ def vectors_of(pipe: Any, docs: Sequence[Doc]) -> Dict[int, Any]:
 
 
 @contextmanager
-def known_vectors(pipe: Any, vectors: Dict[int, Any]) -> Iterator[None]:
+def known_vectors(pipe: TrainablePipe, vectors: Dict[int, Any]) -> Iterator[None]:
     """Let the component look its tok2vec's output up."""
     tok2vec = pipe.model.get_ref("tok2vec")
     func = tok2vec._func
 
-    def look_up(model: Any, docs: Any, is_train: bool) -> Any:
+    def look_up(model: Model, docs: Sequence[Doc], is_train: bool) -> Any:
         return model.ops.xp.concatenate([vectors[id(doc)] for doc in docs if len(doc)]), None
 
     tok2vec._func = look_up
@@ -56,14 +58,16 @@ def parsed(
             yield from annotated(part.pipe, batch, part.pipe.predict(batch))
 
 
-def annotated(pipe: Any, docs: Sequence[Doc], states: Any) -> List[Doc]:
+def annotated(pipe: TrainablePipe, docs: Sequence[Doc], states: Any) -> List[Doc]:
     """Copies of docs with what states say."""
     copies = [doc.copy() for doc in docs]
     pipe.set_annotations(copies, states)
     return copies
 
 
-def path_scores(pipe: Any, docs: Sequence[Doc]) -> Tuple[List[List[Span]], List[numpy.ndarray]]:
+def path_scores(
+    pipe: TrainablePipe, docs: Sequence[Doc]
+) -> Tuple[List[List[Span]], List[numpy.ndarray]]:
     """What a stock ner predicts, greedily, and the scores of the actions that led there.
 
     Returns:
