@@ -16,7 +16,7 @@ from .worker import Done, Work, Worker, bad_of, table_of
 
 MANIFEST = "_job.json"
 # What may be another when a job goes on: it changes nothing in what is written.
-FREE = ("workers", "batch_size", "gpus", "address", "local")
+FREE = ("workers", "batch_size", "gpus", "deaths", "address", "local")
 
 
 class Summary(NamedTuple):
@@ -66,7 +66,8 @@ def tag(
         were not tagged, with the reason.
 
     Raises:
-        OSError: If there is no such model or input, or a worker died several times over a part.
+        OSError: If there is no such model or input, or more workers died over a part than
+            ``deaths``.
         ValueError: For columns or fields that are not there, for ``out`` with other things in it,
             or of a job with another model, input or options.
         ImportError: If Ray, pyarrow or the model's toolkit is not installed.

@@ -25,6 +25,8 @@ class Options:
         batch_size: Texts that a model gets at a time.
         rows: Texts of a part: what is written at once, and done again after a crash.
         gpus: GPUs of a worker; a fraction is a share of one.
+        deaths: Workers that may die over the same part before the job stops. A text that kills one
+            costs three, and is then a bad record.
         code: A Python file to import first, with what the pipeline is registered with.
         address: Of a Ray cluster that runs already, ``"auto"`` for the one of this machine; None
             starts one on this machine, unless ``RAY_ADDRESS`` names one.
@@ -50,15 +52,17 @@ class Options:
     batch_size: int = _option(256, "Texts that a model gets at a time")
     rows: int = _option(10_000, "Texts of a part: what is done again after a crash")
     gpus: float = _option(0.0, "GPUs of a worker; a fraction is a share of one")
+    deaths: int = _option(30, "Workers that may die over a part; a text that kills them costs 3")
     code: Optional[str] = _option(None, "A Python file to import first, for custom components")
     address: Optional[str] = _option(None, "Of a running Ray cluster, e.g. auto")
     local: bool = _option(False, "In this process, without Ray")
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("batch_size", 1), ("rows", 1), ("gpus", 0)):
+        least = {"workers": 1, "batch_size": 1, "rows": 1, "gpus": 0, "deaths": 0}
+        for name, low in least.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} must be {least} or more, got {value}.")
+            if value is not None and value < low:
+                raise ValueError(f"{name} must be {low} or more, got {value}.")
         for name in self.field:
             if name not in FIELDS:
                 raise ValueError(f"field must be one of {', '.join(FIELDS)}, got {name!r}.")

@@ -14,7 +14,6 @@ from .options import Options
 from .records import Part
 from .worker import Done, Work, Worker
 
-RETRIES = 3  # of a part whose worker has died
 STORE = 100 * 2**20  # bytes: what goes through Ray's store is numbers of parts
 
 
@@ -42,7 +41,7 @@ def run(work: Work, parts: List[Part], options: Options) -> Iterator[Done]:
 
     Raises:
         ValueError: If the cluster is too small for the workers.
-        OSError: If a worker failed, or died several times over the same part.
+        OSError: If a worker failed, or more died over a part than ``deaths``.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     started = not ray.is_initialized()
@@ -63,7 +62,7 @@ def run(work: Work, parts: List[Part], options: Options) -> Iterator[Done]:
             fn_constructor_args=(work, {part.number: part for part in parts}),
             num_cpus=1,
             num_gpus=options.gpus or None,
-            max_task_retries=RETRIES,
+            max_task_retries=options.deaths,
         )
         for row in done.iter_rows():
             yield Done(**{name: row[name] for name in Done._fields})

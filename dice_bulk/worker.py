@@ -9,9 +9,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .records import Bad, Part, Source
+from .deaths import REASON, Deaths
+from .records import Bad, Batch, Part, Source
 from .schema import make_batch
-from .taggers import Failed, Tagger, load_tagger
+from .taggers import Failed, Tagged, Tagger, load_tagger
 
 TEXTS_AT_ONCE = 4096  # of a group of rows of the file
 
@@ -58,11 +59,12 @@ class Worker:
         out, bad, tagged = self.work.out, 0, 0
         draft = out / "_tmp" / f"{name_of(part.number)}.{os.getpid()}"
         draft.parent.mkdir(exist_ok=True)
+        log = draft.with_name(f"{name_of(part.number)}.log.jsonl")
         pending: List[pa.RecordBatch] = []
         side = draft.with_name(f"{draft.name}.jsonl")
         with side.open("w", encoding="utf8") as bads, draft.open("wb") as table:
             with pq.ParquetWriter(table, self.work.schema, compression="zstd") as writer:
-                for batch, failed in self._batches(part):
+                for batch, failed in self._batches(part, Deaths(log)):
                     tagged += len(batch)
                     bad += len(failed)
                     bads.writelines(_line(self.work.source.name_of(part.file), b) for b in failed)
@@ -81,12 +83,13 @@ class Worker:
             side.unlink()
             bad_of(out, part.number).unlink(missing_ok=True)
         os.replace(draft, table_of(out, part.number))
+        log.unlink(missing_ok=True)
         return Done(part.number, tagged, bad, perf_counter() - start)
 
-    def _batches(self, part: Part) -> Any:
+    def _batches(self, part: Part, deaths: Deaths) -> Any:
         """What is written of each batch, and the records of it that are bad."""
         for batch in self.work.source.batches(part):
-            found = self.tagger.tag(batch.texts, self.work.fields) if batch.texts else []
+            found = self._tag(batch, deaths) if batch.texts else []
             failed = [
                 Bad(row, result.reason, text)
                 for row, text, result in zip(batch.rows, batch.texts, found)
@@ -99,6 +102,20 @@ class Worker:
             kept = batch.kept.take(pa.array(good, pa.int64())) if failed else batch.kept
             made = make_batch(self.work.schema, place, kept, fields)
             yield made, sorted([*batch.bad, *failed])
+
+    def _tag(self, batch: Batch, deaths: Deaths) -> Tagged:
+        """A batch; text by text if a process has died over one of it."""
+        if deaths.suspects.isdisjoint(batch.rows):
+            with deaths.watch(batch.rows):
+                return self.tagger.tag(batch.texts, self.work.fields)
+        found: Tagged = []
+        for row, text in zip(batch.rows, batch.texts):
+            if row in deaths.lethal:
+                found.append(Failed(REASON))
+                continue
+            with deaths.watch([row]):
+                found += self.tagger.tag([text], self.work.fields)
+        return found
 
 
 def name_of(number: int) -> str:

@@ -3,6 +3,7 @@ way. In one process where Ray is not what is tested."""
 
 import gzip
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -36,6 +37,13 @@ from spacy.language import Language
 def fragile(doc):
     if "crash here" in doc.text:
         raise RuntimeError("cannot do this one")
+    return doc
+
+@Language.component("lethal")
+def lethal(doc):
+    if "crash here" in doc.text:
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
     return doc
 """
 
@@ -209,6 +217,54 @@ def test_bad_records_go_to_the_side_with_the_reason(model, tmp_path):
     assert (summary.tagged, summary.bad) == (9, 8)
     assert "cannot do this one" in bad[7]["reason"] and bad[7]["record"] == CRASH
     assert bad[1]["record"] == "{not json" and bad[1]["file"] == "in.jsonl"
+
+
+def with_lethal_texts(model, folder, **options):
+    """A pipeline that two texts of twelve kill, texts, and the options of a job."""
+    (folder / "code.py").write_text(CODE)
+    import_code(str(folder / "code.py"))
+    nlp = spacy.load(model)
+    nlp.add_pipe("lethal")
+    nlp.to_disk(folder / "lethal")
+    bodies = [CRASH if i in (2, 3) else text for i, text in enumerate(texts(12))]
+    source = write_lines(folder / "in.jsonl", [{"text": body} for body in bodies])
+    given = Options(code=str(folder / "code.py"), field=("cats",), batch_size=4, **options)
+    return str(folder / "lethal"), source, given
+
+
+def assert_lethal_are_bad(out, summary):
+    assert (summary.tagged, summary.bad) == (10, 2)
+    assert [row["row"] for row in rows_of(out)] == [0, 1, *range(4, 12)]
+    bad = [json.loads(line) for line in (out / "_bad" / "part-000000.jsonl").open()]
+    assert [(each["row"], each["record"]) for each in bad] == [(2, CRASH), (3, CRASH)]
+    assert all("process died on this text" in each["reason"] for each in bad)
+    assert not (out / "_tmp").exists()
+
+
+def test_a_text_that_kills_the_process_is_bad_in_the_end(model, tmp_path):
+    """The same command goes on, and knows what it died over."""
+    lethal, source, options = with_lethal_texts(model, tmp_path, local=True)
+    for _ in range(5):  # in the batch, then twice for each text
+        job = multiprocessing.get_context("fork").Process(
+            target=tag, args=(lethal, source, str(tmp_path / "out"), options)
+        )
+        job.start()
+        job.join()
+        assert job.exitcode == -signal.SIGKILL
+    assert_lethal_are_bad(tmp_path / "out", tag(lethal, source, str(tmp_path / "out"), options))
+
+
+@pytest.mark.slow
+def test_a_text_that_kills_workers_is_bad_in_the_end(model, cluster, tmp_path):
+    lethal, source, options = with_lethal_texts(model, tmp_path, workers=2, rows=6)
+    assert_lethal_are_bad(tmp_path / "out", tag(lethal, source, str(tmp_path / "out"), options))
+
+
+@pytest.mark.slow
+def test_a_job_stops_when_more_workers_die_than_it_may_lose(model, cluster, tmp_path):
+    lethal, source, options = with_lethal_texts(model, tmp_path, workers=1, deaths=2)
+    with pytest.raises(ChildProcessError, match="A worker failed"):
+        tag(lethal, source, str(tmp_path / "out"), options)
 
 
 def test_a_job_that_was_killed_goes_on(model, tmp_path):

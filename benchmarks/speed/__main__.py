@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed [--data DIR] [--picture PNG]
 
-Runs losses.py, components.py and crf.py, each in a process of its own with one thread, in less
+Runs losses.py, crf.py and components.py, each in a process of its own with one thread, in less
 than ten minutes on two cores, with fewer rounds than each takes when it is run by itself. DIR
 holds train.conll; without it sentences are generated.
 """
@@ -26,7 +26,12 @@ PACKAGES = ("numpy", "thinc", "spacy", "torch", "flair")
 # What each module prints: a title, the median of the ratios, and in brackets what it is made of.
 RATIO = re.compile(r"(?P<title>\S.*?)\s+(?P<ratio>\d+\.\d+)  \(")
 # Told apart by shape and fill, not by colour.
-MARKERS = {"losses": ("o", "white"), "components": ("D", "black"), "crf": ("s", "gray")}
+MARKERS = {
+    "losses": ("o", "white"),
+    "crf": ("s", "gray"),
+    "prediction": ("^", "white"),
+    "components": ("D", "black"),
+}
 Ratios = Dict[str, List[Tuple[str, float]]]
 
 
@@ -34,17 +39,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with train.conll")
     parser.add_argument("--picture", type=Path, default=Path("out/speed.png"))
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--sentences", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sentences", type=int, default=300)
     args = parser.parse_args()
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         data = str(args.data or generated.write(Path(folder)))
         rounds = ["--rounds", str(args.rounds)]
+        quick = ["--rounds", str(3 * args.rounds)]
         of_components = ["--data", data, "--sentences", str(args.sentences)]
         ratios = {
-            "losses": measured("losses", rounds),
-            "crf": measured("crf", rounds),
+            "losses": measured("losses", quick),
+            "crf": measured("crf", quick),
+            "prediction": measured("components", [*of_components, *rounds, "--predict"]),
             "components": measured("components", [*of_components, *rounds]),
         }
     print("Wrote", picture(ratios, args.picture))

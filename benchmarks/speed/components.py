@@ -4,9 +4,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.speed.components --data DIR --predict
 
 DIR holds train.conll; what its sentences do not have (lemmas, heads, ...) is made of their words.
-Training: words a second of processor time, of each component that `use_loss` knows with DiceCE and
-with its stock loss, over several epochs; the two take turns batch by batch. Prediction: seconds of
-nlp.pipe over all texts, in turns. Each figure is the median of the ratios of the rounds.
+Training: processor time of each component that `use_loss` knows with DiceCE and with its stock
+loss, over several epochs; the two take turns batch by batch. Prediction: that of nlp.pipe over all
+texts, in turns. Each figure is the median of the ratios of the rounds, ours / theirs.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def training(name: str, stock: str, sentences: List[columns.Sentence], rounds: i
                 start = time.process_time()
                 pair[which].update(batch[which])
                 seconds[-1][which] += time.process_time() - start
-    ratios = [theirs / ours for ours, theirs in seconds[1:]]
+    ratios = [ours / theirs for ours, theirs in seconds[1:]]
     ours, theirs = (n_words / statistics.median(of) for of in zip(*seconds[1:]))
     print(
         f"{name + ' + DiceCE / ' + stock:42} {statistics.median(ratios):5.3f}  (from "
