@@ -257,7 +257,7 @@ def test_tables_of_components_by_hand(tmp_path):
     more = [json.loads(component("ce", 0, 9, model=f"spancat_{i}")) for i in range(8)]
     plots.picture(components.grouped([*cells, *more]), tmp_path / "b.png")
     small, high = (imread(tmp_path / name).shape for name in ("a.png", "b.png"))
-    assert (high[0] - small[0]) / 8 == pytest.approx(110 * plots.ROW, abs=1)
+    assert (high[0] - small[0]) / 8 == pytest.approx(150 * plots.ROW, abs=1)
     assert high[1] == small[1]
 
 
