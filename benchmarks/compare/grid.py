@@ -168,7 +168,10 @@ FLAIR = Block(
     ("ce", "balanced_macro"),
     rates=BERT_RATES,
 )
-NER = (Block("ncbi_disease", 300, "ner", (*SMALL, *WORDS), ("stock", "dice_ce"), MORE_SEEDS),)
+NER = tuple(
+    Block(data, 300, "ner", (*SMALL, *WORDS), ("stock", "dice_ce"), MORE_SEEDS)
+    for data in ("ncbi_disease", "wnut17")
+)
 REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS), MANY, SEEDS)
 SIGMOID_RIVALS = ("focal", "asl", "logit_adjustment_0.5")
 TERMS = ("balanced_macro_c", "balanced_micro", "dice_ce_macro_c")
