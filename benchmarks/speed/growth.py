@@ -247,7 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="small sizes")
     parser.add_argument("--only", nargs="*", default=list(CASES), choices=CASES, help="cases")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=6, help="even: who is first pays more")
     parser.add_argument("--seconds", type=float, default=600, help="at most, of a size")
     parser.add_argument("--gigabytes", type=float, default=6, help="at most, of a process")
     parser.add_argument("--results", type=Path, default=Path("out/growth.jsonl"))

@@ -26,7 +26,7 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import check_lexeme_norms
 from spacy.vocab import Vocab
-from thinc.api import Model, Optimizer
+from thinc.api import Model, NumpyOps, Optimizer
 
 from dice_core.labels import LabelSpec
 from dice_core.tags import OUTSIDE, tags_of
@@ -43,6 +43,8 @@ from .trainable import OwnMixin, own, warn_of_loss
 UNTRAINED = -10.0
 # What can be changed after training.
 SETTINGS = ("threshold", "thresholds", "spans_key")
+# As many scores, of a token and a tag each, are made at a time on a CPU.
+CELLS = 2**20
 
 
 class Entity(NamedTuple):
@@ -217,6 +219,13 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
     def predict(self, docs: Iterable[Doc]) -> List[List[Entity]]:
         """Each doc's new entities; those that it has already are not repeated."""
         docs = list(docs)
+        if not isinstance(self.model.ops, NumpyOps):
+            return self._predict(docs)
+        # Of labels by the hundred, the scores of a batch would take more than all else.
+        parts = _in_parts(docs, CELLS // max(1, len(self.tags)))
+        return [of_doc for part in parts for of_doc in self._predict(part)]
+
+    def _predict(self, docs: Sequence[Doc]) -> List[List[Entity]]:
         found: List[List[Entity]] = [[] for _ in docs]
         if not self.labels or not any(len(doc) for doc in docs):
             return found
@@ -307,6 +316,20 @@ class DiceNER(OwnMixin, PerToken, TrainablePipe):
         yield value
 
 
+def _in_parts(docs: Sequence[Doc], n_tokens: int) -> Iterator[List[Doc]]:
+    """Docs in their order, in parts of at most so many tokens, if one alone has no more."""
+    part: List[Doc] = []
+    size = 0
+    for doc in docs:
+        if part and size + len(doc) > n_tokens:
+            yield part
+            part, size = [], 0
+        part.append(doc)
+        size += len(doc)
+    if part:
+        yield part
+
+
 def _constrain(scores: numpy.ndarray, docs: Sequence[Doc]) -> numpy.ndarray:
     """Scores with -inf where a tag would break what the docs say already."""
     attrs = numpy.concatenate(
@@ -325,7 +348,7 @@ def constrained_scores(pipe: DiceNER, docs: Sequence[Doc]) -> numpy.ndarray:
     """
     scores = pipe.model.ops.to_numpy(pipe.model.ops.xp.concatenate(pipe.model.predict(docs)))
     if not emits_logits(pipe.model, pipe.name):
-        scores = numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny))
+        numpy.log(numpy.maximum(scores, numpy.finfo("float32").tiny, out=scores), out=scores)
     return _constrain(scores, docs)
 
 

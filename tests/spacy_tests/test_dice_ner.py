@@ -9,6 +9,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example, biluo_tags_to_spans
 from thinc.api import fix_random_seed
 
+from spacy_dice.components import dice_ner
 from spacy_dice.losses import Compound, CrossEntropy, DiceCE, EntityDice
 from spacy_tests.helpers import NER_SENTENCES as SENTENCES
 from spacy_tests.helpers import TOK2VEC
@@ -272,6 +273,25 @@ def test_random_models_only_predict_valid_entities():
                 (e.start, e.end, e.label_) for e in doc.ents
             ]
     assert found > 50
+
+
+@pytest.mark.parametrize("cells", [1, 60, 120])
+def test_a_batch_in_parts_gives_what_it_gives_at_once(monkeypatch, cells):
+    """Of many labels few texts are scored at a time, in their order, also long and empty ones."""
+    nlp, _ = make(40, spans_key="found")
+    sentences = [words if isinstance(words, str) else " ".join(words) for words, _ in SENTENCES]
+    texts = ["", *sentences, " ".join(sentences), "", "", sentences[0], ""] * 2
+
+    def found():
+        return [(ents(doc), doc.spans["found"].attrs["scores"].tolist()) for doc in nlp.pipe(texts)]
+
+    at_once = found()
+    n_parts = len(list(dice_ner._in_parts([nlp.make_doc(t) for t in texts], cells // 9)))
+    assert n_parts > 2 and sum(len(entities) for entities, _ in at_once) > 10
+    monkeypatch.setattr(dice_ner, "CELLS", cells)
+    for (entities, scores), (expected, expected_scores) in zip(found(), at_once):
+        assert entities == expected
+        assert scores == pytest.approx(expected_scores, rel=1e-4)
 
 
 def test_probabilities_go_where_spancat_puts_scores(trained, tmp_path):
