@@ -62,11 +62,11 @@ def training(name: str, stock: str, sentences: List[columns.Sentence], rounds: i
     pair = [pipeline(name, sentences, "DiceCE"), pipeline(stock, sentences)]
     n_words = sum(len(words) for words, _ in sentences)
     seconds = []
-    for _ in range(rounds + 1):
+    for turn in range(rounds + 1):
         seconds.append([0.0, 0.0])
         batches = [list(minibatch(examples(nlp, sentences), 64)) for nlp in pair]
         for number, batch in enumerate(zip(*batches)):
-            for which in (0, 1) if number % 2 else (1, 0):
+            for which in (0, 1) if (number + turn) % 2 else (1, 0):
                 start = time.process_time()
                 pair[which].update(batch[which])
                 seconds[-1][which] += time.process_time() - start
