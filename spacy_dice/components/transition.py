@@ -1,15 +1,12 @@
 """Transition-based components, ner and parser, with one of our losses in place of their own."""
 
-import random
-from itertools import compress
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Type
+from typing import Any, Dict, Iterable, List, Optional, Tuple, Type
 
 import numpy
 from spacy.pipeline.dep_parser import DependencyParser
 from spacy.pipeline.ner import EntityRecognizer
 from spacy.pipeline.trainable_pipe import TrainablePipe
-from spacy.training import Example, validate_examples
-from thinc.api import Optimizer, set_dropout_rate
+from spacy.training import Example
 
 from dice_core import arrays, slopes
 from dice_core.labels import LabelSpec
@@ -28,10 +25,10 @@ FLOOR = 1e-30
 
 
 class Transition(LossMixin):
-    """A component that `use_loss` gave a loss, which `update` computes over all steps at once.
+    """A component that `use_loss` gave a loss; only `get_batch_loss` differs.
 
-    The classes are the parser's actions, and the rows of a batch are all states that its
-    documents go through. Where several actions are gold (the oracle is dynamic), their
+    The classes are the parser's actions, and a batch is one transition step over all states
+    that are still open. Where several actions are gold (the oracle is dynamic), their
     probabilities are added up into one class, that of the best-scored of them, as in the
     stock loss -log(sum of p over gold actions); set-level counts leave such states out, for
     their class is not known.
@@ -40,6 +37,8 @@ class Transition(LossMixin):
     stock: Any
     # Constructor arguments, which are also the keys of cfg.
     options: Tuple[str, ...]
+    # The actions as they are in this update, which has many steps.
+    _spec: Optional[LabelSpec] = None
 
     @classmethod
     def from_stock(cls, pipe: TrainablePipe, loss: Loss) -> TrainablePipe:
@@ -71,96 +70,31 @@ class Transition(LossMixin):
                 "do not go through the loss. Set beam_update_prob = 0.0 (decoding keeps its beam)."
             )
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Learn from a batch, as the stock component does, but with one loss over all of its steps.
-
-        The scores do not depend on gradients within an update, so that these can wait for the last
-        step: a loss that counts sees all states of the batch, and NumPy is called once.
-        """
-        pipe: Any = self
-        losses, examples = {} if losses is None else losses, list(examples)
-        losses.setdefault(pipe.name, 0.0)
-        validate_examples(examples, f"{type(self).__name__}.update")
-        pipe._ensure_labels_are_added([eg.x for eg in examples] + [eg.y for eg in examples])
-        for multitask in pipe._multitasks:
-            multitask.update(examples, drop=drop, sgd=sgd)
-        if not any(pipe.moves.has_gold(eg) for eg in examples):
-            return losses
-        set_dropout_rate(pipe.model, drop)
-        most = pipe.cfg["update_with_oracle_cut_size"]
-        if most >= 1:
-            # As stock: texts are cut into parts of about this many steps, of the same length.
-            most = int(random.uniform(most // 2, most * 2))
-            states, golds, _ = pipe._init_gold_batch(examples, max_length=most)
-        else:
-            states, golds, _ = pipe.moves.init_gold_batch(examples)
-        if not states:
-            return losses
-        model, backprop_tok2vec = pipe.model.begin_update([eg.x for eg in examples])
-        steps: List[_Step] = []
-        while states:
-            scores, backprop = model.begin_update(states)
-            steps.append(_Step(scores, self._oracle(states, golds, scores), backprop))
-            pipe.transition_states(states, scores)
-            if most >= 1 and len(steps) > most:
-                break
-            still_open = [not state.is_final() for state in states]
-            states, golds = list(compress(states, still_open)), list(compress(golds, still_open))
-        of_batch = numpy.concatenate([step.scores for step in steps])
-        oracle = numpy.concatenate([step.oracle for step in steps])
-        gradient, end = self._gradient(of_batch, oracle, losses), 0
-        for step in steps:
-            start, end = end, end + len(step.scores)
-            step.backprop(gradient[start:end])
-        backprop_tok2vec(golds)
-        if sgd not in (None, False):
-            pipe.finish_update(sgd)
-        model.clear_memory()
-        return losses
+    def update(self, examples: Iterable[Example], **rest: Any) -> Dict[str, float]:
+        """Learn from a batch, as the stock component does but for the loss."""
+        self._spec = None
+        return super().update(examples, **rest)  # type: ignore[misc]
 
     def get_batch_loss(
         self, states: Any, golds: Any, scores: numpy.ndarray, losses: Optional[Dict[str, float]]
     ) -> numpy.ndarray:
-        """Gradient of the loss by scores, both floats ``(states, actions)``, of these states alone.
+        """Gradient of the loss by scores, both floats ``(states, actions)``.
 
         The value is added to ``losses``.
         """
         scores = numpy.asarray(scores)
-        return self._gradient(scores, self._oracle(states, golds, scores), losses)
-
-    def _oracle(self, states: Any, golds: Any, scores: numpy.ndarray) -> numpy.ndarray:
-        """Floats ``(states, actions)``, below 0 at just the gold actions of these states."""
-        # As the stock gradient is where all scores are the same.
+        # With equal scores the stock gradient is below 0 at just the gold actions.
         zeros = numpy.zeros(scores.shape, dtype="f")
-        return super().get_batch_loss(states, golds, zeros, None)  # type: ignore[misc]
-
-    def _gradient(
-        self, scores: numpy.ndarray, oracle: numpy.ndarray, losses: Optional[Dict[str, float]]
-    ) -> numpy.ndarray:
-        gradient, value = merged_gold_loss(self.loss, scores, oracle < 0, self.label_spec(self))
+        stock = super().get_batch_loss(states, golds, zeros, None)  # type: ignore[misc]
+        if self._spec is None or len(self._spec.names or ()) != scores.shape[1]:
+            self._spec = self.label_spec(self)
+        gradient, value = merged_gold_loss(self.loss, scores, stock < 0, self._spec)
         if value != value:
             raise diverged_error(own(self))
         if losses is not None:
             name = self.name  # type: ignore[attr-defined]
             losses[name] = losses.get(name, 0.0) + value
         return gradient
-
-
-class _Step(NamedTuple):
-    """What a step of an update leaves for the loss: floats ``(states, actions)``, twice, and what
-    takes the gradient by the scores.
-    """
-
-    scores: numpy.ndarray
-    oracle: numpy.ndarray
-    backprop: Callable[[numpy.ndarray], None]
 
 
 class DiceEntityRecognizer(Transition, EntityRecognizer):
@@ -207,6 +141,9 @@ def merged_gold_loss(
     from. The gold probabilities of a row are merged into its best-scored gold column, and
     the gradient is shared out among them again in proportion, so that it is exact for the
     function of the scores that is being computed.
+
+    It is called for each step of each update, on arrays so small that the number of calls of
+    NumPy is what it costs.
     """
     n_rows, n_columns = scores.shape
     rows, ones = numpy.arange(n_rows), arrays.full_like(scores[0], 1.0)

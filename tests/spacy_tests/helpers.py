@@ -43,12 +43,6 @@ def params(pipe):
     return [node.get_param(name) for node in pipe.model.walk() for name in node.param_names]
 
 
-def gradients(pipe):
-    """The gradients that wait for the next step, of all parameters that have one."""
-    nodes = pipe.model.walk()
-    return [node.get_grad(n) for node in nodes for n in node.grad_names if node.has_grad(n)]
-
-
 def numeric_gradient(f, x, h=1e-6):
     """Central differences of f, a function of an array, at x."""
     gradient = numpy.zeros_like(x)

@@ -1,7 +1,5 @@
 """The stock ner with our losses: gradients on real parser states, parity, missing annotation."""
 
-import random
-
 import numpy
 import pytest
 import spacy
@@ -23,8 +21,8 @@ from spacy_dice.losses import (
     WeightedCrossEntropy,
 )
 from spacy_tests.helpers import NER_SENTENCES as SENTENCES
-from spacy_tests.helpers import gradients, numeric_gradient, params
 from spacy_tests.helpers import ner_examples as examples
+from spacy_tests.helpers import numeric_gradient, params
 
 
 def make(sentences=SENTENCES, seed=0, **config):
@@ -132,52 +130,6 @@ def test_cross_entropy_trains_to_the_stock_weights():
     assert len(weights[0]) > 5
     for stock, mine in zip(*weights):
         assert_allclose(mine, stock, atol=1e-5)
-
-
-@pytest.mark.parametrize("cut", [100, 2], ids=["whole texts", "cut up"])
-def test_a_batch_is_all_states_of_an_update(cut):
-    """What stock does step by step, with the loss of all of its steps: the same value, and the
-    same gradient by the weights."""
-    loss = DiceCE(average="macro", weight=3.0)
-    found = []
-    for by_hand in (False, True):
-        nlp, data = make(seed=2, update_with_oracle_cut_size=cut)
-        for _ in range(5):
-            nlp.update(data)
-        use_loss(nlp, {"ner": loss if not by_hand else CrossEntropy()})
-        ner = nlp.get_pipe("ner")
-        fix_random_seed(2)
-        losses = {"ner": 0.0}
-        if by_hand:
-            all_steps, backprops, twin = [], [], stock_twin(ner)
-            most = int(random.uniform(cut // 2, cut * 2))
-            states, golds, _ = ner._init_gold_batch(data, max_length=most)
-            model, backprop_tok2vec = ner.model.begin_update([eg.x for eg in data])
-            for _ in range(most + 1):
-                scores, backprop = model.begin_update(states)
-                zeros = numpy.zeros_like(scores)
-                gold = twin.get_batch_loss(states, golds, zeros, None) < 0
-                all_steps.append((scores, gold))
-                backprops.append(backprop)
-                ner.transition_states(states, scores)
-                pairs = [(s, g) for s, g in zip(states, golds) if not s.is_final()]
-                if not pairs:
-                    break
-                states, golds = map(list, zip(*pairs))
-            scores, gold = map(numpy.concatenate, zip(*all_steps))
-            gradient, losses["ner"] = merged_gold_loss(loss, scores, gold, ner.label_spec(ner))
-            sizes = numpy.cumsum([len(part) for part, _ in all_steps])[:-1]
-            for backprop, part in zip(backprops, numpy.split(gradient, sizes)):
-                backprop(part)
-            backprop_tok2vec(golds)
-            assert len(backprops) > 2
-        else:
-            ner.update(data, losses=losses)
-        found.append((losses["ner"], gradients(ner)))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
-    assert len(found[0][1]) > 5 and any(abs(part).max() > 0 for part in found[0][1])
-    for ours, expected in zip(found[0][1], found[1][1]):
-        assert_allclose(ours, expected, atol=1e-6 * max(1, abs(expected).max()))
 
 
 @pytest.mark.parametrize("loss", LOSSES[:8], ids=lambda loss: type(loss).__name__)
