@@ -190,6 +190,9 @@ class CrossEntropy(core.CrossEntropy, Loss):
 class WeightedCrossEntropy(core.WeightedCrossEntropy, Loss): ...
 
 
+class LogitAdjustedCE(core.LogitAdjustedCE, Loss): ...
+
+
 class Focal(core.Focal, Loss): ...
 
 

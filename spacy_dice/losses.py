@@ -185,6 +185,9 @@ class CrossEntropy(core.CrossEntropy, Loss): ...
 class WeightedCrossEntropy(core.WeightedCrossEntropy, Loss): ...
 
 
+class LogitAdjustedCE(core.LogitAdjustedCE, Loss): ...
+
+
 class Focal(core.Focal, Loss): ...
 
 
@@ -254,6 +257,11 @@ def configure_WeightedCrossEntropy_v1(
 ) -> WeightedCrossEntropy:
     """`spacy_dice.WeightedCrossEntropy.v1`: see `WeightedCrossEntropy`."""
     return WeightedCrossEntropy(K=K, counts=counts)
+
+
+def configure_LogitAdjustedCE_v1(*, tau: float = 1.0, shares: _PerLabel = None) -> LogitAdjustedCE:
+    """`spacy_dice.LogitAdjustedCE.v1`: see `LogitAdjustedCE`."""
+    return LogitAdjustedCE(tau=tau, shares=shares)
 
 
 def configure_Focal_v1(*, gamma: float = 2.0) -> Focal:

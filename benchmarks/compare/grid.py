@@ -172,6 +172,10 @@ NER = tuple(
     Block(data, 300, "ner", (*SMALL, *WORDS), ("stock", "dice_ce"), MORE_SEEDS)
     for data in ("ncbi_disease", "wnut17")
 )
+SPAM_LOSSES = ("ce", "weighted_ce", "dice_ce", "focal", "logit_adjustment")
+SPAM = (Block("sms_spam", 300, "textcat", (*SMALL, *TEXTS), SPAM_LOSSES, MORE_SEEDS),)
+SOFT_ADJUSTED = ("adjusted_micro", "adjusted_macro")
+HALF = ("half_adjusted_macro",)
 REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS), MANY, SEEDS)
 SIGMOID_RIVALS = ("focal", "asl", "logit_adjustment_0.5")
 TERMS = ("balanced_macro_c", "balanced_micro", "dice_ce_macro_c")
@@ -180,7 +184,8 @@ PARTS: Dict[str, Tuple[Block, ...]] = {
     "softmax": (*softmaxes(SOFTMAX, MORE_SEEDS), *NER),
     "sigmoid_terms": sigmoids((), TERMS, SEEDS),
     "sigmoid_rivals": sigmoids(SIGMOID_RIVALS, SIGMOID_RIVALS, SEEDS),
-    "softmax_rivals": softmaxes(("focal", "logit_adjustment"), SEEDS),
+    "softmax_rivals": (*softmaxes(("focal", "logit_adjustment"), MORE_SEEDS), *SPAM),
+    "adjusted": (*softmaxes(SOFT_ADJUSTED, MORE_SEEDS), *sigmoids((), HALF, MORE_SEEDS)),
     "reduce": (REDUCE,),
     "full": tuple(in_full(block) for block in sigmoids((), (), SEEDS)),
     "bert": ON_BERT,

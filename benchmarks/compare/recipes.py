@@ -14,6 +14,8 @@ def compound(*losses: Recipe, weights: Optional[List[Any]] = None) -> Recipe:
 
 CE = {"name": "CrossEntropy"}
 BALANCED = {"name": "WeightedCrossEntropy"}
+ADJUSTED = {"name": "LogitAdjustedCE"}
+HALF_ADJUSTED = {**ADJUSTED, "tau": 0.5}
 CE_LIGHT_O = {"name": "CrossEntropy", "class_weights": {"O": 0.5}}
 MACRO = {"name": "Dice", "level": "batch", "average": "macro", "squared": False}
 POOLED = {**MACRO, "average": "micro"}
@@ -27,6 +29,13 @@ RECIPES: Dict[str, Recipe] = {
     "ce_light_O": CE_LIGHT_O,
     "weighted_ce": BALANCED,
     "focal": {"name": "Focal"},
+    # Logit adjustment, and Dice beside it.
+    "logit_adjustment": ADJUSTED,
+    "logit_adjustment_0.5": HALF_ADJUSTED,
+    "adjusted_micro": compound(ADJUSTED, POOLED),
+    "adjusted_macro": compound(ADJUSTED, MACRO),
+    "half_adjusted_micro": compound(HALF_ADJUSTED, POOLED),
+    "half_adjusted_macro": compound(HALF_ADJUSTED, MACRO),
     # The paper's losses by themselves.
     "paper_dl": {"name": "Dice"},
     "paper_dsc": {"name": "SelfAdjustingDice"},

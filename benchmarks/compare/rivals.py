@@ -1,6 +1,6 @@
 """Losses of others, to compare with; not in the library. Importing this registers them.
 
-Both read guesses as the library's losses do, so that they train the same components.
+They read guesses as the library's losses do, so that they train the same components.
 """
 
 from typing import Any, Dict, Tuple
@@ -48,41 +48,6 @@ class AsymmetricLoss(Loss):
         return value.sum(), Slope(cells=slope + negative * (m > 0) * p * q * by_m)
 
 
-class LogitAdjustment(Loss):
-    """Cross-entropy of logits that are shifted by tau times the log-odds of their label.
-
-    Softmaxes: by tau log(prior of the class); sigmoids, each a binary view, by tau log(prior /
-    (1 - prior)). What predicts is not shifted. Priors are those of the batches seen so far, with
-    one more row of each kind. Source: Menon et al. 2021, equation 10.
-    """
-
-    def __init__(self, *, tau: float = 1.0, **reading: Any):
-        super().__init__(**reading)
-        self.tau = tau
-        self._seen: Any = 0.0
-
-    def compute_loss(self, view: View, targets: Targets) -> Tuple[Any, Slope]:
-        targets = targets.dense()
-        p, known = view.p, targets.known()
-        y = targets.y * known
-        self._seen = self._seen + numpy.stack([y.sum(axis=0), known.sum(axis=0)])
-        counts, rows = self._seen
-        prior = (counts + 1.0) / (rows + 2.0)
-        if view.activation == "softmax":
-            adjusted = p * prior**self.tau
-            adjusted = adjusted / adjusted.sum(axis=1, keepdims=True)
-            value = -y * numpy.log(numpy.maximum(adjusted, view.low))
-            # Its rows add up to 0, so that it is the gradient by logits itself.
-            slope = adjusted * y.sum(axis=1, keepdims=True) - y
-            return value.sum(), Slope(cells=slope.astype(p.dtype))
-        odds = (prior / (1.0 - prior)) ** self.tau
-        adjusted = p * odds / (p * odds + 1.0 - p)
-        value = -y * numpy.log(numpy.maximum(adjusted, view.low))
-        value -= (known - y) * numpy.log(numpy.maximum(1.0 - adjusted, view.low))
-        slope = (adjusted - targets.y) * known
-        return value.sum(), Slope(cells=slope.astype(p.dtype))
-
-
 def configure_AsymmetricLoss(
     *, gamma_negative: float = 4.0, gamma_positive: float = 0.0, margin: float = 0.05
 ) -> AsymmetricLoss:
@@ -91,15 +56,8 @@ def configure_AsymmetricLoss(
     )
 
 
-def configure_LogitAdjustment(*, tau: float = 1.0) -> LogitAdjustment:
-    return LogitAdjustment(tau=tau)
-
-
 registry.losses("benchmarks.AsymmetricLoss.v1", func=configure_AsymmetricLoss)
-registry.losses("benchmarks.LogitAdjustment.v1", func=configure_LogitAdjustment)
 
 RIVALS: Dict[str, Recipe] = {
     "asl": {"name": "AsymmetricLoss", "of": "benchmarks"},
-    "logit_adjustment": {"name": "LogitAdjustment", "of": "benchmarks"},
-    "logit_adjustment_0.5": {"name": "LogitAdjustment", "of": "benchmarks", "tau": 0.5},
 }

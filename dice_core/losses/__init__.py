@@ -18,7 +18,7 @@ from .base import Loss, make_loss
 from .compound import Compound, DiceCE
 from .entity import EntityDice
 from .overlap import Dice, SelfAdjustingDice, SemimetricDice, Tversky
-from .per_row import CrossEntropy, Focal, WeightedCrossEntropy
+from .per_row import CrossEntropy, Focal, LogitAdjustedCE, WeightedCrossEntropy
 
 # The one list of losses: both packages and the registry are checked against it.
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "DiceCE",
     "EntityDice",
     "Focal",
+    "LogitAdjustedCE",
     "Loss",
     "SelfAdjustingDice",
     "SemimetricDice",

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 import numpy
 
-from .. import arrays, formulas
+from .. import arrays, formulas, slopes
 from ..arrays import Array, namespace
 from ..labels import LabelSpec
 from ..options import BALANCED, ClassWeights, PerLabel
 from ..slopes import Slope
 from ..targets import Targets
-from ..views import View
+from ..views import View, view_of_logits
 from .base import Loss
 
 if TYPE_CHECKING:
@@ -231,14 +231,84 @@ class WeightedCrossEntropy(_LogLoss):
 
     def check(self, spec: LabelSpec) -> None:
         super().check(spec)
-        _check_per_label(self.counts, spec, "counts")
-        if isinstance(self.counts, dict) and spec.names is not None:
-            absent = [name for name in spec.names if name not in self.counts]
-            if absent:
-                raise spec.config_error(
-                    f"counts lacks the labels {', '.join(absent)}. Give the count of each label, "
-                    "or leave counts out."
-                )
+        _check_per_label(self.counts, spec, "counts", complete=True)
+
+
+class LogitAdjustedCE(_LogLoss):
+    """Cross-entropy of logits to which the log of each class's frequency is added, to train with.
+
+    So much lead a frequent class has for nothing, and the model itself learns what is beyond it: it
+    predicts a rare class as soon as that one's evidence is the better one, as for a macro average.
+    Softmaxes add tau log(n_c); sigmoids, each a binary view,
+    tau log(n_c / (n - n_c)), of n rows and n_c of the class. In a model with a CRF it takes the
+    tokens' marginals.
+
+    Args:
+        tau: How much of it is added: 0 is cross-entropy, 1 is what balances the classes.
+        shares: The share of rows, in (0, 1), that each label has in the training data, by name or
+            a list by class id. Without them the shares are those of the batches learned from so
+            far, this one included, with one more row of each kind; they are not saved, and each
+            process of a distributed training has its own.
+
+    Raises:
+        ValueError: For options out of range, and for labels that there are not or that have no
+            share.
+
+    Note:
+        Probabilities are those of balanced classes: for rare classes they are too high (`tune`'s
+        calibration mends that), and precision is below what cross-entropy has.
+
+    Source: Menon et al. 2021, equation 10.
+    """
+
+    smooths = True
+    in_parts = True
+
+    def __init__(
+        self, *, tau: float = 1.0, shares: Optional[PerLabel] = None, **reading: "Unpack[Reading]"
+    ):
+        super().__init__(**reading)
+        self.tau = self.read_number("tau", tau)
+        self.shares = None if shares is None else self.read_per_label("shares", shares)
+        given = self.shares.values() if isinstance(self.shares, dict) else self.shares or ()
+        if not all(0 < share < 1 for share in given):
+            raise self.config_error(f"shares must be above 0 and below 1, got {shares!r}.")
+
+    def makes_cells(self, view: View, targets: Targets) -> bool:
+        return True
+
+    def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
+        targets = _smoothed(targets.dense(), self._smoothing(targets))
+        adjusted = self._adjusted(view, targets)
+        value, slope = self._of_cells(adjusted, targets)
+        if view.activation == "softmax":
+            # By the adjusted logits, which is by the logits: rows add up to 0, as is wanted.
+            every = replace(targets, mask=None, weights=None)
+            slope = Slope(cells=slopes.by_logits(adjusted, slope, every))
+        return value, slope
+
+    def _adjusted(self, view: View, targets: Targets) -> View:
+        share = self._shares(targets)
+        log = namespace(share).log
+        if view.activation == "softmax":
+            return view_of_logits(view.log_p() + self.tau * log(share), "softmax")
+        logits = view.log_p() - view.log_q() if view.logits is None else view.logits
+        return view_of_logits(logits + self.tau * log(share / (1.0 - share)), "sigmoid")
+
+    def _shares(self, targets: Targets) -> Array:
+        """``(C,)``: what is known of the shares of rows."""
+        if self.shares is not None:
+            return _per_column(self.shares, targets, "shares", 0.0)
+        positive = targets.of_known(targets.y)  # type: ignore[arg-type]
+        n_of_class, n = self.running_counts(targets, arrays.total(positive, axis=0))
+        return (n_of_class + 1.0) / (n + 2.0)
+
+    def needs_counts(self) -> bool:
+        return self.shares is None
+
+    def check(self, spec: LabelSpec) -> None:
+        super().check(spec)
+        _check_per_label(self.shares, spec, "shares", complete=True)
 
 
 class Focal(_LogLoss):
@@ -270,10 +340,18 @@ def _smoothed(targets: Targets, smoothing: float) -> Targets:
     return replace(targets, y=y)
 
 
-def _check_per_label(values: Optional[PerLabel], spec: LabelSpec, option: str) -> None:
+def _check_per_label(
+    values: Optional[PerLabel], spec: LabelSpec, option: str, complete: bool = False
+) -> None:
     if isinstance(values, dict):
         for label in values:
             spec.columns_of(label, option)
+        absent = [name for name in spec.names or () if name not in values]
+        if complete and absent:
+            raise spec.config_error(
+                f"{option} lacks the labels {', '.join(absent)}. Give that of each label, or leave "
+                f"{option} out."
+            )
     elif values is not None and spec.names is not None and len(values) != len(spec.names):
         raise spec.config_error(f"{option} has {len(values)} numbers for {len(spec.names)} labels.")
 

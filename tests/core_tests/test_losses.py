@@ -37,6 +37,8 @@ LOSSES = [
     core.CrossEntropy(label_smoothing=0.1, class_weights=[1.0, 0.0, 2.0]),
     core.WeightedCrossEntropy(),
     core.WeightedCrossEntropy(counts=[5, 3, 1]),
+    core.LogitAdjustedCE(),
+    core.LogitAdjustedCE(tau=0.5, shares=[0.7, 0.2, 0.05]),
     core.Focal(),
     core.Focal(gamma=0.5),
     DiceCE(weight=0.3),
