@@ -299,7 +299,7 @@ class LogitAdjustedCE(_LogLoss):
         """``(C,)``: what is known of the shares of rows."""
         if self.shares is not None:
             return _per_column(self.shares, targets, "shares", 0.0)
-        positive = targets.of_known(targets.y)  # type: ignore[arg-type]
+        positive = targets.of_known(targets.y)
         n_of_class, n = self.running_counts(targets, arrays.total(positive, axis=0))
         return (n_of_class + 1.0) / (n + 2.0)
 
