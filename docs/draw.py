@@ -170,10 +170,19 @@ def batch_pair(loss: core.Loss) -> bytes:
 
 def weighted() -> bytes:
     """Of a class with 5 in 100 rows, with the paper's weights."""
-    counts = np.array([95.0, 5.0])
+    return of_rare(lambda: core.WeightedCrossEntropy(counts=[95.0, 5.0]))
+
+
+def adjusted() -> bytes:
+    """Of a class with 5 in 100 rows."""
+    return of_rare(lambda: core.LogitAdjustedCE(shares=[0.95, 0.05]))
+
+
+def of_rare(make: Callable[[], core.Loss]) -> bytes:
+    """Two classes, of which the one that is shown has 5 in 100 rows."""
 
     def of(y: float) -> Curve:
-        loss = core.WeightedCrossEntropy(counts=counts.tolist())
+        loss = make()
         found = []
         for z in Z:
             targets = Targets(LabelSpec("drawing"), 2, np.zeros((1, 2)), ids=np.array([int(y)]))
@@ -290,6 +299,7 @@ PICTURES: Dict[str, Callable[[], bytes]] = {
         ]
     ),
     "weighted-cross-entropy": weighted,
+    "logit-adjusted-ce": adjusted,
     "focal": lambda: cell_pair(core.Focal()),
     "dice": lambda: cell_pair(core.Dice()),
     "dice-batch": lambda: batch_pair(core.Dice(level="batch", squared=False)),

@@ -12,7 +12,12 @@ from typing import IO, Any, Callable, Dict, List, Optional, Tuple
 from spacy.language import Language
 
 # Headings of terms are short: a column of spaCy's has 13 characters.
-SHORT = {"CrossEntropy": "CE", "WeightedCrossEntropy": "WCE", "SelfAdjustingDice": "DSC"}
+SHORT = {
+    "CrossEntropy": "CE",
+    "WeightedCrossEntropy": "WCE",
+    "LogitAdjustedCE": "LACE",
+    "SelfAdjustingDice": "DSC",
+}
 SHORT.update({"SemimetricDice": "SDice", "EntityDice": "EDice", "Tversky": "Tver"})
 ROOM = 13 - len("Loss ")
 
