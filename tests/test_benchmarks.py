@@ -387,7 +387,7 @@ def test_tables_of_rivals_by_hand():
         ("span_finder", 3, "ce"),
         ("textcat_multilabel", 3, "balanced_macro"),
         ("textcat", 3, "balanced_macro"),
-        ("textcat", 2, "stock"),
+        ("textcat", 2, "logit_adjustment"),
         ("ner", 3, "stock"),
         ("tagger", 3, "stock"),
         ("morphologizer", 3, "stock"),

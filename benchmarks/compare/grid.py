@@ -103,6 +103,11 @@ MANY = ("stock", "ce", "weighted_ce", "dice_ce", "dice_ce_macro", "balanced_macr
 SOFTMAX = ("ce", "weighted_ce", "dice_ce", "dice_ce_macro", "balanced_macro")
 
 
+def corpus(block: Block) -> str:
+    """How the results call a block's data."""
+    return block.data + (f"_{block.task}" if block.data == "edos" else "")
+
+
 def sigmoids(one: Tuple[str, ...], many: Tuple[str, ...], seeds: range) -> Tuple[Block, ...]:
     """Cells of components with sigmoid heads, of losses for heads of one label and of many."""
     return (
@@ -136,12 +141,13 @@ def in_full(block: Block) -> Block:
     cross-entropy and what the block takes by itself, if that is another."""
     steps = ("training.max_steps=1000", "training.eval_frequency=100")
     settings = tuple(item for item in block.settings if item not in FEW)
-    losses = ("stock", "ce", *TAKEN.get(block.data, ()))
+    losses = ("stock", "ce", *TAKEN.get(corpus(block), ()))
     return block._replace(size=0, settings=(*settings, *steps), losses=losses)
 
 
 # What "auto" is where it is not cross-entropy: with several labels.
 TAKEN = {"wnut17": ("weighted_ce",), "goemotions": ("balanced_macro",)}
+TAKEN.update({"edos_A": ("logit_adjustment",), "sms_spam": ("logit_adjustment",)})
 BERT_RATES = (0.0003,)  # tuned for cross-entropy in Flair
 SPANCAT_BERT = (*BERT_WORDS, NGRAMS + "[1,2,3,4,5]")
 TEXTCAT_BERT = "textcat_multilabel_transformer"
@@ -174,6 +180,10 @@ NER = tuple(
 )
 SPAM_LOSSES = ("ce", "weighted_ce", "dice_ce", "focal", "logit_adjustment")
 SPAM = (Block("sms_spam", 300, "textcat", (*SMALL, *TEXTS), SPAM_LOSSES, MORE_SEEDS),)
+TWO_LABELS = (
+    SPAM[0]._replace(seeds=SEEDS),
+    *(b for b in softmaxes((), SEEDS) if b.task == "A" and b.data == "edos"),
+)
 SOFT_ADJUSTED = ("adjusted_micro", "adjusted_macro")
 HALF = ("half_adjusted_macro",)
 REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS), MANY, SEEDS)
@@ -187,7 +197,7 @@ PARTS: Dict[str, Tuple[Block, ...]] = {
     "softmax_rivals": (*softmaxes(("focal", "logit_adjustment"), MORE_SEEDS), *SPAM),
     "adjusted": (*softmaxes(SOFT_ADJUSTED, MORE_SEEDS), *sigmoids((), HALF, MORE_SEEDS)),
     "reduce": (REDUCE,),
-    "full": tuple(in_full(block) for block in sigmoids((), (), SEEDS)),
+    "full": tuple(in_full(block) for block in (*sigmoids((), (), SEEDS), *TWO_LABELS)),
     "bert": ON_BERT,
     "flair": (FLAIR,),
     "first": FIRST,
@@ -233,11 +243,6 @@ def main() -> None:
                     print(*command)
             else:
                 run_all(commands, results if part != "first" else None, args.workers)
-
-
-def corpus(block: Block) -> str:
-    """How the results call a block's data."""
-    return block.data + (f"_{block.task}" if block.data == "edos" else "")
 
 
 def rates(block: Block, loss: str, seed: int, results: Path, tried: Sequence[float]) -> List[float]:

@@ -63,6 +63,10 @@ NAMES = {
     "asl": "ASL",
     "logit_adjustment": "logit adjustment",
     "logit_adjustment_0.5": "logit adjustment (tau 0.5)",
+    "adjusted_micro": "the same + pooled Dice",
+    "adjusted_macro": "the same + macro Dice",
+    "half_adjusted_micro": "the same (tau 0.5) + pooled Dice",
+    "half_adjusted_macro": "the same (tau 0.5) + macro Dice",
 }
 
 
@@ -103,8 +107,9 @@ def recommended(group: Group, cells: Iterable[Cell]) -> str:
         return CE if n_labels == 1 else "weighted_ce"
     if model == "span_finder":
         return CE
-    is_single = model == "textcat"
-    if model.startswith(("textcat_multilabel", TEXTS)) or (is_single and n_labels != 2):
+    if model == "textcat" and n_labels == 2:
+        return ADJUSTED
+    if model == "textcat" or model.startswith(("textcat_multilabel", TEXTS)):
         return "balanced_macro"
     return "dice_ce" if model.startswith("dice_ner") else STOCK
 
