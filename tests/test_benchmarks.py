@@ -387,7 +387,7 @@ def test_tables_of_rivals_by_hand():
         ("span_finder", 3, "ce"),
         ("textcat_multilabel", 3, "balanced_macro"),
         ("textcat", 3, "balanced_macro"),
-        ("textcat", 2, "logit_adjustment"),
+        ("textcat", 2, "stock"),
         ("ner", 3, "stock"),
         ("tagger", 3, "stock"),
         ("morphologizer", 3, "stock"),
@@ -757,7 +757,7 @@ def test_growth_is_measured_and_drawn(tmp_path):
         (cases[1], 1_000),
         (cases[1], 3_000),
     ]
-    assert all(row["ratio"] > 0 and row["seconds"]["theirs"] > 0 for row in rows)
+    assert all(row["seconds"][which] > 0 for row in rows for which in growth.LINES)
     assert all(row["bytes"]["ours"] > 4 * 4 * row["size"] for row in rows[2:])
     assert len([line for line in output.splitlines() if line.startswith("| ")]) == 3
     assert path.with_suffix(".png").stat().st_size > 1_000

@@ -107,9 +107,8 @@ def recommended(group: Group, cells: Iterable[Cell]) -> str:
         return CE if n_labels == 1 else "weighted_ce"
     if model == "span_finder":
         return CE
-    if model == "textcat" and n_labels == 2:
-        return ADJUSTED
-    if model == "textcat" or model.startswith(("textcat_multilabel", TEXTS)):
+    is_single = model == "textcat"
+    if model.startswith(("textcat_multilabel", TEXTS)) or (is_single and n_labels != 2):
         return "balanced_macro"
     return "dice_ce" if model.startswith("dice_ner") else STOCK
 

@@ -16,7 +16,7 @@ WHEN = {
     "EntityDice": "Beside CrossEntropy in a Compound, for dice_ner.",
     "Tversky": "Beside CrossEntropy in a Compound, when precision and recall do not matter alike.",
     "SemimetricDice": "Where truths are not 0 or 1.",
-    "LogitAdjustedCE": "Where a macro average counts, and no cut is tuned.",
+    "LogitAdjustedCE": "Where recall of a rare label counts, and no cut is tuned.",
     "Focal": "The paper's baseline: to compare.",
     "WeightedCrossEntropy": "The paper's baseline: to compare.",
     "Dice": 'The paper\'s, exactly; level="batch" for set-level counts. To reproduce the paper: '

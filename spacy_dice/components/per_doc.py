@@ -87,9 +87,7 @@ class DiceTextCategorizer(PerDoc, TextCategorizer):
 
     @classmethod
     def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
-        if len(pipe.labels) == 2:
-            return {"name": "LogitAdjustedCE"}
-        return {"name": "DiceCE", **BALANCED}
+        return None if len(pipe.labels) == 2 else {"name": "DiceCE", **BALANCED}
 
     def targets(self, examples: List[Example], like: Floats2d) -> Targets:
         y, mask, strange = self._known(examples)
