@@ -30,7 +30,7 @@ from dice_core.targets import from_rows
 
 from ..errors import config_error, label_spec
 from ..heads import Head
-from ..losses import EntityDice, Loss
+from ..losses import EntityDice, LogitAdjustedCE, Loss, WeightedCrossEntropy
 from ..reading import answers as decoding
 from ..reading import questions as of_docs
 from ..reading.questions import Extent
@@ -518,7 +518,7 @@ def _check_positions(pipe: TrainablePipe, term: Any) -> None:
     """Refuse a loss that takes the positions of a softmax for labels."""
     macro = getattr(term, "level", None) == "batch" and getattr(term, "average", None) == "macro"
     weighted = getattr(term, "class_weights", None) is not None
-    if type(term).__name__ == "WeightedCrossEntropy" or weighted or macro:
+    if isinstance(term, (WeightedCrossEntropy, LogitAdjustedCE)) or weighted or macro:
         what = 'average = "macro"' if macro else "weights of classes"
         raise config_error(
             f"{own(pipe)}: with a softmax the classes of spacy_dice.{type(term).__name__}.v1 are "

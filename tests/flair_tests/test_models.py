@@ -220,7 +220,16 @@ def test_cross_entropy_is_the_stock_loss(name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.parametrize("loss", ["Dice", "Focal", "WeightedCrossEntropy", "SelfAdjustingDice"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "Dice",
+        "Focal",
+        "WeightedCrossEntropy",
+        "LogitAdjustedCE",
+        "SelfAdjustingDice",
+    ],
+)
 def test_other_losses_give_finite_sums(name, loss):
     seed()
     model, corpus, _ = MAKERS[name]()

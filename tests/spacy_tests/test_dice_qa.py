@@ -597,6 +597,7 @@ def test_tune_says_what_it_does_not_serve(trained):
         ({"loss": spacy_dice.DiceCE(average="macro")}, 'average = "macro" means nothing'),
         ({"loss": spacy_dice.CrossEntropy(class_weights={"start": 2.0})}, "weights of classes"),
         ({"loss": spacy_dice.WeightedCrossEntropy()}, "weights of classes"),
+        ({"loss": spacy_dice.LogitAdjustedCE()}, "LogitAdjustedCE.v1 are positions"),
         ({"loss": "DiceCE"}, "the loss must be one of spacy_dice's"),
     ],
 )
