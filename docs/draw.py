@@ -175,7 +175,7 @@ def weighted() -> bytes:
 
 def adjusted() -> bytes:
     """Of a class with 5 in 100 rows."""
-    return of_rare(lambda: core.LogitAdjustedCE(shares=[0.95, 0.05]))
+    return of_rare(lambda: core.LogitAdjustedCE(priors=[0.95, 0.05]))
 
 
 def of_rare(make: Callable[[], core.Loss]) -> bytes:

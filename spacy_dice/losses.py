@@ -259,9 +259,9 @@ def configure_WeightedCrossEntropy_v1(
     return WeightedCrossEntropy(K=K, counts=counts)
 
 
-def configure_LogitAdjustedCE_v1(*, tau: float = 1.0, shares: _PerLabel = None) -> LogitAdjustedCE:
+def configure_LogitAdjustedCE_v1(*, tau: float = 1.0, priors: _PerLabel = None) -> LogitAdjustedCE:
     """`spacy_dice.LogitAdjustedCE.v1`: see `LogitAdjustedCE`."""
-    return LogitAdjustedCE(tau=tau, shares=shares)
+    return LogitAdjustedCE(tau=tau, priors=priors)
 
 
 def configure_Focal_v1(*, gamma: float = 2.0) -> Focal:

@@ -38,7 +38,7 @@ LOSSES = [
     ("WeightedCrossEntropy", {"K": 2.0, "counts": [60, 25, 10, 5]}),
     ("WeightedCrossEntropy", {}),
     ("LogitAdjustedCE", {}),
-    ("LogitAdjustedCE", {"tau": 0.5, "shares": [0.8, 0.1, 0.05, 0.3]}),
+    ("LogitAdjustedCE", {"tau": 0.5, "priors": [0.8, 0.1, 0.05, 0.3]}),
     ("Focal", {"gamma": 0.0}),
     ("Focal", {"gamma": 0.5}),
     ("Focal", {"gamma": 2.0}),

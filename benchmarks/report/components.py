@@ -63,10 +63,10 @@ NAMES = {
     "asl": "ASL",
     "logit_adjustment": "logit adjustment",
     "logit_adjustment_0.5": "logit adjustment (tau 0.5)",
-    "adjusted_micro": "the same + pooled Dice",
-    "adjusted_macro": "the same + macro Dice",
-    "half_adjusted_micro": "the same (tau 0.5) + pooled Dice",
-    "half_adjusted_macro": "the same (tau 0.5) + macro Dice",
+    "adjusted_micro": "logit adjustment + pooled Dice",
+    "adjusted_macro": "logit adjustment + macro Dice",
+    "half_adjusted_micro": "logit adjustment (tau 0.5) + pooled Dice",
+    "half_adjusted_macro": "logit adjustment (tau 0.5) + macro Dice",
 }
 
 

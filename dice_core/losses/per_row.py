@@ -237,26 +237,25 @@ class WeightedCrossEntropy(_LogLoss):
 class LogitAdjustedCE(_LogLoss):
     """Cross-entropy of logits to which the log of each class's frequency is added, to train with.
 
-    So much lead a frequent class has for nothing, and the model itself learns what is beyond it: it
-    predicts a rare class as soon as that one's evidence is the better one, as for a macro average.
-    Softmaxes add tau log(n_c); sigmoids, each a binary view,
-    tau log(n_c / (n - n_c)), of n rows and n_c of the class. In a model with a CRF it takes the
-    tokens' marginals.
+    How frequent a class is need not be learned then, and what predicts, where nothing is added,
+    goes by a row's evidence alone: it finds rare classes more often. A softmax gets
+    tau log(prior) of each class; a sigmoid, each a binary view, tau log(prior / (1 - prior)). In a
+    model with a CRF it takes the tokens' marginals.
 
     Args:
         tau: How much of it is added: 0 is cross-entropy, 1 is what balances the classes.
-        shares: The share of rows, in (0, 1), that each label has in the training data, by name or
-            a list by class id. Without them the shares are those of the batches learned from so
-            far, this one included, with one more row of each kind; they are not saved, and each
+        priors: The share of rows, in (0, 1), that each label has in the training data, by name or
+            a list by class id. Without them they are those of the batches learned from so far,
+            this one included, with one more row of each kind; they are not saved, and each
             process of a distributed training has its own.
 
     Raises:
         ValueError: For options out of range, and for labels that there are not or that have no
-            share.
+            prior.
 
     Note:
-        Probabilities are those of balanced classes: for rare classes they are too high (`tune`'s
-        calibration mends that), and precision is below what cross-entropy has.
+        Probabilities are those of balanced classes: for rare classes they are too high (`calibrate`
+        mends that), and precision is below what cross-entropy has.
 
     Source: Menon et al. 2021, equation 10.
     """
@@ -265,14 +264,14 @@ class LogitAdjustedCE(_LogLoss):
     in_parts = True
 
     def __init__(
-        self, *, tau: float = 1.0, shares: Optional[PerLabel] = None, **reading: "Unpack[Reading]"
+        self, *, tau: float = 1.0, priors: Optional[PerLabel] = None, **reading: "Unpack[Reading]"
     ):
         super().__init__(**reading)
         self.tau = self.read_number("tau", tau)
-        self.shares = None if shares is None else self.read_per_label("shares", shares)
-        given = self.shares.values() if isinstance(self.shares, dict) else self.shares or ()
-        if not all(0 < share < 1 for share in given):
-            raise self.config_error(f"shares must be above 0 and below 1, got {shares!r}.")
+        self.priors = None if priors is None else self.read_per_label("priors", priors)
+        given = self.priors.values() if isinstance(self.priors, dict) else self.priors or ()
+        if not all(0 < prior < 1 for prior in given):
+            raise self.config_error(f"priors must be above 0 and below 1, got {priors!r}.")
 
     def makes_cells(self, view: View, targets: Targets) -> bool:
         return True
@@ -288,27 +287,27 @@ class LogitAdjustedCE(_LogLoss):
         return value, slope
 
     def _adjusted(self, view: View, targets: Targets) -> View:
-        share = self._shares(targets)
-        log = namespace(share).log
+        prior = self._priors(targets)
+        log = namespace(prior).log
         if view.activation == "softmax":
-            return view_of_logits(view.log_p() + self.tau * log(share), "softmax")
+            return view_of_logits(view.log_p() + self.tau * log(prior), "softmax")
         logits = view.log_p() - view.log_q() if view.logits is None else view.logits
-        return view_of_logits(logits + self.tau * log(share / (1.0 - share)), "sigmoid")
+        return view_of_logits(logits + self.tau * log(prior / (1.0 - prior)), "sigmoid")
 
-    def _shares(self, targets: Targets) -> Array:
-        """``(C,)``: what is known of the shares of rows."""
-        if self.shares is not None:
-            return _per_column(self.shares, targets, "shares", 0.0)
+    def _priors(self, targets: Targets) -> Array:
+        """``(C,)``: those that are given, or of the rows so far."""
+        if self.priors is not None:
+            return _per_column(self.priors, targets, "priors", 0.0)
         positive = targets.of_known(targets.y)
         n_of_class, n = self.running_counts(targets, arrays.total(positive, axis=0))
         return (n_of_class + 1.0) / (n + 2.0)
 
     def needs_counts(self) -> bool:
-        return self.shares is None
+        return self.priors is None
 
     def check(self, spec: LabelSpec) -> None:
         super().check(spec)
-        _check_per_label(self.shares, spec, "shares", complete=True)
+        _check_per_label(self.priors, spec, "priors", complete=True)
 
 
 class Focal(_LogLoss):

@@ -38,7 +38,7 @@ LOSSES = [
     core.WeightedCrossEntropy(),
     core.WeightedCrossEntropy(counts=[5, 3, 1]),
     core.LogitAdjustedCE(),
-    core.LogitAdjustedCE(tau=0.5, shares=[0.7, 0.2, 0.05]),
+    core.LogitAdjustedCE(tau=0.5, priors=[0.7, 0.2, 0.05]),
     core.Focal(),
     core.Focal(gamma=0.5),
     DiceCE(weight=0.3),

@@ -152,7 +152,7 @@ def test_entity_dice_of_bio_by_hand():
 SPECS = [
     {"name": "CrossEntropy", "label_smoothing": 0.1, "class_weights": [1.0, 0.5, 2.0]},
     {"name": "WeightedCrossEntropy", "counts": [5, 3, 1]},
-    {"name": "LogitAdjustedCE", "shares": [0.6, 0.3, 0.1]},
+    {"name": "LogitAdjustedCE", "priors": [0.6, 0.3, 0.1]},
     {"name": "Focal", "gamma": 0.5},
     {"name": "Focal"},
     {"name": "Dice"},

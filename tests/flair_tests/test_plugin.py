@@ -86,7 +86,7 @@ def test_chunks_give_the_gradient_of_the_whole_batch(name, use_crf, folder, tmp_
     if name == "wce":  # its running counts are those of the chunks
         loss = {"name": "WeightedCrossEntropy", "counts": [100] + [5] * 12}
     if name == "adjusted":
-        loss = {"name": "LogitAdjustedCE", "shares": [0.7] + [0.02] * 12}
+        loss = {"name": "LogitAdjustedCE", "priors": [0.7] + [0.02] * 12}
     seen = [
         gradients(*tagger(folder, loss, use_crf), tmp_path, mini_batch_chunk_size=size)
         for size in (None, 5)

@@ -47,11 +47,11 @@ SMOOTH += [0.05 * math.log(0.2), 0.05 * math.log(0.5), 0.9 * math.log(0.3)]
         ),
         # p times the share, as a part of its row's sum.
         (
-            LogitAdjustedCE(shares=[0.5, 0.25, 0.25]),
+            LogitAdjustedCE(priors=[0.5, 0.25, 0.25]),
             -math.log(0.35 / (0.35 + 0.05 + 0.025)) - math.log(0.075 / (0.1 + 0.125 + 0.075)),
         ),
         (
-            LogitAdjustedCE(tau=0.5, shares=[0.64, 0.25, 0.01]),
+            LogitAdjustedCE(tau=0.5, priors=[0.64, 0.25, 0.01]),
             -math.log(0.56 / (0.56 + 0.1 + 0.01)) - math.log(0.03 / (0.16 + 0.25 + 0.03)),
         ),
         (Focal(), -(0.3**2) * math.log(0.7) - 0.7**2 * math.log(0.3)),
@@ -100,7 +100,7 @@ def test_sigmoid_value_by_hand():
     expected = -(0.3**2) * math.log(0.7) - 0.4**2 * math.log(0.6)
     assert Focal(activation="sigmoid").get_loss(p, y) == pytest.approx(expected)
     # Odds of 1 to 4: 0.7 is then 0.175 to 0.3, 0.4 is 0.1 to 0.6.
-    adjusted = LogitAdjustedCE(activation="sigmoid", shares=[0.2])
+    adjusted = LogitAdjustedCE(activation="sigmoid", priors=[0.2])
     expected = -math.log(0.175 / 0.475) - math.log(0.6 / 0.7)
     assert adjusted.get_loss(p, y) == pytest.approx(expected)
     # Of 5 rows, 1 is x and 4 are y: as binary views, x at 4:1 and not-y at 4:1.
@@ -431,7 +431,7 @@ def test_running_counts():
     assert loss.get_loss(p, ["O"] * 4) == pytest.approx(expected)
 
 
-def test_running_shares():
+def test_running_priors():
     """With one more row of the class and one of the others."""
     loss = LogitAdjustedCE(names=["O", "X"])
     p = numpy.asarray([[0.5, 0.5]] * 4)
@@ -486,10 +486,10 @@ def test_empty_batches():
         (lambda: Focal(gamma=-1), "gamma must be"),
         (lambda: WeightedCrossEntropy(K=0), "K must be a finite number from 1 on"),
         (lambda: LogitAdjustedCE(tau=-1), "tau must be a finite number from 0 on"),
-        (lambda: LogitAdjustedCE(shares=[0.5, 1.0]), "shares must be above 0 and below 1"),
+        (lambda: LogitAdjustedCE(priors=[0.5, 1.0]), "priors must be above 0 and below 1"),
         (
-            lambda: LogitAdjustedCE(shares={"a": 0.1}, names=["a", "b", "c"])(P, [0, 1]),
-            "shares lacks the labels b, c",
+            lambda: LogitAdjustedCE(priors={"a": 0.1}, names=["a", "b", "c"])(P, [0, 1]),
+            "priors lacks the labels b, c",
         ),
         (lambda: CrossEntropy(label_smoothing=1), "label_smoothing must be below 1"),
         (lambda: CrossEntropy(class_weights={"O": -1}), "class_weights"),
