@@ -55,7 +55,7 @@ upstream_flair: $(VENV)/test/ready $(FLAIR)/tests/resources
 $(FLAIR)/tests/resources:
 	git clone --quiet --depth 1 --branch v0.15.1 https://github.com/flairNLP/flair $(FLAIR)
 
-# What the losses and components cost, as ratios to the toolkits' own; DATA=folder of train.conll.
+# What the losses and components cost, as ratios to the toolkits' own; DATA=folder of a corpus.
 benchmark: $(VENV)/test/ready
 	$(VENV)/test/bin/python -m benchmarks.speed $(if $(DATA),--data "$(DATA)")
 

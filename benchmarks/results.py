@@ -1,6 +1,6 @@
-"""Results: lines of JSON, one for each cell, and what is said of several: means, gains, intervals.
+"""Results: lines of JSON, one for each run; and statistics of several: means, gains, intervals.
 
-A cell is a model that was trained with one loss and one seed, and scored.
+A run is a model that was trained with one loss and one seed, and scored.
 """
 
 import json
@@ -10,11 +10,12 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 from . import ROOT
 
-Cell = Dict[str, Any]
-Seeds = Dict[int, Cell]
+Run = Dict[str, Any]
+Seeds = Dict[int, Run]
 FOLDER = ROOT / "benchmarks/results"
 COMPONENTS = FOLDER / "components.jsonl"
-# What tells one cell from another.
+INIT_CONFIG = FOLDER / "init_config.jsonl"
+# What tells one run from another.
 KEY = ("data", "size", "model", "loss", "seed", "settings", "learn_rate")
 SPLITS = ("dev", "test")
 
@@ -31,18 +32,18 @@ class Gain(NamedTuple):
 # -- lines -----------------------------------------------------------------------------
 
 
-def read(files: Iterable[Path]) -> List[Cell]:
-    """The cells of JSON lines files; of a file that does not exist, none."""
+def read(files: Iterable[Path]) -> List[Run]:
+    """The runs of JSON lines files; of a file that does not exist, none."""
     lines = (line for path in files if path.exists() for line in path.read_text().splitlines())
     return [json.loads(line) for line in lines]
 
 
-def is_done(cell: Cell, path: Path) -> bool:
-    """Whether a file has a line of this cell."""
-    return any(all(line.get(k) == cell.get(k) for k in KEY) for line in read([path]))
+def is_done(run: Run, path: Path) -> bool:
+    """Whether a file has a line of this run."""
+    return any(all(line.get(k) == run.get(k) for k in KEY) for line in read([path]))
 
 
-def append(line: Cell, path: Path) -> None:
+def append(line: Run, path: Path) -> None:
     """Add a line to a file, its numbers to six places."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # At once and at the end: several processes may append to the same file.
@@ -62,16 +63,16 @@ def rounded(value: Any) -> Any:
 
 
 def counts_macro(data: str, model: str) -> bool:
-    """Whether the score that counts is the mean F1 over labels: that of tags, and of texts of
+    """Whether the score that counts is the mean F1 over labels: for tags, and for texts of
     more than two kinds."""
     texts = model.startswith(("textcat", "flair_texts")) and data not in ("sms_spam", "edos_A")
     return texts or model.startswith(("tagger", "morphologizer", "probe_tags"))
 
 
-def points(cell: Cell, split: str) -> float:
-    """The score that counts for this cell, from 0 to 100."""
-    scores = cell[split]
-    if counts_macro(cell["data"], cell["model"]):
+def points(run: Run, split: str) -> float:
+    """The score of this run that losses are compared by, from 0 to 100."""
+    scores = run[split]
+    if counts_macro(run["data"], run["model"]):
         return 100 * scores["macro_f"]
     for rare in ("spam", "sexist"):
         if rare in scores["per_type"]:
@@ -81,16 +82,16 @@ def points(cell: Cell, split: str) -> float:
 
 def mean(seeds: Seeds, split: str) -> float:
     """The mean of the score that counts over all seeds."""
-    return statistics.fmean(points(cell, split) for cell in seeds.values())
+    return statistics.fmean(points(run, split) for run in seeds.values())
 
 
 def gain(ours: Seeds, baseline: Seeds, split: str = "test") -> Optional[Gain]:
     """The gain over the baseline, over the seeds that both have; None if there are none."""
     seeds = sorted(ours.keys() & baseline.keys())
-    return of_gains([points(ours[s], split) - points(baseline[s], split) for s in seeds])
+    return mean_gain([points(ours[s], split) - points(baseline[s], split) for s in seeds])
 
 
-def of_gains(values: Sequence[float]) -> Optional[Gain]:
+def mean_gain(values: Sequence[float]) -> Optional[Gain]:
     """The mean of some gains and its interval; None if there are none."""
     return Gain(statistics.fmean(values), interval(values), len(values)) if values else None
 
@@ -99,16 +100,16 @@ def interval(values: Sequence[float]) -> Optional[float]:
     """Half-width of the 95 % interval of a mean (Student's t); None for fewer than two values."""
     if len(values) < 2:
         return None
-    from scipy.stats import t  # slow to import, and cells are appended without it
+    from scipy.stats import t  # slow to import, and runs are appended without it
 
     half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
     return float(half)
 
 
-def best_rate(tried: Iterable[Cell]) -> Optional[float]:
-    """The learning rate of the cell that is best on dev; None if there are none."""
-    cells = sorted(tried, key=lambda cell: points(cell, "dev"))
-    return cells[-1]["learn_rate"] if cells else None
+def best_rate(tried: Iterable[Run]) -> Optional[float]:
+    """The learning rate of the run that is best on dev; None if there are none."""
+    runs = sorted(tried, key=lambda run: points(run, "dev"))
+    return runs[-1]["learn_rate"] if runs else None
 
 
 def text(found: Optional[Gain]) -> str:

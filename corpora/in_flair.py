@@ -6,9 +6,7 @@ from typing import Dict, Iterable, List, Optional
 from flair.data import Corpus, Sentence
 from flair.datasets import FlairDatapointDataset
 
-from dice_core import columns
-
-from . import folders
+from . import columns, folders
 
 
 def corpus(files: Dict[str, Path], train_limit: Optional[int] = None, seed: int = 0) -> Corpus:

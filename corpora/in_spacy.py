@@ -6,9 +6,7 @@ from typing import Dict, Iterable, Iterator, Optional
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from dice_core import columns
-
-from . import conllu, edos, emotions, folders, messages, offsets
+from . import columns, conllu, edos, emotions, folders, messages, offsets
 
 
 def docs(sentences: Iterable[columns.Sentence]) -> Iterator[Doc]:

@@ -4,24 +4,70 @@ Everything else in this package is written on the standard, so that NumPy, CuPy 
 (and any other that keeps to it) take the same lines.
 """
 
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Callable, Dict, List, Protocol, Sequence, Tuple, Union, cast
 
 import numpy
 
-Array = Any  # of any library that keeps to the array API standard
-_NAMESPACES: Dict[type, Any] = {}
+
+class Array(Protocol):
+    """An array of any library that keeps to the array API standard: what is used of it here."""
+
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        """Its sizes."""
+
+    @property
+    def dtype(self) -> Any:
+        """The type of its numbers."""
+
+    @property
+    def device(self) -> Any:
+        """Where it is."""
+
+    def __getitem__(self, key: Any) -> "Array": ...
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+    def __neg__(self) -> "Array": ...
+    def __invert__(self) -> "Array": ...
+    def __add__(self, other: Any) -> "Array": ...
+    def __radd__(self, other: Any) -> "Array": ...
+    def __sub__(self, other: Any) -> "Array": ...
+    def __rsub__(self, other: Any) -> "Array": ...
+    def __mul__(self, other: Any) -> "Array": ...
+    def __rmul__(self, other: Any) -> "Array": ...
+    def __truediv__(self, other: Any) -> "Array": ...
+    def __rtruediv__(self, other: Any) -> "Array": ...
+    def __pow__(self, other: Any) -> "Array": ...
+    def __matmul__(self, other: Any) -> "Array": ...
+    def __and__(self, other: Any) -> "Array": ...
+    def __or__(self, other: Any) -> "Array": ...
+    def __lt__(self, other: Any) -> "Array": ...
+    def __le__(self, other: Any) -> "Array": ...
+    def __gt__(self, other: Any) -> "Array": ...
+    def __ge__(self, other: Any) -> "Array": ...
+    def __eq__(self, other: Any) -> "Array": ...  # type: ignore[override]
+    def __float__(self) -> float: ...
+
+
+class Namespace(Protocol):
+    """The functions of an array library."""
+
+    def __getattr__(self, name: str) -> Callable[..., Array]: ...
+
+
+Number = Union[float, Array]
+_NAMESPACES: Dict[type, Namespace] = {}
 # How large `blocks` are at most: what stays in a processor's cache, and what keeps a GPU busy.
 CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 18, 1 << 22
 # Of NumPy's arrays a block is this share, but not so small that calls take longer than numbers.
 SHARE, MIN_CELLS = 8, 1 << 13
 
 
-def namespace(array: Array) -> Any:
+def namespace(array: Array) -> Namespace:
     """The array API namespace of an array."""
     kind = type(array)
     if kind not in _NAMESPACES:
         if is_numpy(array) and hasattr(numpy, "astype"):  # from 2.1 on it keeps to the standard
-            _NAMESPACES[kind] = numpy
+            _NAMESPACES[kind] = cast(Namespace, numpy)
         else:
             # Imported when first needed: spaCy imports this package at every start.
             from array_api_compat import array_namespace
@@ -30,47 +76,101 @@ def namespace(array: Array) -> Any:
     return _NAMESPACES[kind]
 
 
-def like(values: Any, array: Array, dtype: Any = None) -> Array:
+def like(values: Any, array: Array) -> Array:
     """Numbers, or an array of any library, on the device and of the type of another array."""
     xp, device = namespace(array), array.device
     if isinstance(values, float):
-        if xp is numpy and dtype is None:
-            return array.dtype.type(values)  # which is faster than an array of no dimension
-        return xp.asarray(values, dtype=dtype or array.dtype, device=device)
+        if xp is numpy:
+            scalar: Array = array.dtype.type(values)  # faster than an array of no dimension
+            return scalar
+        return xp.asarray(values, dtype=array.dtype, device=device)
     if type(values) is type(array):
         return xp.astype(values.to(device) if hasattr(values, "to") else values, array.dtype)
     values = to_numpy(values) if hasattr(values, "shape") else numpy.asarray(values)
     if values.dtype.kind == "f":  # not every device holds float64
         values = values.astype("float32" if array.dtype == xp.float32 else "float64")
-    return xp.asarray(values, dtype=dtype or array.dtype, device=device)
+    return xp.asarray(values, dtype=array.dtype, device=device)
 
 
-def to_numpy(array: Array) -> numpy.ndarray:
+def to_numpy(array: Any) -> numpy.ndarray:
     """On the host, without a copy where it is there already."""
     if isinstance(array, numpy.ndarray):
         return array
     if hasattr(array, "get"):  # CuPy
-        return array.get()
-    if hasattr(array, "detach"):  # torch
-        return array.detach().cpu().numpy()
-    if hasattr(array, "to_device"):
-        return numpy.asarray(array.to_device(namespace(array).Device("CPU_DEVICE")))
+        array = array.get()
+    elif hasattr(array, "detach"):  # torch
+        array = array.detach().cpu().numpy()
+    elif hasattr(array, "to_device"):
+        array = array.to_device(namespace(array).Device("CPU_DEVICE"))
     return numpy.asarray(array)
+
+
+def wide(array: Array) -> Array:
+    """In float64, in which counts of whole trainings stay exact; on the host, where the device
+    has no such numbers.
+    """
+    if str(array.device).startswith("mps"):
+        return cast(Array, to_numpy(array).astype("float64"))
+    xp = namespace(array)
+    return xp.astype(array, xp.float64)
+
+
+def smallest(array: Array) -> float:
+    """The smallest number that the type holds well."""
+    info: Any = namespace(array).finfo(array.dtype)
+    return float(info.smallest_normal)
+
+
+def largest(array: Array) -> float:
+    """The largest number that the type holds."""
+    info: Any = namespace(array).finfo(array.dtype)
+    return float(info.max)
 
 
 def floor(array: Array) -> float:
     """The number that stands for 0 where a logarithm or a ratio is taken."""
-    return 16 * float(namespace(array).finfo(array.dtype).smallest_normal)
+    return 16 * smallest(array)
+
+
+def negligible(array: Array) -> float:
+    """A sum of probabilities below which there is nothing, so that ratios by it stay finite, also
+    times the number of rows: 2e-28 in float32.
+    """
+    info: Any = namespace(array).finfo(array.dtype)
+    return float(info.eps) ** 4
 
 
 def at_least(array: Array, low: float) -> Array:
     """The larger of each entry and ``low``."""
     if is_numpy(array):
-        return numpy.maximum(array, low)
+        return cast(Array, numpy.maximum(array, low))  # type: ignore[call-overload]
     if hasattr(array, "clamp"):
-        return array.clamp(min=low)
+        return cast(Array, array.clamp(min=low))
     xp = namespace(array)
     return xp.maximum(array, xp.asarray(low, dtype=array.dtype, device=array.device))
+
+
+def at_most(array: Array, high: float) -> Array:
+    """The smaller of each entry and ``high``."""
+    if is_numpy(array):
+        return cast(Array, numpy.minimum(array, high))  # type: ignore[call-overload]
+    if hasattr(array, "clamp"):
+        return cast(Array, array.clamp(max=high))
+    xp = namespace(array)
+    return xp.minimum(array, xp.asarray(high, dtype=array.dtype, device=array.device))
+
+
+def apply(name: str, array: Array) -> Array:
+    """A function of each entry of an array that is nobody else's, by its name in the standard.
+
+    It takes the array's place where the library can do that: a new array as large as the scores
+    costs more time than the numbers in it.
+    """
+    if is_numpy(array) and array.shape:
+        return cast(Array, getattr(numpy, name)(array, out=array))
+    if hasattr(array, f"{name}_"):
+        return cast(Array, getattr(array, f"{name}_")())
+    return getattr(namespace(array), name)(array)
 
 
 def full_like(array: Array, number: float) -> Array:
@@ -79,15 +179,16 @@ def full_like(array: Array, number: float) -> Array:
         return namespace(array).full_like(array, number)
     made = numpy.empty(array.shape, dtype=array.dtype)  # numpy.full_like is slow on small ones
     made.fill(number)
-    return made
+    return cast(Array, made)
 
 
 def gather(array: Array, ids: Array) -> Array:
     """``(N,)``: of each row ``(N, C)`` the column that ids ``(N,)`` say."""
     if is_numpy(array):
-        return array[numpy.arange(len(ids)), ids]
+        return array[numpy.arange(ids.shape[0]), ids]
     if hasattr(array, "scatter_add_"):
-        return array.gather(1, ids[:, None])[:, 0]
+        picked: Array = array.gather(1, ids[:, None])[:, 0]  # type: ignore[attr-defined]
+        return picked
     return namespace(array).take_along_axis(array, ids[:, None], axis=1)[:, 0]
 
 
@@ -101,11 +202,12 @@ def add_at(array: Array, ids: Array, values: Array) -> None:
         array += _one_hot(ids, array.shape[1], array) * values[:, None]
 
 
-def add_product(array: Array, factors: Array, others: Array, used_up: bool = False) -> Array:
-    """``array + factors * others``, in place of the first, or of ``others`` if that is used up."""
+def add_product(array: Array, factors: Array, others: Array, reusable: bool = False) -> Array:
+    """``array + factors * others``, in place of the first, or of ``others`` if that is reusable."""
     if hasattr(array, "addcmul"):
-        return namespace(array).addcmul(array, factors, others, out=others if used_up else array)
-    if used_up:
+        out = others if reusable else array
+        return namespace(array).addcmul(array, factors, others, out=out)
+    if reusable:
         others *= factors
         others += array
         return others
@@ -116,41 +218,52 @@ def add_product(array: Array, factors: Array, others: Array, used_up: bool = Fal
 def sum_by(values: Array, ids: Array, size: int) -> Array:
     """``(size,)``: the sum of values ``(N,)`` by ids ``(N,)`` from 0 on."""
     if is_numpy(values):
+        host_ids, host_values = to_numpy(ids), to_numpy(values)
         if size > CELLS_ON_HOST:  # bincount makes float64 of all
             sums = numpy.zeros(size, dtype=values.dtype)
-            numpy.add.at(sums, ids, values)
-            return sums
-        return numpy.bincount(ids, weights=values, minlength=size).astype(values.dtype)
+            numpy.add.at(sums, host_ids, host_values)
+        else:
+            sums = numpy.bincount(host_ids, weights=host_values, minlength=size)
+            sums = sums.astype(values.dtype)
+        return cast(Array, sums)
     xp = namespace(values)
-    if hasattr(values, "index_add"):
-        return values.new_zeros(size).index_add_(0, ids, values)
+    if hasattr(values, "new_zeros"):
+        return cast(Array, values.new_zeros(size).index_add_(0, ids, values))
     if _has_fancy_indices(values):
         if not values.shape[0]:  # CuPy's bincount takes no empty array
             return xp.zeros(size, dtype=values.dtype)
-        return xp.bincount(ids, weights=values, minlength=size).astype(values.dtype)
+        return xp.astype(xp.bincount(ids, weights=values, minlength=size), values.dtype)
     return xp.sum(_one_hot(ids, size, values) * values[:, None], axis=0)
 
 
-def blocks(array: Array) -> Iterator[slice]:
-    """Rows of ``(N, C)``, in parts that bound what is in use beside it."""
+def blocks(array: Array) -> List[slice]:
+    """Rows of ``(N, C)``, in parts that bound what else is in use at a time."""
     n_rows, n_columns = array.shape
+    n_cells = n_rows * n_columns
+    if n_cells <= min(MIN_CELLS, CELLS_ON_HOST):
+        return [slice(0, n_rows)]
     if is_numpy(array):
-        cells = min(CELLS_ON_HOST, max(MIN_CELLS, n_rows * n_columns // SHARE))
+        cells = min(CELLS_ON_HOST, max(MIN_CELLS, n_cells // SHARE))
     else:
         cells = CELLS_ON_HOST if str(array.device) == "cpu" else CELLS_ELSEWHERE
+    if n_cells <= cells:
+        return [slice(0, n_rows)]
     step = max(1, cells // max(1, n_columns))
-    for first in range(0, n_rows, step):
-        yield slice(first, min(first + step, n_rows))
+    return [slice(first, min(first + step, n_rows)) for first in range(0, n_rows, step)]
 
 
-def total(array: Array, axis: Optional[int] = None) -> Array:
-    """The sum of all entries, a scalar array, or that along an axis of floats ``(N, C)``."""
-    if axis is not None and is_numpy(array):  # whose sums of short rows are slow
-        ones = numpy.ones(array.shape[axis], dtype=array.dtype)
-        return ones @ array if axis == 0 else array @ ones
-    if hasattr(array, "sum"):
-        return array.sum() if axis is None else array.sum(axis)
-    return namespace(array).sum(array, axis=axis)
+def total(array: Array) -> Array:
+    """The sum of all entries, a scalar array; a scalar is its own."""
+    if not array.shape:
+        return array
+    return cast(Array, array.sum()) if hasattr(array, "sum") else namespace(array).sum(array)
+
+
+def column_sums(array: Array) -> Array:
+    """``(C,)``: the sum of each column ``(N, C)``, as a product with ones, which is faster."""
+    if is_numpy(array):
+        return cast(Array, numpy.ones(array.shape[0], dtype=array.dtype) @ to_numpy(array))
+    return namespace(array).sum(array, axis=0)
 
 
 def row_sums(array: Array) -> Array:
@@ -174,6 +287,6 @@ def _has_fancy_indices(array: Array) -> bool:
     return is_numpy(array) or hasattr(array, "get")
 
 
-def is_numpy(array: Array) -> bool:
+def is_numpy(array: object) -> bool:
     """Whether it is NumPy's own."""
     return isinstance(array, (numpy.ndarray, numpy.generic))

@@ -11,12 +11,12 @@ softmax, p (1-p) for a sigmoid. See `slopes`, which makes gradients of them.
 from typing import NamedTuple, Optional, Tuple
 
 from . import arrays
-from .arrays import Array, namespace
+from .arrays import Array, Number, namespace
 
 # -- logarithmic losses -----------------------------------------------------------------
 
 
-def log_loss(p: Array, q: Optional[Array], log_p: Array, gamma: float) -> Tuple[Array, Array]:
+def log_loss(p: Array, q: Optional[Array], log_p: Array, gamma: float) -> Tuple[Array, Number]:
     """-q^gamma log p with q = 1-p: cross-entropy (gamma = 0, without q) and focal loss of "is
     this class".
 
@@ -28,10 +28,42 @@ def log_loss(p: Array, q: Optional[Array], log_p: Array, gamma: float) -> Tuple[
     """
     if q is None or not gamma:
         return -log_p, -1.0
-    weight = q * q if gamma == 2 else q**gamma
-    # At q = 0 the power may be infinite, and log p is 0.
-    steep = gamma * p * arrays.at_least(q, arrays.floor(q)) ** (gamma - 1) * log_p
-    return -weight * log_p, steep - weight
+    if gamma == 2:
+        weight = q * q
+        steep = p * q
+        steep *= 2.0
+    else:  # a power is what takes time: that of gamma - 1 is a division away
+        weight = q**gamma
+        steep = gamma * p
+        steep *= weight
+        steep /= arrays.at_least(q, arrays.floor(q))
+    # In place: a new array costs more time than the numbers in it.
+    steep *= log_p
+    steep -= weight
+    weight *= log_p
+    weight *= -1.0
+    return weight, steep
+
+
+def asymmetric_loss_of_negatives(
+    p: Array, q: Array, log_q: Array, gamma: float, clip: float
+) -> Tuple[Array, Array]:
+    """-(p_m)^gamma log(1 - p_m) with p_m = max(p - clip, 0), of "is not this class" in ASL.
+
+    Returns:
+        Values in nats, and dL/dp * p q: the slope of a sigmoid.
+
+    Source: Ridnik et al. 2021, equations 5 to 7.
+    """
+    if not clip:
+        value, slope = log_loss(q, p, log_q, gamma)
+        return value, -1.0 * p * slope
+    xp = namespace(p)
+    shifted = arrays.at_least(p - clip, 0.0)
+    rest = 1.0 - shifted  # at least clip
+    value, slope = log_loss(rest, shifted, xp.log(rest), gamma)
+    counts = xp.astype(p > clip, p.dtype)
+    return value, -1.0 * counts * slope * p * q / rest
 
 
 def log_inverse_frequency(counts: Array, total: Array, K: float) -> Array:
@@ -65,38 +97,63 @@ def squared_mass(p: Array, j: Array) -> Mass:
 
 
 def self_adjusting_mass(
-    p: Array, q: Optional[Array], j: Array, alpha: float, detach_weight: bool, is_softmax: bool
+    p: Array,
+    q: Optional[Array],
+    j: Array,
+    alpha: float,
+    detach_weight: bool,
+    is_softmax: bool,
+    squared: bool = False,
 ) -> Mass:
-    """Of DSC: s = (1-p)^alpha p in place of p. Source: Li et al. 2020, equation 11.
+    """Of DSC: s = (1-p)^alpha p in place of p; ``squared``: s^2 among the predictions.
 
     ds/dp = (1-p)^alpha - alpha p (1-p)^(alpha-1), without its second part if the weight is held
     constant. For a softmax and alpha < 1 that is infinite at p = 1: see `slopes.Slope.steep`.
     q is None for 1-p of a softmax and alpha = 1.
+
+    Source: Li et al. 2020, equation 11; its released code for ``squared``.
     """
+    s, slope = _self_adjusted(p, q, j, alpha, detach_weight, is_softmax)
+    if squared:
+        return Mass(s, s * s, slope, 2.0 * s * slope)
+    return Mass(s, s, slope, slope)
+
+
+def _self_adjusted(
+    p: Array, q: Optional[Array], j: Array, alpha: float, detach_weight: bool, is_softmax: bool
+) -> Tuple[Array, Array]:
+    """(1-p)^alpha p and its slope."""
     if q is None:
         square = p * p
         s = p - square
         if detach_weight:
-            return Mass(s, s, s, s)
-        slope = square  # p - 2 p^2, in its place
+            return s, s
+        slope = square  # p - 2 p^2, in its place: two passes fewer
         slope *= -2.0
         slope += p
-        return Mass(s, s, slope, slope)
+        return s, slope
     weight = q if alpha == 1 else q**alpha
     s = weight * p
     slope = s if j is p else weight * j
-    if not detach_weight and alpha:
-        if alpha == 1:
-            slope = slope - p * j
-        elif is_softmax:
-            slope = slope - alpha * p * p * _power(q, alpha - 1)
-        else:  # j is p q: there is nothing to divide by
-            slope = slope - alpha * p * s
-    return Mass(s, s, slope, slope)
+    if detach_weight or not alpha:
+        return s, slope
+    if alpha == 1:
+        return s, slope - p * j
+    if not is_softmax:  # j is p q: there is nothing to divide by
+        change = p * s
+        change *= -alpha
+        change += slope
+        return s, change
+    # A power is what takes time: that of alpha - 1 is a division away. At q = 0 both are 0.
+    change = s / arrays.at_least(q, arrays.floor(q))
+    change *= p
+    change *= -alpha
+    change += slope
+    return s, change
 
 
 def overlap(
-    hits: Array, predicted: Array, gold: Array, alpha: float, beta: float, smooth: float, log: bool
+    hits: Array, predicted: Array, gold: Number, alpha: float, beta: float, smooth: float, log: bool
 ) -> Tuple[Array, Array, Array]:
     """The one formula of all overlap losses, 1 - F or -log F.
 
@@ -106,6 +163,15 @@ def overlap(
     Tversky's; Dice is alpha = beta = 1/2 with half of its smoothing, F-beta of whole entities
     alpha = 1 / (1 + beta^2). Where both sums are zero nothing was expected and nothing found:
     the loss is 0 and so are the derivatives.
+
+    Args:
+        hits: Soft true positives.
+        predicted: Soft predictions.
+        gold: What is gold.
+        alpha: The cost of a false positive.
+        beta: The cost of a false negative.
+        smooth: Added above and below; above 0 with ``log``.
+        log: -log F instead of 1 - F.
 
     Returns:
         The loss and its derivatives by ``hits`` and by ``predicted``.
@@ -118,16 +184,15 @@ def overlap(
     den = alpha * predicted + (smooth + beta * gold)
     if rest:  # not Dice
         den += rest * hits
-    empty = None
-    if not smooth:
-        empty = den <= 0
+    low, empty = arrays.negligible(den), None
+    if smooth <= low:
+        empty = den <= low
         den = xp.where(empty, xp.ones_like(den), den)
     one_by = den**-1.0
     f = num / den
     if log:
-        low = float(xp.finfo(den.dtype).smallest_normal)
         num = arrays.at_least(num + 0.0 * den, low)
-        value = -xp.log(arrays.at_least(f, low))
+        value = -xp.log(num / den)
         by_hits, by_predicted = rest * one_by - 1.0 / num, alpha * one_by
     else:
         by_hits, by_predicted = (rest * f - 1.0) * one_by if rest else -one_by, alpha * f * one_by
@@ -142,29 +207,29 @@ def overlap(
     )
 
 
-def overlap_of_others(
-    predicted: Array, alpha: float, smooth: float, log: bool, used_up: bool = False
+def overlap_without_gold(
+    predicted: Array, alpha: float, smooth: float, log: bool, reusable: bool = False
 ) -> Tuple[Array, Array]:
     """`overlap` of cells ``(N, C)`` that are not gold, where hits and gold are 0, in few passes:
     with c = smooth / alpha, F = c / (predicted + c) and dF/dpredicted = -c / (predicted + c)^2.
-    The slopes may take the place of what is predicted, if that is used up.
+    The slopes may take the place of what is predicted, if that is reusable.
 
     Returns:
         The sum of the losses of each row, ``(N,)``, and their derivatives by ``predicted``.
     """
     xp = namespace(predicted)
-    if not smooth or not alpha:
+    if smooth <= arrays.negligible(predicted) or not alpha:
         zero = xp.zeros_like(predicted)
         value, _, slope = overlap(zero, predicted, zero, alpha, 0.0, smooth, log)
         return xp.sum(value, axis=1), slope
     c = smooth / alpha
-    value = arrays.row_sums(xp.log1p(predicted * (1.0 / c))) if log else None
-    slope = predicted if used_up else predicted + c
-    if used_up:
+    logs = arrays.row_sums(xp.log1p(predicted * (1.0 / c))) if log else None
+    slope = predicted if reusable else predicted + c
+    if reusable:
         slope += c
     slope **= -1.0  # a reciprocal, in one pass
-    if log:
-        return value, slope
+    if logs is not None:
+        return logs, slope
     value = predicted.shape[1] - c * arrays.row_sums(slope)
     slope *= slope
     if c != 1:
@@ -213,9 +278,3 @@ def overlap_of_set(
         value = value @ share
     share = weight * share
     return value, share * by_hits, share * by_predicted
-
-
-def _power(q: Array, exponent: float) -> Array:
-    """A power that may be negative, 0 where q is."""
-    xp = namespace(q)
-    return xp.where(q > 0, arrays.at_least(q, arrays.floor(q)) ** exponent, 0.0)

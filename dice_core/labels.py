@@ -2,6 +2,8 @@
 
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+from .options import listed
+
 
 class LabelSpec(NamedTuple):
     """A component's or a model's classes. They stay the same from batch to batch.
@@ -28,6 +30,10 @@ class LabelSpec(NamedTuple):
     positions: bool = False
     crf: bool = False
     error: Callable[[str], Exception] = ValueError
+
+    def unsmoothed(self) -> "LabelSpec":
+        """The same without label smoothing."""
+        return self._replace(label_smoothing=0.0)
 
     def config_error(self, message: str) -> Exception:
         """The error of a mistake that concerns these labels."""
@@ -56,7 +62,7 @@ class LabelSpec(NamedTuple):
             elif label not in self.names:
                 raise self.config_error(
                     f"{option} has the label {label!r}, which is none of its labels: "
-                    f"{', '.join(self.names)}."
+                    f"{listed(self.names)}."
                 )
             else:
                 columns.append(self.names.index(label))

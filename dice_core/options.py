@@ -1,99 +1,108 @@
-"""Reading options: what users write becomes a checked value, or an error that says what to do."""
+"""The options of losses: their types, and the checks that turn what users write into values."""
 
 import math
-from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple, TypedDict, Union
+from typing import Any, Dict, List, Literal, Mapping, Sequence, Tuple, Union, cast
 
 Level = Literal["element", "batch"]
 Average = Literal["auto", "micro", "macro"]
 Activation = Literal["softmax", "sigmoid"]
 Wrt = Literal["logits", "probabilities"]
 Background = Union[str, int, Sequence[Union[str, int]], None]
-PerLabel = Union[Dict[str, float], Sequence[float]]
+PerLabel = Union[Mapping[str, float], Sequence[float]]
 ClassWeights = Union[PerLabel, Literal["balanced"], None]
 LEVELS = ("element", "batch")
 AVERAGES = ("auto", "micro", "macro")
 ACTIVATIONS = ("softmax", "sigmoid")
 WRTS = ("logits", "probabilities")
 AUTO: Literal["auto"] = "auto"
-BALANCED = "balanced"
+BALANCED: Literal["balanced"] = "balanced"
 
 
-class Reading(TypedDict, total=False):
-    """How a loss that stands by itself reads what it is called with.
+def number(owner: str, name: str, value: object, low: float = 0.0, high: float = math.inf) -> float:
+    """A finite number from ``low`` to ``high``.
 
-    In a component or a model those say it, and a loss inside of a Compound goes by the Compound.
+    Args:
+        owner: What the option is of, for messages.
+        name: The option.
+        value: What the user wrote.
+        low: The smallest number that is allowed.
+        high: The largest.
 
-    names: the label of each column. activation: what makes probabilities. missing_value,
-    neg_prefix, wrt: of spacy_dice alone. reduction: of flair_dice alone.
+    Raises:
+        ValueError: For anything else.
     """
-
-    names: Optional[Sequence[str]]
-    activation: Activation
-    missing_value: Union[str, int, None]
-    neg_prefix: Optional[str]
-    wrt: Wrt
-    reduction: Literal["mean", "sum"]
-
-
-class Options:
-    """What reads options: a loss, a schedule. ``error`` makes the exception of a message."""
-
-    error: Callable[[str], Exception] = ValueError
-
-    def title(self) -> str:
-        """How messages call it."""
-        return f"{type(self).__module__.partition('.')[0]}.{type(self).__name__}"
-
-    def config_error(self, message: str) -> Exception:
-        """The error of a mistake in the options."""
-        return type(self).error(f"{self.title()}: {message}")
-
-    def read_number(self, name: str, value: object, low: float = 0.0) -> float:
-        """A finite number from ``low`` on."""
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self.config_error(f"{name} must be a number, got {value!r}.")
-        if not (value >= low and math.isfinite(value)):
-            raise self.config_error(
-                f"{name} must be a finite number from {low:g} on, got {value!r}."
-            )
-        return float(value)
-
-    def read_flag(self, name: str, value: object) -> bool:
-        """True or false."""
-        if not isinstance(value, bool):
-            raise self.config_error(f"{name} must be true or false, got {value!r}.")
-        return value
-
-    def read_one_of(self, name: str, value: Any, options: Sequence[Any]) -> Any:
-        """One of the options."""
-        if value not in options:
-            known = ", ".join(map(str, options))
-            raise self.config_error(f"{name} must be one of {known}, got {value!r}.")
-        return value
-
-    def read_per_label(self, name: str, values: Any) -> Any:
-        """Numbers by label, or by class id."""
-        if isinstance(values, dict):
-            return {key: self.read_number(f"{name}[{key!r}]", v) for key, v in values.items()}
-        if isinstance(values, (list, tuple)):
-            return [self.read_number(f"{name}[{i}]", v) for i, v in enumerate(values)]
-        raise self.config_error(
-            f"{name} must be a dict or block of label = number, or a list, got {values!r}."
-        )
-
-    def read_background(self, value: Background) -> Union[str, List[Union[str, int]]]:
-        """``"auto"`` or a list of labels and class ids."""
-        if value is None or value == AUTO:
-            return value or []
-        return [value] if isinstance(value, (str, int)) else list(value)
-
-    def read_terms(self, values: Any) -> Dict[str, Any]:
-        """Names and what they stand for; a list is named by its numbers from 0 on."""
-        if isinstance(values, dict):
-            return {str(name): value for name, value in values.items()}
-        if isinstance(values, (list, tuple)):
-            return {str(number): value for number, value in enumerate(values)}
-        raise self.config_error(f"expected a block of names or a list, got {values!r}.")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{owner}: {name} must be a number, got {value!r}.")
+    if not (low <= value <= high and math.isfinite(value)):
+        limits = f"from {low:g} on" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"{owner}: {name} must be a finite number {limits}, got {value!r}.")
+    return float(value)
 
 
-Names = Optional[Tuple[str, ...]]
+def flag(owner: str, name: str, value: object) -> bool:
+    """True or false; a ValueError for anything else."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{owner}: {name} must be true or false, got {value!r}.")
+    return value
+
+
+def one_of(owner: str, name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """One of the choices; a ValueError for anything else."""
+    if not isinstance(value, (str, type(None))) or value not in choices:
+        known = ", ".join(map(str, choices))
+        raise ValueError(f"{owner}: {name} must be one of {known}, got {value!r}.")
+    return value
+
+
+def per_label(owner: str, name: str, values: Any, high: float = math.inf) -> PerLabel:
+    """Numbers by label, or a list of them by class id; a ValueError for anything else."""
+    if isinstance(values, Mapping):
+        return {k: number(owner, f"{name}[{k!r}]", v, high=high) for k, v in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [number(owner, f"{name}[{i}]", v, high=high) for i, v in enumerate(values)]
+    raise ValueError(
+        f"{owner}: {name} must be a dict or block of label = number, or a list of numbers by "
+        f"class id, got {values!r}."
+    )
+
+
+def background(value: Background) -> Union[str, Tuple[Union[str, int], ...]]:
+    """``"auto"``, or a tuple of labels and class ids."""
+    if value is None or value == AUTO:
+        return value or ()
+    return (value,) if isinstance(value, (str, int)) else tuple(value)
+
+
+def named(owner: str, values: Any) -> Dict[str, Any]:
+    """Values by name; those of a list are named by their positions, from 0 on."""
+    if isinstance(values, Mapping):
+        return {str(name): value for name, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return {str(position): value for position, value in enumerate(values)}
+    raise ValueError(f"{owner}: expected a block of names or a list, got {values!r}.")
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Names in a message, of which there may be thousands.
+
+    Example:
+        >>> listed(["a", "b", "c"], most=2)
+        'a, b ... and 1 more'
+    """
+    shown = ", ".join(map(str, names[:most]))
+    rest = len(names) - most
+    return f"{shown} ... and {rest:,} more" if rest > 0 else shown
+
+
+Plain = Union[None, bool, int, float, str, List["Plain"], Dict[str, "Plain"]]
+
+
+def plain(value: Any) -> Plain:
+    """A value of JSON: what options of losses become in configs and model files."""
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict())
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return cast(Plain, value)

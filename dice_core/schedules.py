@@ -1,21 +1,27 @@
-"""Weights that change while training."""
+"""Weights of terms: numbers, and schedules of them, which are values, too.
 
-import itertools
-from typing import Any, Dict, Iterator, Optional
+Where a training is, by updates and epochs, is not theirs to know: see `losses.bound.BoundLoss`.
+"""
 
-from .options import Options
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Optional, Union
+
+from . import options
 
 
-class Ramp(Options):
+@dataclass(frozen=True)
+class Ramp:
     """A number that goes from ``first`` to ``last``, in a line from epoch ``begin`` to ``end``.
 
     Epochs are counted from 0 and may have fractions: 2.5 is the middle of the third epoch. With
-    ``begin`` = ``end`` it is a step. It depends on the epoch alone, so that training that goes
-    on from a checkpoint goes on with the right weight.
+    ``begin`` = ``end`` it is a step. It depends on the epoch alone, so that training that
+    continues from a checkpoint continues with the right weight.
 
     Args:
-        first, last: The number before and after, from 0 on.
-        begin, end: Epochs, from 0 on.
+        first: The number up to ``begin``, from 0 on.
+        last: The number from ``end`` on, from 0 on.
+        begin: An epoch, from 0 on.
+        end: An epoch, not before ``begin``.
 
     Raises:
         ValueError: Unless all are finite and 0 <= begin <= end.
@@ -29,11 +35,17 @@ class Ramp(Options):
         0.5
     """
 
-    def __init__(self, first: float, last: float, begin: float = 0.0, end: float = 0.0):
-        self.first, self.last = self.read_number("first", first), self.read_number("last", last)
-        self.begin, self.end = self.read_number("begin", begin), self.read_number("end", end)
-        if end < begin:
-            raise self.config_error(f"end must not be before begin ({end} < {begin}).")
+    first: float
+    last: float
+    begin: float = 0.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("first", "last", "begin", "end"):
+            value = options.number("Ramp", name, getattr(self, name))
+            object.__setattr__(self, name, value)
+        if self.end < self.begin:
+            raise ValueError(f"Ramp: end must not be before begin ({self.end} < {self.begin}).")
 
     def at(self, epoch: float) -> float:
         """The number at this epoch."""
@@ -48,71 +60,93 @@ class Ramp(Options):
         """Plain values that make it again."""
         return {"name": "Ramp", **vars(self)}
 
-    def __repr__(self) -> str:
-        return f"Ramp({self.first:g}, {self.last:g}, begin={self.begin:g}, end={self.end:g})"
 
+class Numbers:
+    """An iterator of numbers, one for each update, such as a schedule of thinc.
 
-class Weight:
-    """The weight of a term: a number, a `Ramp`, a dict of one (``{"name": "Ramp", ...}``), or an
-    iterator of numbers (a thinc schedule), one an update, of which the last is kept.
-
-    A pickle holds an iterator's current number; a copy goes on by itself.
+    What was drawn from the iterator is kept, so that a position always has the same number,
+    whoever asks for it. After the last number that one goes on. A pickle, and a file, hold the
+    latest number that was drawn.
 
     Args:
-        value: One of these.
-        name: The term's.
-        owner: The loss, for messages.
+        iterator: Gives at least one number, from 0 on.
+        owner: The loss and term, for messages.
+
+    Raises:
+        ValueError: For an iterator without a number, or with what is none.
     """
 
-    def __init__(self, value: Any, name: str, owner: Options):
-        self._name, self._owner = name, owner
-        self._ramp: Optional[Ramp] = None
-        self._numbers: Optional[Iterator[Any]] = None
-        self.started = True
-        if isinstance(value, dict) and value.get("name") == "Ramp":
-            value = Ramp(**{key: number for key, number in value.items() if key != "name"})
-        if isinstance(value, Ramp):
-            self._ramp, value, self.started = value, value.at(0.0), False
-        elif hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict)):
-            self._numbers, self.started = iter(value), False
-            value = next(self._numbers, None)
+    def __init__(self, iterator: Iterator[Any], owner: str):
+        self._owner = owner
+        self._rest: Optional[Iterator[Any]] = iterator
+        self._drawn: List[float] = []
+        self.at(0)
+        if not self._drawn:
+            raise ValueError(f"{owner} is a schedule without a number. Give it at least one.")
+
+    def at(self, step: int) -> float:
+        """The number of an update, counted from 0."""
+        while self._rest is not None and len(self._drawn) <= step:
+            value = next(self._rest, None)
             if value is None:
-                raise owner.config_error(
-                    f"the weight of {name!r} is a schedule without a number. Give it at least one."
-                )
-        self.current = self._read(value)
+                self._rest = None
+            else:
+                value = value.item() if hasattr(value, "item") else value
+                self._drawn.append(options.number(self._owner, "a number of the schedule", value))
+        return self._drawn[min(step, len(self._drawn) - 1)] if self._drawn else 0.0
 
-    def step(self, epoch: Optional[float] = None) -> None:
-        """Go on to the next update, which happens at this epoch, where epochs are known."""
-        if self._ramp is not None:
-            if epoch is None:
-                raise self._owner.config_error(
-                    f"the weight of {self._name!r} is a Ramp over epochs, which are not known "
-                    "here. Give a schedule of a number for each update."
-                )
-            self.current = self._ramp.at(epoch)
-        elif self._numbers is not None and (self.started or epoch is None):
-            self.current = self._read(next(self._numbers, self.current))
-        self.started = True
-
-    def to_dict(self) -> Any:
-        """What makes it again; of an iterator, its current number."""
-        return self.current if self._ramp is None else self._ramp.to_dict()
-
-    def _read(self, value: Any) -> float:
-        value = value.item() if hasattr(value, "item") else value
-        return self._owner.read_number(f"the weight of {self._name!r}", value)
-
-    def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_numbers": None}
-
-    def __deepcopy__(self, memo: Dict[int, Any]) -> "Weight":
-        copied = memo[id(self)] = object.__new__(type(self))
-        copied.__dict__.update(self.__dict__)
-        copied._owner = memo.get(id(self._owner), self._owner)
-        if self._numbers is not None:
-            self._numbers, copied._numbers = itertools.tee(self._numbers)
-        return copied
+    def to_dict(self) -> float:
+        """The latest number."""
+        return self._drawn[-1]
 
     def __repr__(self) -> str:
-        return repr(self._ramp) if self._ramp is not None else f"{self.current:g}"
+        return f"{self._drawn[-1]:g}"
+
+    def __deepcopy__(self, memo: Dict[int, Any]) -> "Numbers":
+        return self
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {"_owner": self._owner, "_rest": None, "_drawn": self._drawn[-1:]}
+
+
+Weight = Union[float, Ramp, Numbers]
+
+
+def weight(owner: str, name: str, value: Any) -> Weight:
+    """The weight of a term from what users write.
+
+    Args:
+        owner: The loss, for messages.
+        name: The term.
+        value: A number from 0 on; a `Ramp`, or a dict of one (``{"name": "Ramp", ...}``); or an
+            iterator of numbers.
+
+    Raises:
+        ValueError: For anything else.
+    """
+    if isinstance(value, dict) and value.get("name") == "Ramp":
+        return Ramp(**{key: number for key, number in value.items() if key != "name"})
+    if isinstance(value, (Ramp, Numbers)):
+        return value
+    if hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict)):
+        return Numbers(iter(value), f"{owner}: the weight of {name!r}")
+    value = value.item() if hasattr(value, "item") else value
+    return options.number(owner, f"the weight of {name!r}", value)
+
+
+def weight_at(weight: Weight, step: int, epoch: Optional[float], name: str) -> float:
+    """The number that a weight is at an update.
+
+    Raises:
+        ValueError: For a `Ramp` where epochs are not known.
+    """
+    if isinstance(weight, Numbers):
+        return weight.at(step)
+    if isinstance(weight, Ramp):
+        if epoch is None:
+            raise ValueError(
+                f"the weight of {name!r} is a Ramp over epochs, which are not known here. Give a "
+                "schedule of a number for each update."
+            )
+        return weight.at(epoch)
+    return weight

@@ -4,16 +4,20 @@ For a softmax dL/dz_c = h_c - p_c sum_k h_k with h = dL/dp * p, and there is not
 for sigmoids dL/dz_c = dL/dp * p (1-p), the slope itself.
 """
 
-from typing import Optional
+from dataclasses import replace
+from typing import Callable, Optional
 
 from . import arrays
 from .arrays import Array, namespace
+from .probabilities import Probabilities
 from .targets import Targets
-from .views import View
 
 
 class Slope:
-    """The slope of a loss, as the sum of up to three parts, of which most losses need but one.
+    """The slope of a loss, as the sum of up to three forms, of which most losses need but one.
+
+    They do not know how much a row counts: the gradient is multiplied with that at the end. The
+    shorter forms are 8 times faster than cells at 16,384 rows of 73 classes.
 
     Attributes:
         cells: ``(N, C)``, of each cell (see `formulas`).
@@ -40,12 +44,18 @@ class Slope:
         self.gold = _sum(self.gold, other.gold, weight)
         self.steep = self.steep or other.steep
 
+    def rows(self, rows: slice) -> "Slope":
+        """That of some of the rows."""
+        cells = None if self.cells is None else self.cells[rows, :]
+        gold = None if self.gold is None else self.gold[rows]
+        return Slope(cells, self.columns, gold, self.steep)
+
     def scale(self, factor: Array) -> None:
         """Multiply it, in place, with a scalar."""
         for name in ("cells", "columns", "gold"):
-            part = getattr(self, name)
-            if part is not None:
-                part *= factor
+            form = getattr(self, name)
+            if form is not None:
+                form *= factor
 
 
 def _sum(ours: Optional[Array], theirs: Optional[Array], weight: float) -> Optional[Array]:
@@ -59,117 +69,121 @@ def _sum(ours: Optional[Array], theirs: Optional[Array], weight: float) -> Optio
     return ours
 
 
-def by_logits(view: View, slope: Slope, targets: Targets) -> Array:
-    """The gradient ``(N, C)`` by a model's logits."""
-    if view.activation == "sigmoid":
+def by_logits(probabilities: Probabilities, slope: Slope, targets: Targets) -> Array:
+    """The gradient ``(N, C)`` by a model's logits.
+
+    It may take the place of the slope's cells, or of the probabilities where these are reusable.
+    """
+    if probabilities.activation == "sigmoid":
         gradient = slope.cells
         if gradient is None:
-            return namespace(view.p).zeros_like(view.p)
+            return namespace(probabilities.like).zeros_like(probabilities.like)
     elif slope.steep:
-        gradient = _by_logits_of_steep(view.p, _as_cells(view, slope, targets))
+        gradient = _by_logits_of_steep(probabilities, _as_cells(probabilities, slope, targets))
+    elif slope.columns is not None:
+        gradient = _in_blocks(_by_logits_of_softmax, probabilities, slope, targets)
     else:
-        gradient = _by_logits_of_softmax(view, slope, targets)
+        gradient = _by_logits_of_softmax(probabilities, slope, targets)
     return _known_only(gradient, targets)
 
 
-def by_logits_of_shares(p: Array, slope: Slope, share: Array, targets: Targets) -> Array:
-    """The gradient ``(N, C)`` by a softmax's logits where several columns of a row are gold, whose
-    probabilities a loss that makes no cells took as one.
-
-    share: ``(N, C)``, of each gold cell in its row's gold probability; 0 elsewhere. A row with
-    several is none that set-level counts count.
-    """
-    if slope.gold is None:
-        return namespace(p).zeros_like(p)
-    gradient, total = share * slope.gold[:, None], slope.gold
-    if slope.columns is not None:
-        of_columns = p @ slope.columns
-        total = total + (of_columns if targets.counted is None else of_columns * targets.counted)
-    gradient += p * _factors(slope, total, targets, slice(None))
-    return _known_only(gradient, targets)
-
-
-def by_probabilities(view: View, slope: Slope, targets: Targets) -> Array:
+def by_probabilities(probabilities: Probabilities, slope: Slope, targets: Targets) -> Array:
     """The gradient ``(N, C)`` by the probabilities, for layers that multiply by the activation's
     derivative themselves.
 
     Where that derivative is 0 the layer lets nothing through, and the result is 0. Magnitudes
-    stop at the largest number that the type holds.
+    stop at a quarter of the largest number that the type holds.
     """
-    xp = namespace(view.p)
-    cells = _as_cells(view, slope, targets)
-    j = view.p * (1.0 - view.p) if view.activation == "sigmoid" else view.p
-    largest = float(xp.finfo(j.dtype).max) / 4
+    return _in_blocks(_by_probabilities, probabilities, slope, targets)
+
+
+def _by_probabilities(probabilities: Probabilities, slope: Slope, targets: Targets) -> Array:
+    p = probabilities.p
+    xp, limit = namespace(p), arrays.largest(p) / 4
+    cells = _as_cells(probabilities, slope, targets)
+    j = p * (1.0 - p) if probabilities.activation == "sigmoid" else p
     gradient = xp.where(j > 0, cells / arrays.at_least(j, arrays.floor(j)), 0.0)
-    return _known_only(xp.clip(gradient, -largest, largest), targets)
+    return _known_only(xp.clip(gradient, -limit, limit), targets)
 
 
-def _by_logits_of_softmax(view: View, slope: Slope, targets: Targets) -> Array:
-    p, xp = view.p, namespace(view.p)
+def _by_logits_of_softmax(probabilities: Probabilities, slope: Slope, targets: Targets) -> Array:
+    p = probabilities.p
     total = None if slope.cells is None else arrays.row_sums(slope.cells)
     if slope.columns is not None:
-        of_columns = p @ slope.columns
+        column_total = p @ slope.columns
         if targets.counted is not None:
-            of_columns = of_columns * targets.counted
-        total = of_columns if total is None else total + of_columns
+            column_total = column_total * targets.counted
+        total = column_total if total is None else total + column_total
     if slope.gold is not None:
         total = slope.gold if total is None else total + slope.gold
     if total is None:
-        return xp.zeros_like(p)
-    if slope.cells is None:
-        gradient = view.for_gradient()
-        for rows in arrays.blocks(p):
-            if gradient is p:
-                gradient[rows, :] *= _factors(slope, total, targets, rows)
-            else:
-                gradient[rows, :] = _factors(slope, total, targets, rows) * p[rows, :]
+        return namespace(p).zeros_like(p)
+    factors = -total[:, None]
+    if slope.columns is not None:
+        columns = slope.columns
+        if targets.counted is not None:
+            columns = columns * targets.counted[:, None]
+        factors = columns + factors
+    if slope.cells is not None:
+        gradient = arrays.add_product(slope.cells, factors, p, probabilities.reusable)
+    elif probabilities.reusable:
+        gradient = p
+        gradient *= factors
     else:
-        factors = _factors(slope, total, targets, slice(None))
-        gradient = arrays.add_product(slope.cells, factors, p, view.used_up)
+        gradient = factors * p
     if slope.gold is not None:
+        assert targets.ids is not None
         arrays.add_at(gradient, targets.ids, slope.gold)
     return gradient
 
 
-def _factors(slope: Slope, total: Array, targets: Targets, rows: slice) -> Array:
-    """What of a row's probabilities is its gradient, but for cells and gold."""
-    total = total[rows, None]
-    if slope.columns is None:
-        return -total
-    if targets.counted is None:
-        return slope.columns - total
-    return targets.counted[rows, None] * slope.columns - total
+def _in_blocks(
+    gradient_of: Callable[[Probabilities, Slope, Targets], Array],
+    probabilities: Probabilities,
+    slope: Slope,
+    targets: Targets,
+) -> Array:
+    """A gradient that takes more arrays as large as the scores: of a few rows at a time."""
+    blocks = arrays.blocks(probabilities.like)
+    if len(blocks) < 2:
+        return gradient_of(probabilities, slope, targets)
+    gradient, targets = probabilities.for_gradient(), replace(targets, lengths=None)
+    for rows in blocks:
+        block = probabilities.rows(rows)
+        part = gradient_of(block, slope.rows(rows), targets.rows(rows))
+        if part is not block.like:  # which is where it belongs already
+            gradient[rows, :] = part
+    return gradient
 
 
-def _by_logits_of_steep(p: Array, cells: Array) -> Array:
+def _by_logits_of_steep(probabilities: Probabilities, cells: Array) -> Array:
     """As above, without ever adding up what nearly cancels: at most one class of a row can have
     1-p < 1/2, and its slope is kept out of the sum.
     """
-    xp = namespace(p)
+    p = probabilities.p
     if not p.shape[0]:
         return cells
-    top = xp.argmax(p, axis=1)
-    at_top = arrays.gather(cells, top)
-    rest = xp.asarray(p, copy=True)
-    p_top = arrays.gather(p, top)
-    arrays.add_at(rest, top, -p_top)
-    q_top = arrays.at_least(xp.sum(rest, axis=1), arrays.floor(p))
+    top, rest, q_top = probabilities.top()
+    q_top = arrays.at_least(q_top, arrays.floor(p))
+    at_top, p_top = arrays.gather(cells, top), arrays.gather(p, top)
     arrays.add_at(cells, top, -at_top)
-    others = xp.sum(cells, axis=1)
-    cells -= rest * (others + at_top)[:, None]
+    others = arrays.row_sums(cells)
+    cells = arrays.add_product(cells, -(others + at_top)[:, None], rest)
     arrays.add_at(cells, top, q_top * at_top - p_top * others)
     return cells
 
 
-def _as_cells(view: View, slope: Slope, targets: Targets) -> Array:
-    """All parts of a slope as one array of cells."""
-    cells = namespace(view.p).zeros_like(view.p) if slope.cells is None else slope.cells
+def _as_cells(probabilities: Probabilities, slope: Slope, targets: Targets) -> Array:
+    """All forms of a slope as one array of cells."""
+    p = probabilities.p
+    cells = namespace(p).zeros_like(p) if slope.cells is None else slope.cells
     if slope.columns is not None:
-        of_columns = slope.columns * view.p
-        cells = cells + (
-            of_columns if targets.counted is None else of_columns * targets.counted[:, None]
-        )
+        column_cells = slope.columns * p
+        if targets.counted is not None:
+            column_cells = column_cells * targets.counted[:, None]
+        cells = cells + column_cells
     if slope.gold is not None:
+        assert targets.ids is not None
         arrays.add_at(cells, targets.ids, slope.gold)
     return cells
 
@@ -177,6 +191,6 @@ def _as_cells(view: View, slope: Slope, targets: Targets) -> Array:
 def _known_only(gradient: Array, targets: Targets) -> Array:
     if targets.mask is not None:
         gradient *= targets.mask
-    if targets.weights is not None and targets.ids is not None:
+    if targets.weights is not None:
         gradient *= targets.weights[:, None]
     return gradient

@@ -5,7 +5,7 @@ single token; O is outside. In BIO, L and U are missing and an entity ends where
 not its I.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple, Union
 
 import numpy
 
@@ -68,7 +68,7 @@ class Scheme:
         inside = {tag[2:]: column for column, tag in enumerate(tags) if tag[0] == "I"}
         self.inside = numpy.asarray([inside.get(tag[2:], -1) for tag in tags], dtype="int64")
 
-    def gold_paths(self, ids: numpy.ndarray, lengths: Sequence[int]) -> Paths:
+    def gold_paths(self, ids: numpy.ndarray, lengths: Union[Sequence[int], numpy.ndarray]) -> Paths:
         """The paths of whole gold entities.
 
         Args:
@@ -76,13 +76,17 @@ class Scheme:
             lengths: Rows of each document.
 
         Returns:
-            The paths. Entities that an unknown tag or a document's end cuts short are left out.
-            In BIO an entity is found if its tags are predicted and the next one does not go on
-            with it: the path that goes on has the sign -1.
+            The paths. Rows of unknown tags are skipped, and entities that are not whole without
+            them are left out. In BIO an entity is found if its tags are predicted and the next
+            one does not continue it: the path that continues it has the sign -1.
         """
+        known = numpy.flatnonzero(ids >= 0)
+        if len(known) < len(ids):
+            doc = numpy.repeat(numpy.arange(len(lengths)), lengths)[known]
+            paths = self.gold_paths(ids[known], numpy.bincount(doc, minlength=len(lengths)))
+            return paths._replace(rows=known[paths.rows])
         n = len(ids)
-        known = ids >= 0
-        kinds = numpy.where(known, self.kinds[ids], O) if n else numpy.zeros(0, dtype="int64")
+        kinds = self.kinds[ids] if n else numpy.zeros(0, dtype="int64")
         # An entity's rows are those from its start to the next row that opens something else.
         first_of_doc = numpy.zeros(n + 1, dtype=bool)
         first_of_doc[numpy.cumsum([0, *lengths])] = True
@@ -95,10 +99,8 @@ class Scheme:
         if self.closed:
             is_end = (kinds == L) | (kinds == U)
             n_ends = numpy.cumsum(numpy.append(0, is_end))
-            whole = n_ends[end] - n_ends[begin] == 1
-        else:  # where the next tag is unknown it may have gone on
-            whole = numpy.append(known, True)[end] | first_of_doc[end]
-        begin, end = begin[whole], end[whole]
+            is_whole = n_ends[end] - n_ends[begin] == 1
+            begin, end = begin[is_whole], end[is_whole]
         rows, path = ranges(begin, end)
         columns, signs = ids[rows], numpy.ones(len(begin))
         if not self.closed and len(begin):

@@ -1,22 +1,23 @@
 """Targets: what is known of a batch, as arrays that every loss reads alike."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy
 
 from . import arrays
 from .arrays import Array, namespace
 from .labels import LabelSpec
+from .options import listed
 
 MISSING = -1
-# From the sum over the rows at hand to the sum over the whole set that they are a part of.
-Reduce = Callable[[Array], Array]
+# What stands for "unknown" in the ids and rows of torch and Hugging Face.
+IGNORED = -100
 
 
 @dataclass
 class Targets:
-    """A batch's truth: ``ids`` where each row has one class or none, else ``y``.
+    """A batch's targets: ``ids`` where each row has one class or none, else ``y``.
 
     Attributes:
         spec: The classes.
@@ -29,13 +30,7 @@ class Targets:
         weights: None, or floats ``(N,)``: how much each row counts; 0 where it is missing.
         counted: None, or floats ``(N,)``: 0 for rows that set-level counts leave out because
             their class is ambiguous.
-        lengths: Rows of each document.
-        reduce: From the sums over these rows to those over a set of which they are a part, such
-            as a chunk of a batch. The value is then the part's share, and the gradients of all
-            parts add up to the gradient of the set.
-        at_hand: From the sums over these rows to those over all rows at hand, of which they may
-            be a block.
-        learning: Whether this batch is learned from, so that running counts count it.
+        lengths: Rows of each document, where rows are the tokens of documents.
     """
 
     spec: LabelSpec
@@ -47,61 +42,89 @@ class Targets:
     weights: Optional[Array] = None
     counted: Optional[Array] = None
     lengths: Optional[Sequence[int]] = None
-    reduce: Optional[Reduce] = None
-    at_hand: Optional[Reduce] = None
-    learning: bool = True
 
     def __post_init__(self) -> None:
         self._n_rows: Optional[Array] = None
 
-    def whole(self, part: Array) -> Array:
-        """The sum over the whole set, from that over these rows."""
-        return part if self.reduce is None else self.reduce(part)
-
-    def of_batch(self, part: Array) -> Array:
-        """The sum over all rows at hand, from that over these rows."""
-        return part if self.at_hand is None else self.at_hand(part)
+    @property
+    def size(self) -> int:
+        """N, the number of rows, known or not."""
+        given = self.ids if self.y is None else self.y
+        assert given is not None
+        return given.shape[0]
 
     def rows(self, rows: slice) -> "Targets":
-        """Some of the rows."""
+        """Some of the rows; with their lengths, if they are whole documents."""
         names = ("ids", "y", "mask", "weights", "counted")
         given = {name: getattr(self, name) for name in names}
-        cut = {name: a[rows, ...] for name, a in given.items() if a is not None}
-        return replace(self, lengths=None, **cut)
+        taken = {name: array[rows, ...] for name, array in given.items() if array is not None}
+        lengths = None
+        if self.lengths is not None:
+            ends = numpy.cumsum([0, *self.lengths])
+            first, last = numpy.searchsorted(ends, [rows.start, rows.stop], side="left")
+            lengths = list(self.lengths[first:last])
+        return replace(self, lengths=lengths, **taken)
+
+    def documents(self, most_rows: int) -> List[slice]:
+        """Rows of whole documents, as many as are at most so many rows, or are one document."""
+        if self.lengths is None:
+            return [slice(0, self.size)]
+        blocks, first, last = [], 0, 0
+        for length in self.lengths:
+            if last > first and last + length - first > most_rows:
+                blocks.append(slice(first, last))
+                first = last
+            last += length
+        return [*blocks, slice(first, last)]
 
     def n_rows(self) -> Array:
         """How many rows have any known cell, by weight: a scalar array."""
         if self._n_rows is None:
             xp = namespace(self.like)
             if self.mask is not None:
-                self._n_rows = xp.sum(xp.max(self.known(), axis=1))
+                self._n_rows = xp.sum(xp.max(self.known(), axis=1)) if self.size else xp.sum(self.y)
             elif self.weights is not None:
                 self._n_rows = xp.sum(self.weights)
             else:
-                n = (self.ids if self.ids is not None else self.y).shape[0]  # type: ignore[union-attr]
-                self._n_rows = arrays.like(float(n), self.like)
+                self._n_rows = arrays.like(float(self.size), self.like)
         return self._n_rows
 
     def known(self) -> Array:
-        """``(N, C)``: the weight of each cell of ``y``, 0 where the truth is missing."""
+        """``(N, C)``: the weight of each cell of ``y``, 0 where the target is missing."""
         known = self.mask
         if known is None:
-            known = namespace(self.y).ones_like(self.y)
+            known = namespace(self.like).ones_like(self.y)
         return known if self.weights is None else known * self.weights[:, None]
 
-    def of_known(self, cells: Array) -> Array:
-        """Cells ``(N, C)`` times `known`; the same array where all is known."""
-        if self.mask is None and self.weights is None:
-            return cells
-        return cells * self.known()
+    def known_rows(self) -> Array:
+        """``(N,)``: how much each row counts, 0 where nothing of it is known."""
+        if self.mask is not None:
+            return namespace(self.like).max(self.known(), axis=1)
+        if self.weights is not None:
+            return self.weights
+        like = self.like
+        return namespace(like).ones(self.size, dtype=like.dtype, device=like.device)
+
+    def known_only(self, cells: Array) -> Array:
+        """Cells ``(N, C)`` times the mask; the same array where there is none."""
+        return cells if self.mask is None else cells * self.mask
+
+    def weighted(self, rows: Array) -> Array:
+        """Values of rows ``(N,)`` times how much each counts."""
+        return rows if self.weights is None else rows * self.weights
+
+    def column_sums(self, cells: Array) -> Array:
+        """``(C,)``: the sums over rows of the known cells ``(N, C)``, by weight."""
+        cells = self.known_only(cells)
+        return arrays.column_sums(cells) if self.weights is None else self.weights @ cells
 
     def negatives(self) -> Optional[Array]:
-        """``(N, C)``: the known cells of rows that only say what they are not; None without."""
-        if self.mask is None:
+        """``(N, C)``: 1 for known cells of rows that only say what they are not; None without."""
+        if self.mask is None or self.y is None:
             return None
         xp = namespace(self.like)
         row = (xp.sum(self.y * self.mask, axis=1) == 0) & (xp.min(self.mask, axis=1) == 0)
-        return self.known() * xp.astype(row, self.like.dtype)[:, None]
+        return self.mask * xp.astype(row, self.like.dtype)[:, None]
 
     def dense(self) -> "Targets":
         """The same with ``y`` in place of ``ids``."""
@@ -118,10 +141,13 @@ class Targets:
             ids = arrays.to_numpy(self.ids)
             known = ids >= 0 if self.weights is None else arrays.to_numpy(self.weights) > 0
             return numpy.where(known, ids, MISSING)
-        y = arrays.to_numpy(self.y * self.known())
+        y = arrays.to_numpy(self.known_only(self.y)) if self.y is not None else numpy.zeros((0, 1))
         if not y.size:
             return numpy.zeros(len(y), dtype="int64")
-        return numpy.where(y.max(axis=1) > 0, y.argmax(axis=1), MISSING)
+        known = y.max(axis=1) > 0
+        if self.weights is not None:
+            known &= arrays.to_numpy(self.weights) > 0
+        return numpy.where(known, y.argmax(axis=1), MISSING)
 
 
 def from_ids(
@@ -154,22 +180,21 @@ def from_ids(
     xp = namespace(like)
     if not negatives:
         weights = None if known.all() else arrays.like(known.astype("float32"), like)
-        gold = xp.asarray(gold if weights is None else numpy.maximum(gold, 0), device=device)
-        return Targets(spec, n_classes, like, ids=gold, weights=weights, lengths=lengths)
+        ids_ = xp.asarray(gold if weights is None else numpy.maximum(gold, 0), device=device)
+        return Targets(spec, n_classes, like, ids=ids_, weights=weights, lengths=lengths)
     y = numpy.zeros((n, n_classes), dtype="float32")
     y[known, gold[known]] = 1.0
     mask = numpy.repeat(known[:, None], n_classes, axis=1).astype("float32")
     for row, column in negatives:
         mask[row, column] = 1.0
-    y, mask = arrays.like(y, like), arrays.like(mask, like)
-    return Targets(spec, n_classes, like, y=y, mask=mask, lengths=lengths)
+    return from_rows(arrays.like(y, like), arrays.like(mask, like), spec, lengths=lengths)
 
 
 def from_labels(
     docs: Sequence[Sequence[Optional[str]]],
     spec: LabelSpec,
     like: Array,
-    missing: Sequence[Any] = (None,),
+    missing: Sequence[Union[str, int, None]] = (None,),
     neg_prefix: Optional[str] = None,
 ) -> Targets:
     """Targets from label strings, one sequence a document.
@@ -186,16 +211,17 @@ def from_labels(
         ValueError: For a label that there is not; it names the owner and the label.
     """
     assert spec.names is not None
-    index: Dict[Optional[str], int] = {name: i for i, name in enumerate(spec.names)}
+    index: Dict[Union[str, int, None], int] = {name: i for i, name in enumerate(spec.names)}
     index.update({value: MISSING for value in missing})
     lengths = [len(doc) for doc in docs]
     labels = (label for doc in docs for label in doc)
     try:
-        ids: Any = numpy.fromiter(map(index.__getitem__, labels), "int64", count=sum(lengths))
-        return from_ids(ids, len(spec.names), spec, like, lengths=lengths)
+        known = numpy.fromiter(map(index.__getitem__, labels), "int64", count=sum(lengths))
+        return from_ids(known, len(spec.names), spec, like, lengths=lengths)
     except KeyError:
         pass
-    ids, negatives = [], []
+    ids: List[int] = []
+    negatives: List[Tuple[int, int]] = []
     for doc in docs:
         for label in doc:
             if neg_prefix and label not in index and label and label.startswith(neg_prefix):
@@ -207,7 +233,7 @@ def from_labels(
             else:
                 raise spec.config_error(
                     f"the data has the label {label!r}, which is none of its labels: "
-                    f"{', '.join(spec.names)}. Add it before training (add_label, or labels in "
+                    f"{listed(spec.names)}. Add it before training (add_label, or labels in "
                     "its [initialize] block), or correct the data."
                 )
     return from_ids(ids, len(spec.names), spec, like, negatives, lengths)
@@ -220,77 +246,45 @@ def from_rows(
     weights: Optional[Array] = None,
     lengths: Optional[Sequence[int]] = None,
 ) -> Targets:
-    """Targets from rows ``(N, C)``, one-hot, multi-hot or soft, and what is known of them."""
+    """Targets from rows ``(N, C)`` of numbers from 0 to 1: one-hot, multi-hot or soft.
+
+    Args:
+        y: Floats ``(N, C)``. See `checked_rows` for what users write.
+        mask: None, or floats ``(N, C)``, 0 where the target is missing.
+        spec: The classes.
+        weights: None, or floats ``(N,)``: how much each row counts.
+        lengths: Rows of each document.
+    """
     return Targets(spec, y.shape[1], y, y=y, mask=mask, weights=weights, lengths=lengths)
 
 
-def read_targets(
-    targets: Any,
-    like: Array,
-    spec: LabelSpec,
-    lengths: Optional[Sequence[int]],
-    missing_value: Optional[Union[str, int]],
-    neg_prefix: Optional[str],
-) -> Targets:
-    """Targets from whatever thinc's losses take, for guesses ``like`` of ``(N, C)``.
+def checked_rows(y: Array, mask: Optional[Array], spec: LabelSpec) -> Tuple[Array, Optional[Array]]:
+    """Rows of users, and what is known of them.
 
     Args:
-        targets: For one array (``lengths`` None) class ids ``(N,)``, rows ``(N, C)`` or a list of
-            label strings; for a list of arrays, a list of these. Missing are None,
-            ``missing_value`` and, in rows ``(N, C)``, NaN.
-        like: The guesses.
+        y: Floats ``(N, C)``: from 0 to 1 where the target is known; NaN or -100 is "unknown".
+        mask: None, or floats ``(N, C)`` of 0 and 1. What stands in masked cells does not matter.
         spec: The classes.
-        lengths: Rows of each document, or None.
-        missing_value: See targets.
-        neg_prefix: See `from_labels`.
+
+    Returns:
+        The rows, 0 where unknown, and what of them is known: floats ``(N, C)``, or None for all.
 
     Raises:
-        ValueError: If shapes or labels do not fit.
+        ValueError: For a known number out of range.
     """
-    xp, n_classes = namespace(like), like.shape[1]
-    parts = [targets] if lengths is None else list(targets)
-    sizes = [like.shape[0]] if lengths is None else list(lengths)
-    if len(parts) != len(sizes):
-        raise spec.config_error(f"{len(sizes)} guesses, but {len(parts)} truths.")
-    for part, size in zip(parts, sizes):
-        if len(part) != size:
-            raise spec.config_error(f"{size} rows of guesses, but {len(part)} truths.")
-    first = next((part for part in parts if len(part)), ())
-    if getattr(first, "ndim", 1) == 2:
-        y = arrays.like(arrays.concat([xp.asarray(part) for part in parts]), like)
-        if y.shape[1] != n_classes:
-            raise spec.config_error(f"{n_classes} columns of guesses, but {y.shape[1]} of truths.")
-        nan = xp.isnan(y)
-        if not xp.any(nan):
-            return from_rows(y, None, spec, lengths=sizes)
-        mask = xp.astype(~nan, like.dtype)
-        return from_rows(xp.where(nan, xp.zeros_like(y), y), mask, spec, lengths=sizes)
-    if any(isinstance(value, str) for part in parts for value in _items(part)):
-        if spec.names is None:
-            raise spec.config_error(
-                "cannot read label strings without names. Pass names=[...] when you create the "
-                "loss."
-            )
-        docs = [_items(part) for part in parts]
-        return from_labels(docs, spec, like, (None, missing_value), neg_prefix)
-    ids = [
-        MISSING if value is None or value == missing_value else _class_id(value, spec)
-        for part in parts
-        for value in _items(part)
-    ]
-    return from_ids(ids, n_classes, spec, like, lengths=sizes)
-
-
-def _class_id(value: Any, spec: LabelSpec) -> int:
-    if int(value) != value or value < 0:
+    xp = namespace(y)
+    if not y.shape[0]:
+        return y, mask
+    if mask is None and float(xp.min(y)) >= 0 and float(xp.max(y)) <= 1:  # NaN is neither
+        return y, None
+    unknown = xp.isnan(y) | (y == IGNORED)
+    if mask is not None:
+        unknown = unknown | (mask == 0)
+    y = xp.where(unknown, xp.zeros_like(y), y)
+    low, high = float(xp.min(y)), float(xp.max(y))
+    if low < 0 or high > 1:
         raise spec.config_error(
-            f"{value!r} is no class id. For missing values use None or set missing_value."
+            f"targets must be from 0 to 1 ({IGNORED} or NaN where they are unknown), but range "
+            f"from {low:g} to {high:g}."
         )
-    return int(value)
-
-
-def _items(part: Any) -> List[Any]:
-    """The items of a sequence or of a 1-d array, as Python objects."""
-    if isinstance(part, list):  # a copy would take as much as its class ids
-        return part
-    return part.tolist() if hasattr(part, "tolist") else list(part)
+    return y, xp.astype(~unknown, y.dtype)

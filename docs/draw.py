@@ -17,8 +17,8 @@ import numpy as np
 
 from dice_core import losses as core
 from dice_core.labels import LabelSpec
+from dice_core.probabilities import from_logits
 from dice_core.targets import Targets
-from dice_core.views import view_of_logits
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
@@ -47,26 +47,25 @@ Curve = Tuple[np.ndarray, np.ndarray]
 Lines = List[Tuple[str, Curve, Dict]]
 
 
-class DiceCE(core.DiceCE):
-    """DiceCE without a toolkit."""
-
-    term_classes = (core.CrossEntropy, core.Dice)
+def value_and_gradient(loss: core.Loss, z: np.ndarray, activation: str, targets: Targets) -> Curve:
+    """Value and gradient of logits ``(N, C)``."""
+    value, gradient = core.BoundLoss(loss).compute(from_logits(z, activation), targets)
+    return value.sum(), gradient
 
 
 def compute(loss: core.Loss, z: np.ndarray, y: np.ndarray) -> Curve:
     """Value and gradient of a sigmoid's logits ``(N, 1)``."""
-    targets = Targets(LabelSpec("drawing"), 1, z, y=y)
-    return loss.value_and_gradient(view_of_logits(z, "sigmoid"), targets)
+    return value_and_gradient(loss, z, "sigmoid", Targets(LabelSpec("drawing"), 1, z, y=y))
 
 
-def of_cell(loss: core.Loss, y: float) -> Curve:
-    """One cell by itself, at each p: values and gradients ``(P,)``."""
+def cell_curve(loss: core.Loss, y: float) -> Curve:
+    """One cell on its own, at each p: values and gradients ``(P,)``."""
     truth = np.full((1, 1), y)
     pairs = [compute(loss, np.full((1, 1), z), truth) for z in Z]
     return np.array([float(v) for v, _ in pairs]), np.array([g[0, 0] for _, g in pairs])
 
 
-def of_batch(loss: core.Loss, y: float, others: float = P_GOLD) -> Curve:
+def batch_curve(loss: core.Loss, y: float, others: float = P_GOLD) -> Curve:
     """One row of a batch at each p, the other rows staying: the loss of the whole batch, and the
     gradient of that row."""
     truth = np.array([1.0] * N_GOLD + [0.0] * N_OTHER)[:, None]
@@ -82,7 +81,7 @@ def of_batch(loss: core.Loss, y: float, others: float = P_GOLD) -> Curve:
     return values, gradients
 
 
-def of_entity(loss: core.Loss) -> Curve:
+def entity_curve(loss: core.Loss) -> Curve:
     """An entity of two tokens in ten: p of both its tags, at each p."""
     tags = ("O", "B-X", "I-X")
     ids = np.array([0, 0, 0, 1, 2, 0, 0, 0, 0, 0])
@@ -94,7 +93,7 @@ def of_entity(loss: core.Loss) -> Curve:
             logits[row] = [0.0, -30.0, -30.0]
             logits[row, column] = z
         targets = Targets(LabelSpec("drawing", tags, ("O",)), 3, logits, ids=ids, lengths=[10])
-        value, gradient = loss.value_and_gradient(view_of_logits(logits, "softmax"), targets)
+        value, gradient = value_and_gradient(loss, logits, "softmax", targets)
         found.append((float(value), gradient[3, 1]))
     values, gradients = np.array(found).T
     return values, gradients
@@ -142,26 +141,26 @@ def as_svg(figure) -> bytes:
 
 
 def cell_pair(loss: core.Loss) -> bytes:
-    """A loss of cells, with cross-entropy beside it."""
+    """A loss of cells, with cross-entropy for comparison."""
     ce = core.CrossEntropy()
     return panels(
         [
-            ("the class is gold", of_cell(loss, 1.0), GOLD),
-            ("it is not", of_cell(loss, 0.0), OTHER),
-            ("cross-entropy of the gold class", of_cell(ce, 1.0), PLAIN),
+            ("the class is gold", cell_curve(loss, 1.0), GOLD),
+            ("it is not", cell_curve(loss, 0.0), OTHER),
+            ("cross-entropy of the gold class", cell_curve(ce, 1.0), PLAIN),
         ]
     )
 
 
 def batch_pair(loss: core.Loss) -> bytes:
-    """A loss of sets, with cross-entropy beside it."""
-    value, gradient = of_batch(core.CrossEntropy(), 1.0)
-    own = of_batch(loss, 1.0)
+    """A loss of sets, with cross-entropy for comparison."""
+    value, gradient = batch_curve(core.CrossEntropy(), 1.0)
+    own = batch_curve(loss, 1.0)
     # Moved to where the other ends: only differences of the loss of a whole batch mean something.
     return panels(
         [
             ("a row where the class is gold", own, GOLD),
-            ("a row where it is not", of_batch(loss, 0.0), OTHER),
+            ("a row where it is not", batch_curve(loss, 0.0), OTHER),
             ("cross-entropy, gold row", (value - value[-1] + own[0][-1], gradient), PLAIN),
         ],
         x="p of that row, the others staying",
@@ -170,15 +169,15 @@ def batch_pair(loss: core.Loss) -> bytes:
 
 def weighted() -> bytes:
     """Of a class with 5 in 100 rows, with the paper's weights."""
-    return of_rare(lambda: core.WeightedCrossEntropy(counts=[95.0, 5.0]))
+    return rare_class(lambda: core.WeightedCrossEntropy(counts=[95.0, 5.0]))
 
 
 def adjusted() -> bytes:
     """Of a class with 5 in 100 rows."""
-    return of_rare(lambda: core.LogitAdjustedCE(priors=[0.95, 0.05]))
+    return rare_class(lambda: core.LogitAdjustedCE(priors=[0.95, 0.05]))
 
 
-def of_rare(make: Callable[[], core.Loss]) -> bytes:
+def rare_class(make: Callable[[], core.Loss]) -> bytes:
     """Two classes, of which the one that is shown has 5 in 100 rows."""
 
     def of(y: float) -> Curve:
@@ -186,9 +185,8 @@ def of_rare(make: Callable[[], core.Loss]) -> bytes:
         found = []
         for z in Z:
             targets = Targets(LabelSpec("drawing"), 2, np.zeros((1, 2)), ids=np.array([int(y)]))
-            value, gradient = loss.value_and_gradient(
-                view_of_logits(np.array([[0.0, z]]), "softmax"), targets
-            )
+            logits = np.array([[0.0, z]])
+            value, gradient = value_and_gradient(loss, logits, "softmax", targets)
             found.append((float(value), gradient[0, 1]))
         values, gradients = np.array(found).T
         return values, gradients
@@ -197,7 +195,7 @@ def of_rare(make: Callable[[], core.Loss]) -> bytes:
         [
             ("a class of 5 in 100 rows, gold", of(1.0), GOLD),
             ("the other is gold", of(0.0), OTHER),
-            ("cross-entropy, gold", of_cell(core.CrossEntropy(), 1.0), PLAIN),
+            ("cross-entropy, gold", cell_curve(core.CrossEntropy(), 1.0), PLAIN),
         ]
     )
 
@@ -210,7 +208,7 @@ def tversky() -> bytes:
         ("0.9, 0.1: precision", core.Tversky(level="batch", alpha=0.9, beta=0.1), OTHER),
     ]
     return panels(
-        [(name, of_batch(loss, 1.0), style) for name, loss, style in losses],
+        [(name, batch_curve(loss, 1.0), style) for name, loss, style in losses],
         x="p of a gold row, the others staying",
     )
 
@@ -220,22 +218,22 @@ def self_adjusting() -> bytes:
     make = core.SelfAdjustingDice
     return panels(
         [
-            ("gold, alpha 1 (as published)", of_cell(make(), 1.0), GOLD),
-            ("gold, detach_weight", of_cell(make(detach_weight=True), 1.0), THIRD),
-            ("gold, alpha 0.01", of_cell(make(alpha=0.01), 1.0), FOURTH),
-            ("not gold, alpha 1", of_cell(make(), 0.0), OTHER),
-            ("cross-entropy, gold", of_cell(core.CrossEntropy(), 1.0), PLAIN),
+            ("gold, alpha 1 (as published)", cell_curve(make(), 1.0), GOLD),
+            ("gold, detach_weight", cell_curve(make(detach_weight=True), 1.0), THIRD),
+            ("gold, alpha 0.01", cell_curve(make(alpha=0.01), 1.0), FOURTH),
+            ("not gold, alpha 1", cell_curve(make(), 0.0), OTHER),
+            ("cross-entropy, gold", cell_curve(core.CrossEntropy(), 1.0), PLAIN),
         ]
     )
 
 
 def semimetric() -> bytes:
-    """Of a soft truth."""
+    """Of a soft target."""
     y = 0.6
     return panels(
         [
-            ("SemimetricDice, truth 0.6", of_cell(core.SemimetricDice(), y), GOLD),
-            ("Dice, truth 0.6", of_cell(core.Dice(squared=False), y), OTHER),
+            ("SemimetricDice, target 0.6", cell_curve(core.SemimetricDice(), y), GOLD),
+            ("Dice, target 0.6", cell_curve(core.Dice(squared=False), y), OTHER),
         ]
     )
 
@@ -244,9 +242,9 @@ def entity() -> bytes:
     """Of an entity of two tokens."""
     return panels(
         [
-            ("EntityDice", of_entity(core.EntityDice()), GOLD),
-            ("EntityDice, log", of_entity(core.EntityDice(log=True)), OTHER),
-            ("cross-entropy", of_entity(core.CrossEntropy()), PLAIN),
+            ("EntityDice", entity_curve(core.EntityDice()), GOLD),
+            ("EntityDice, log", entity_curve(core.EntityDice(log=True)), OTHER),
+            ("cross-entropy", entity_curve(core.CrossEntropy()), PLAIN),
         ],
         x="p of the gold tag of both tokens",
     )
@@ -256,7 +254,7 @@ def compound() -> bytes:
     """Cross-entropy with more and more Dice."""
     lines = []
     for weight, style in ((0.0, PLAIN), (1.0, GOLD), (3.0, OTHER)):
-        values, gradients = of_batch(DiceCE(weight=weight), 1.0)
+        values, gradients = batch_curve(core.DiceCE(weight=weight), 1.0)
         name = f"cross-entropy + {weight:g} x Dice" if weight else "cross-entropy alone"
         lines.append((name, (values - values[-1], gradients), style))
     return panels(lines, x="p of a gold row, the others staying")
@@ -265,15 +263,19 @@ def compound() -> bytes:
 def pull() -> bytes:
     """How hard each loss pulls at a gold row that is missed: the picture of why."""
     lines = [
-        ("DiceCE", of_batch(DiceCE(), 1.0, others=0.05)[1], GOLD),
-        ("cross-entropy", of_batch(core.CrossEntropy(), 1.0)[1], {**PLAIN, "linewidth": 2.0}),
+        ("DiceCE", batch_curve(core.DiceCE(), 1.0, others=0.05)[1], GOLD),
+        ("cross-entropy", batch_curve(core.CrossEntropy(), 1.0)[1], {**PLAIN, "linewidth": 2.0}),
         (
             "squared error: stock\nspancat, span_finder,\ntextcat_multilabel",
             squared_error(1)[1],
             OTHER,
         ),
-        ("Dice of one cell (DL)", of_cell(core.Dice(), 1.0)[1], THIRD),
-        ("self-adjusting Dice\nof one cell (DSC)", of_cell(core.SelfAdjustingDice(), 1)[1], FOURTH),
+        ("Dice of one cell (DL)", cell_curve(core.Dice(), 1.0)[1], THIRD),
+        (
+            "self-adjusting Dice\nof one cell (DSC)",
+            cell_curve(core.SelfAdjustingDice(), 1)[1],
+            FOURTH,
+        ),
     ]
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
@@ -293,21 +295,22 @@ def pull() -> bytes:
 PICTURES: Dict[str, Callable[[], bytes]] = {
     "cross-entropy": lambda: panels(
         [
-            ("cross-entropy, gold", of_cell(core.CrossEntropy(), 1.0), GOLD),
-            ("cross-entropy, not gold", of_cell(core.CrossEntropy(), 0.0), OTHER),
+            ("cross-entropy, gold", cell_curve(core.CrossEntropy(), 1.0), GOLD),
+            ("cross-entropy, not gold", cell_curve(core.CrossEntropy(), 0.0), OTHER),
             ("half the squared error, gold", squared_error(1.0), PLAIN),
         ]
     ),
     "weighted-cross-entropy": weighted,
     "logit-adjusted-ce": adjusted,
     "focal": lambda: cell_pair(core.Focal()),
+    "asymmetric-loss": lambda: cell_pair(core.AsymmetricLoss()),
     "dice": lambda: cell_pair(core.Dice()),
     "dice-batch": lambda: batch_pair(core.Dice(level="batch", squared=False)),
     "self-adjusting-dice": self_adjusting,
     "semimetric-dice": semimetric,
     "tversky": tversky,
     "entity-dice": entity,
-    "dice-ce": lambda: batch_pair(DiceCE()),
+    "dice-ce": lambda: batch_pair(core.DiceCE()),
     "compound": compound,
     "pull": pull,
 }

@@ -3,9 +3,9 @@
     python -m examples.flair_pairs --train train.tsv --dev dev.tsv --test test.tsv
 
 What is ours are the import of TextPairClassifier and its argument ``loss``; ``--loss stock`` trains
-the same without. The files are lines of text TAB text TAB 0 or 1, or MRPC or QQP as released.
-Prints precision, recall and F1 of the pairs that are the same, label 1; ``--tune-threshold`` takes
-the threshold with the best F1 on dev instead of the likelier label.
+the same without. The files are lines of text TAB text TAB 0 or 1. Prints precision, recall and F1
+of the pairs that are the same, label 1; ``--tune-threshold`` takes the threshold with the best F1
+on dev instead of the likelier label.
 """
 
 import argparse

@@ -2,12 +2,12 @@
 
     python -m examples.flair_texts --data FOLDER --transformer distilbert-base-cased
 
-What is ours are the import of TextClassifier and its argument ``loss``, by default what spaCy's
-texts with several labels get from "auto"; ``--loss stock`` trains the same without, on the binary
+What is ours are the import of TextClassifier and its argument ``loss``, by default "auto":
+cross-entropy with balanced weights; ``--loss stock`` trains the same without, on the binary
 cross-entropy of each label. FOLDER holds a file for each of train, dev
 and test, of lines text TAB comma-joined ids of labels, and labels.txt with their names, as
 GoEmotions is released. The best epoch is the one with the best mean F1 over labels on dev. Prints
-F1 on test by label, and with ``--tune`` what it is with the cuts that `flair_dice.tune` finds on
+F1 on test by label, and with ``--tune`` also with the thresholds that `flair_dice.tune` finds on
 dev; the last line is JSON, in percent.
 """
 
@@ -28,16 +28,14 @@ from flair_dice import LossPlugin, TextClassifier, tune
 
 START = time.time()
 MACRO_F1 = ("macro avg", "f1-score")
-# Cross-entropy with weights from the counts, and Dice in which all labels count the same.
-BALANCED = {"name": "DiceCE", "class_weights": "balanced"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpus")
-    parser.add_argument("--loss", default=json.dumps(BALANCED), help="name, JSON, or stock")
+    parser.add_argument("--loss", default="auto", help="name, JSON, or stock")
     parser.add_argument("--transformer", default="distilbert-base-cased", help="name or local path")
-    parser.add_argument("--tune", action="store_true", help="choose each label's cut on dev")
+    parser.add_argument("--tune", action="store_true", help="choose each label's threshold on dev")
     parser.add_argument("--size", type=int, help="training texts, drawn by the seed; or all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=3)
@@ -83,7 +81,7 @@ def main() -> None:
 def f_by_label(
     classifier: Any, texts: Any, split: str, output: Path, name: str = ""
 ) -> Dict[str, float]:
-    """F1 in percent of each label that is in the truth or predicted. What was predicted is in the
+    """F1 in percent of each label that is gold or predicted. What was predicted is in the
     output folder, in a file with the name of the split or with another."""
     result = classifier.evaluate(
         getattr(texts, split), LABEL_TYPE, out_path=output / f"{name or split}.tsv"

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 if TYPE_CHECKING:  # what editors and type checkers see
     from dice_core.schedules import Ramp
+    from dice_core.thresholds.scores import calibrate_scores, tune_scores
 
     from .huggingface import TrainerLoss
     from .losses import (
+        AsymmetricLoss,
         Compound,
         CrossEntropy,
         Dice,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
         SemimetricDice,
         Tversky,
         WeightedCrossEntropy,
+        as_torch,
         make_loss,
     )
     from .models import (
@@ -39,9 +42,10 @@ if TYPE_CHECKING:  # what editors and type checkers see
     )
     from .plugin import LossPlugin
     from .switch import restore, use_loss
-    from .tuning.run import calibrate, get_tuning, set_tuning, tune, untune
+    from .thresholds.api import calibrate, get_tuning, set_tuning, tune, untune
 
 __all__ = [
+    "AsymmetricLoss",
     "Compound",
     "CrossEntropy",
     "Dice",
@@ -67,12 +71,15 @@ __all__ = [
     "TrainerLoss",
     "Tversky",
     "WeightedCrossEntropy",
+    "as_torch",
     "calibrate",
+    "calibrate_scores",
     "get_tuning",
     "make_loss",
     "restore",
     "set_tuning",
     "tune",
+    "tune_scores",
     "untune",
     "use_loss",
 ]
@@ -83,7 +90,7 @@ _HOMES: Dict[str, Tuple[str, ...]] = {
     ),
     "switch": ("use_loss", "restore"),
     "plugin": ("LossPlugin",),
-    "tuning.run": ("tune", "calibrate", "get_tuning", "set_tuning", "untune"),
+    "thresholds.api": ("tune", "calibrate", "get_tuning", "set_tuning", "untune"),
     "huggingface": ("TrainerLoss",),
 }
 
@@ -96,6 +103,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "Ramp":
         return import_module("dice_core.schedules").Ramp
+    if name.endswith("_scores"):
+        return getattr(import_module("dice_core.thresholds.scores"), name)
     home = next((home for home, names in _HOMES.items() if name in names), "losses")
     return getattr(import_module(f"{__name__}.{home}"), name)
 

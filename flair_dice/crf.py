@@ -1,20 +1,25 @@
-"""Marginals of a linear-chain CRF, by forward-backward, as a head that losses read.
+"""A linear-chain CRF as a head that losses read: its likelihood, and marginals of tokens and spans
+by forward-backward.
 
 Scores are Flair's: features ``(B, L, T, T)``, the emission of a token and tag plus the transition
 to that tag, ``[to, from]``, of sentences padded at their ends. T counts <START> and <STOP>.
 """
 
-from typing import NamedTuple, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy
 import torch
 from torch import Tensor
 
-from dice_core.options import Activation
+from dice_core import losses as core
+from dice_core.arrays import Array
+from dice_core.losses import BoundLoss
+from dice_core.losses.entity import gold_paths
+from dice_core.probabilities import Probabilities
 from dice_core.tags import Paths
-from dice_core.views import View
+from dice_core.targets import Targets
 
-from .heads import torch_view, widen
+from .heads import Head, closed_form, read_logits, widen
 
 
 class Chain(NamedTuple):
@@ -67,16 +72,24 @@ def forward_backward(
     )
 
 
-class ChainHead:
+class ChainHead(Head):
     """A CRF's scores of a batch. Rows are its tokens, sentence by sentence.
 
-    scores: Flair's triple of features, lengths ``(B,)`` (none of them 0) and
-    transitions. gold: long ``(N,)``, the tag of each row. columns: the tags that rows can have,
-    which are all but ``start`` and ``stop``. logits: floats ``(N, C)``, the logarithms of their
-    marginals. gold_columns: ``(N,)``, the gold tags as columns of these.
-    """
+    CrossEntropy is its negative log-likelihood, EntityDice is over its span marginals, and all
+    other losses are over its token marginals.
 
-    activation: Activation = "softmax"
+    Args:
+        scores: Flair's triple of features, lengths ``(B,)`` (none of them 0) and transitions.
+        gold: Ints ``(N,)``, the tag of each row.
+        columns: The tags that rows can have, which are all but ``start`` and ``stop``.
+        start: The tag before the first token.
+        stop: The tag after the last one.
+
+    Attributes:
+        logits: Floats ``(N, C)``, the logarithms of the marginals of these columns.
+        gold: Ints ``(N,)``, the gold tags as columns.
+        lengths: Rows of each sentence.
+    """
 
     def __init__(
         self,
@@ -87,7 +100,7 @@ class ChainHead:
         stop: int,
     ):
         features, lengths, self._transitions = widen(scores[0]), scores[1], widen(scores[2])
-        self._gold, self._start, self._stop = gold, start, stop
+        self._tags, self._start, self._stop = gold, start, stop
         device = features.device
         mask = torch.arange(features.shape[1])[None] < lengths.cpu()[:, None]
         self._sentence, self._token = (index.to(device) for index in mask.nonzero(as_tuple=True))
@@ -98,25 +111,79 @@ class ChainHead:
         self._columns = torch.tensor(columns, device=device)
         column_of = gold.new_full((features.shape[2],), -1)
         column_of[self._columns] = torch.arange(len(columns), device=device)
-        self.gold_columns = column_of[gold]
+        self.gold, self.lengths = column_of[gold], lengths.tolist()
         log_marginals = (self._chain.before + self._chain.after)[self._sentence, self._token]
         self.logits = log_marginals[:, self._columns]
+        # Computed once for the totals and the loss of a batch.
+        self._read: Optional[Probabilities] = None
+        self._counted: Optional[Tuple[Tensor, Tensor]] = None
 
-    def view(self) -> View:
-        """The probabilities."""
-        return torch_view(self.logits, self.activation)
+    def totals(self, bound: BoundLoss, targets: Targets) -> Tensor:
+        probabilities = self._probabilities(targets)
+        found: List[Any] = []
+        for _, _, leaf in bound.current.terms():
+            if isinstance(leaf, core.EntityDice):
+                counts, n_gold = self._entities(targets)
+                found.append(
+                    torch.stack([*counts.detach(), n_gold, cast(Tensor, targets.n_rows())])
+                )
+            else:
+                found.append(leaf.totals(probabilities, targets))
+        return torch.cat(found)
 
-    def negative_log_likelihood(self) -> Tensor:
+    def loss(self, bound: BoundLoss, targets: Targets, totals: Tensor) -> Tensor:
+        probabilities = self._probabilities(targets)
+        value, first = 0.0 * self.logits.sum(), 0
+        for _, weight, leaf in bound.current.terms():
+            n = leaf.n_totals(targets.n_classes)
+            own, first = totals[first : first + n], first + n
+            if not weight:
+                continue
+            if type(leaf) is core.CrossEntropy:
+                term = self._negative_log_likelihood()
+            elif isinstance(leaf, core.EntityDice):
+                term = self._entity_loss(leaf, targets, own)
+            else:
+                term = closed_form(self.logits, BoundLoss(leaf), probabilities, targets, own)
+            value = value + weight * term
+        return value
+
+    def _probabilities(self, targets: Targets) -> Probabilities:
+        if self._read is None:
+            self._read = read_logits(self.logits, "softmax", targets)
+            self._read.reusable = False  # each term reads them
+        return self._read
+
+    def _entities(self, targets: Targets) -> Tuple[Tensor, Tensor]:
+        """Of entities how many are found and expected, ``(2,)`` with a gradient, and gold."""
+        if self._counted is not None:
+            return self._counted
+        scheme, paths = gold_paths(targets)
+        found = self._path_probabilities(paths)
+        found = found @ found.new_tensor(paths.signs)
+        p = self.logits.softmax(dim=1)
+        expected = p[:, torch.from_numpy(scheme.starts).to(p.device)].sum()
+        self._counted = torch.stack([found, expected]), p.new_tensor(float(paths.n_spans))
+        return self._counted
+
+    def _entity_loss(self, loss: core.EntityDice, targets: Targets, totals: Tensor) -> Tensor:
+        """The share of these rows of the value, with the gradient of that of the set."""
+        counts, _ = self._entities(targets)
+        value, *slopes = (cast(Tensor, x) for x in loss.coefficient(cast(Array, totals)))
+        change = totals[3] * (torch.stack(slopes) @ (counts - counts.detach()))
+        return cast(Tensor, targets.n_rows()) * value + change
+
+    def _negative_log_likelihood(self) -> Tensor:
         """Of the gold tags, summed over sentences: what Flair's ViterbiLoss is."""
         first = self._token == 0
         last = torch.ones_like(first)
         last[:-1] = first[1:]
-        from_tag = torch.where(first, self._start, self._gold.roll(1))
-        steps = self._features[self._sentence, self._token, self._gold, from_tag]
-        ends = self._transitions[self._stop, self._gold[last]]
+        from_tag = torch.where(first, self._start, self._tags.roll(1))
+        steps = self._features[self._sentence, self._token, self._tags, from_tag]
+        ends = self._transitions[self._stop, self._tags[last]]
         return self._chain.log_z.sum() - steps.sum() - ends.sum()
 
-    def path_probabilities(self, paths: Paths) -> Tensor:
+    def _path_probabilities(self, paths: Paths) -> Tensor:
         """Of spans: the marginal probability that the tags of a path's rows are its own."""
         device = self._features.device
         cells = torch.from_numpy(numpy.stack([paths.rows, paths.columns, paths.ids])).to(device)

@@ -1,22 +1,20 @@
 """Our losses in `transformers.Trainer`, by its argument ``compute_loss_func``."""
 
 import warnings
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
 
+from dice_core.targets import IGNORED
+
 from .losses import LossLike, make_loss
 
-# What transformers ignores in a loss.
-IGNORED = -100
+OWNER = "flair_dice.TrainerLoss"
 
 
 class TrainerLoss:
     """A loss of flair_dice as `transformers.Trainer` calls it.
-
-    Example:
-        >>> Trainer(model, compute_loss_func=TrainerLoss("DiceCE"), ...)  # doctest: +SKIP
 
     It serves models for the classification of sequences, one label or several, and of tokens, and
     models that answer questions, by what they give:
@@ -27,107 +25,115 @@ class TrainerLoss:
     - ``start_logits`` and ``end_logits`` ``(batch, length)`` with labels ``(batch, 2)``: the pieces
       where the answer starts and ends.
 
-    Labels of -100 are not known. With ``CrossEntropy`` it is the loss of these models themselves
-    (for several labels, whose mean transformers takes over classes, too, times their number).
+    Labels of -100 are not known, and neither is NaN in rows. With ``CrossEntropy`` it is the loss
+    of these models themselves, but for several labels, whose mean transformers takes over rows and
+    classes: there it is theirs times the number of classes. Divide the learning rate, not the
+    loss, by it if you use plain SGD; Adam does not care.
 
     Under gradient accumulation Trainer counts the labels of all micro-batches together
     (``num_items_in_batch``), and each micro-batch's sum is divided by this count: the gradients
     of an accumulated batch add up to those of the whole one for losses of single rows. A loss with
     one count over a batch (DiceCE) counts over each micro-batch, weighed by its rows.
+
+    Args:
+        loss: A loss, its name, or a dict of its name and options (see `make_loss`). Its
+            ``names`` let it know labels by name, ``model.config.id2label`` in their order.
+
+    Attributes:
+        loss: The loss, a torch module.
+
+    Raises:
+        ValueError: For what is no loss.
+
+    Example:
+        >>> Trainer(model, compute_loss_func=TrainerLoss("DiceCE"), ...)  # doctest: +SKIP
     """
 
     def __init__(self, loss: LossLike = "DiceCE"):
-        """Make it.
+        self.loss = make_loss(loss, OWNER)
+        if self.loss.core.why_not_alone():
+            warnings.warn(f"TrainerLoss: {self.loss.core.why_not_alone()}", stacklevel=2)
 
-        Args:
-            loss: A loss, its name, or a dict of its name and parameters (see `make_loss`). Its
-                ``names`` let it know labels by name, ``model.config.id2label`` in their order.
+    def callback(self) -> Any:
+        """What steps its scheduled weights, for Trainer's argument ``callbacks``.
 
-        Raises:
-            ValueError: For anything else.
+        Example:
+            >>> loss = TrainerLoss(DiceCE(weight=Ramp(0, 1, end=2)))
+            >>> callbacks = [loss.callback()]  # and Trainer(..., compute_loss_func=loss)
         """
-        self.loss = make_loss(loss, "flair_dice.TrainerLoss")
-        if self.loss.collapses:
-            warnings.warn(f"TrainerLoss: {self.loss.why_not_alone()}", stacklevel=2)
+        from transformers import TrainerCallback
+
+        loss = self.loss
+
+        class StepLoss(TrainerCallback):
+            def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                loss.step(state.epoch)
+
+        return StepLoss()
 
     def __call__(
         self, outputs: Any, labels: Tensor, num_items_in_batch: Optional[Any] = None
     ) -> Tensor:
-        """The loss of a (micro-)batch, a scalar.
+        """The loss of a (micro-)batch.
 
         Args:
             outputs: What the model gives: see the class.
-            labels: Integers, -100 where not known; or floats for several labels.
+            labels: Integers, -100 where not known; or rows of numbers for several labels.
             num_items_in_batch: Labels of all micro-batches of an update; None, as in an
                 evaluation, for those of this batch.
 
         Returns:
-            The sum over rows, divided by that number.
+            The sum over rows, divided by that number, a scalar; 0 where there is none.
 
         Raises:
-            ValueError: For outputs without logits, and labels of another shape.
+            ValueError: For outputs without logits, labels of another shape, and scheduled weights
+                that nothing steps.
         """
-        logits, gold = self._rows(outputs, labels)
-        if gold.is_floating_point():
-            mask = None
-            known = torch.as_tensor(gold.shape[0])
-        else:
-            mask = gold != IGNORED
-            known = mask.sum()
-            gold = gold.clamp(min=0)
-        total = self.loss(logits, gold, mask)
-        if self.loss.reduction == "mean":
-            total = total * known
-        if gold.is_floating_point() and num_items_in_batch is not None:
-            # Trainer has counted cells: rows of several labels have as many each.
-            num_items_in_batch = num_items_in_batch / gold.shape[1]
-        if num_items_in_batch is None:
-            return total / known.clamp(min=1)
-        if torch.is_tensor(num_items_in_batch):
-            num_items_in_batch = num_items_in_batch.to(total.device)
-        return total / num_items_in_batch
+        if torch.is_grad_enabled() and not self.loss.is_stepped:
+            raise ValueError(
+                f"{OWNER}: the loss has scheduled weights that nothing steps. Pass "
+                "callbacks=[loss.callback()] to Trainer, with loss this TrainerLoss."
+            )
+        logits, gold, positions = self._read(outputs, labels)
+        total, n_rows = self.loss.compute(logits, gold, positions=positions)
+        n = n_rows
+        if num_items_in_batch is not None:
+            n = torch.as_tensor(num_items_in_batch, device=total.device, dtype=total.dtype)
+            if gold.shape == logits.shape:
+                # Trainer has counted cells: rows of several labels have as many each.
+                n = n / gold.shape[-1]
+        return total / torch.where(n > 0, n, 1.0)
 
-    def _rows(self, outputs: Any, labels: Tensor) -> Any:
-        owner = "flair_dice.TrainerLoss"
+    def _read(self, outputs: Any, labels: Tensor) -> Tuple[Tensor, Tensor, bool]:
+        """Logits, targets, and whether the classes are positions in a text."""
         get = outputs.get if hasattr(outputs, "get") else lambda name: getattr(outputs, name, None)
         start, end = get("start_logits"), get("end_logits")
         if start is not None and end is not None:
             if labels.shape != (start.shape[0], 2):
                 raise ValueError(
-                    f"{owner}: a model that answers questions needs labels (batch, 2), where "
+                    f"{OWNER}: a model that answers questions needs labels (batch, 2), where "
                     f"answers start and end, got {tuple(labels.shape)}."
                 )
             # An answer beyond the window is none that it could learn, as in transformers.
             labels = labels.masked_fill(labels >= start.shape[1], IGNORED)
-            self._check_positions(self.loss)
-            return torch.cat([start, end]), torch.cat([labels[:, 0], labels[:, 1]])
+            return torch.cat([start, end]), torch.cat([labels[:, 0], labels[:, 1]]), True
         logits = get("logits")
         if logits is None:
             raise ValueError(
-                f"{owner}: the model gives no logits. Use one for the classification of sequences "
+                f"{OWNER}: the model gives no logits. Use one for the classification of sequences "
                 "or tokens, or for questions."
             )
-        if labels.is_floating_point():
-            if labels.shape != logits.shape or self.loss.activation != "sigmoid":
-                raise ValueError(
-                    f"{owner}: several labels are floats of the logits' shape "
-                    f"{tuple(logits.shape)}, and need a loss with activation='sigmoid'; got "
-                    f"{tuple(labels.shape)} and {self.loss.activation!r}."
-                )
-            return logits, labels
-        if labels.shape != logits.shape[:-1]:
+        is_rows = labels.shape == logits.shape
+        if (is_rows or labels.is_floating_point()) and not (
+            is_rows and self.loss.activation == "sigmoid"
+        ):
             raise ValueError(
-                f"{owner}: labels {tuple(labels.shape)} do not fit logits {tuple(logits.shape)}."
+                f"{OWNER}: several labels are rows of the logits' shape {tuple(logits.shape)}, and "
+                f'need a loss with activation="sigmoid"; got {tuple(labels.shape)} and '
+                f"{self.loss.activation!r}."
             )
-        return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
-
-    def _check_positions(self, loss: Any) -> None:
-        """Refuse a loss that takes the positions of an answer for labels."""
-        if getattr(loss, "level", None) == "batch" and getattr(loss, "average", None) == "macro":
+        if not is_rows and labels.shape != logits.shape[:-1]:
             raise ValueError(
-                f"flair_dice.TrainerLoss: of answers to questions the classes of "
-                f"{type(loss).__name__} are positions in a text, over which average='macro' means "
-                "nothing. Set average='micro'."
+                f"{OWNER}: labels {tuple(labels.shape)} do not fit logits {tuple(logits.shape)}."
             )
-        for term in getattr(loss, "losses", {}).values():
-            self._check_positions(term)
+        return logits, labels, False

@@ -8,7 +8,7 @@ import logging
 import zipfile
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, cast
 
 import flair
 import torch
@@ -16,20 +16,25 @@ from flair.data import Dictionary
 from flair.nn import Model
 from torch import Tensor, distributed
 
+from dice_core import losses as core
+from dice_core.arrays import Array
 from dice_core.labels import LabelSpec
-from dice_core.targets import Reduce
+from dice_core.losses import BoundLoss
+from dice_core.options import Activation
 
 from .heads import Head, TokenHead, widen
-from .losses import Loss, LossLike, make_loss
+from .losses import LossLike, core_loss
 from .targets import read_targets
-from .totals import OverChunks, over_ranks
 
 log = logging.getLogger("flair")
 # The entry of a model file that holds the loss.
 KEY = "flair_dice_loss"
+AUTO = "auto"
 # The class whose own `load` is at work. `Classifier.load` looks through all classes that are
 # imported, and must not find ours for the files of others.
 _loading: ContextVar[bool] = ContextVar("loading", default=False)
+# What a model's trainer was called with, before there was one.
+_NO_TRAINING: Dict[str, Any] = {}
 
 if TYPE_CHECKING:
     Base = flair.nn.Classifier
@@ -45,11 +50,19 @@ class FromStock(Base):
 
     # The class of Flair's that a class of ours takes the place of.
     stock: Any
-    loss: Optional[Loss]
+    loss: Optional[core.Loss]
 
     @classmethod
-    def check_loss(cls, model: Model, loss: LossLike) -> Loss:
-        """The loss, if it suits a model, ours or stock; else a ValueError."""
+    def check_loss(cls, model: Model, loss: LossLike) -> Optional[core.Loss]:
+        """The loss for a model, ours or stock; None is its stock loss.
+
+        Args:
+            model: The model.
+            loss: See `LossMixin`.
+
+        Raises:
+            ValueError: For a loss that does not suit it.
+        """
         raise NotImplementedError
 
     def set_loss(self, loss: LossLike) -> None:
@@ -120,9 +133,10 @@ class LossMixin(FromStock):
     """Mixin in front of a Flair model that computes its loss in `_calculate_loss`.
 
     Args:
-        loss: A loss, the name of one, or a dict of its name and parameters (see `make_loss`);
-            None is the model's stock loss. The losses of stock constructors (``loss_weights``)
-            go without one of ours.
+        loss: A loss, the name of one, or a dict of its name and options (see `make_loss`); None
+            is the model's stock loss, and "auto" the one that was measured to gain for a model of
+            its kind: cross-entropy with balanced weights for several labels, else the stock loss.
+            The losses of stock constructors (``loss_weights``) go without one of ours.
 
     Raises:
         ValueError: For a loss that does not suit the labels; it names the model.
@@ -131,10 +145,7 @@ class LossMixin(FromStock):
     label_dictionary: Dictionary
     # Labels that stand for "none of them".
     background: Tuple[str, ...] = ("O",)
-    # Both are set by `LossPlugin`: while a batch is cut into chunks; and what the trainer was
-    # called with, once that is known to go together with the loss.
-    _chunks: Optional[OverChunks]
-    _seen_set_up: Any
+    _STATE = ("loss", "_bound", "_spec", "_checked", "_plugged", "_counting", "_totals", "_summed")
 
     def __init__(self, *args: Any, loss: LossLike = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -148,28 +159,43 @@ class LossMixin(FromStock):
 
     def set_loss(self, loss: LossLike) -> None:
         """Train with this loss from now on; None is the stock loss. Raises as the constructor."""
-        made = None if loss is None else self.check_loss(self, loss)
+        made = self.check_loss(self, loss)
         self._spec = self.label_spec(self)
-        self.loss, self._chunks, self._seen_set_up = made, None, None
-        self._has_summed = False
+        # The loss, and what changes of it in training, which is this model's own.
+        self.loss, self._bound = made, None if made is None else BoundLoss(made)
+        # What the trainer was called with, once that is known to go together with the loss, and
+        # once `LossPlugin` has seen it.
+        self._checked: Any = None
+        self._plugged: Any = None
+        # `LossPlugin`'s, while a batch is cut into chunks: the totals of the chunks so far, while
+        # they are counted, and those of the batch, while it is trained on.
+        self._counting: Optional[List[Tensor]] = None
+        self._totals: Optional[Tensor] = None
+        self._summed = False
 
     @classmethod
-    def check_loss(cls, model: Model, loss: LossLike) -> Loss:
-        """The loss, if it suits a model, ours or stock; else a ValueError."""
+    def check_loss(cls, model: Model, loss: LossLike) -> Optional[core.Loss]:
         spec = cls.label_spec(model)
-        made = make_loss(loss, spec.owner)
-        if made.state_dict():
-            raise spec.config_error(
-                f"the loss has parameters or buffers to be saved ({', '.join(made.state_dict())}), "
-                "with which stock Flair could not load the model. Make them buffers with "
-                "persistent=False."
-            )
+        if isinstance(loss, str) and loss == AUTO:
+            loss = cls.auto_loss(model)
+            log.info(f'{spec.owner}: the loss "{AUTO}" is {loss or "the stock loss"}.')
+        if loss is None:
+            return None
+        made = core_loss(loss, spec.owner)
         made.check(spec)
+        made.check_shape(len(spec.names or ()), cls.activation(model), spec)
         return made
+
+    @classmethod
+    def auto_loss(cls, model: Any) -> Optional[core.Loss]:
+        """The loss that was measured to gain for a model of its kind; None is the stock loss."""
+        if cls.activation(model) == "sigmoid":
+            return core.CrossEntropy(class_weights="balanced")
+        return None
 
     def to_stock(self) -> Any:
         """Turn it into the stock model, in place."""
-        for name in ("loss", "_chunks", "_seen_set_up", "_spec", "_has_summed"):
+        for name in self._STATE:
             delattr(self, name)
         vars(self).pop("_lengths", None)  # of SequenceTagger
         self.__class__ = self.stock
@@ -184,86 +210,117 @@ class LossMixin(FromStock):
         background = tuple(name for name in cls.background if name in names)
         return LabelSpec(type(model).__name__, names, background, sequence=False)
 
-    def _head(self, scores: Tensor, gold: Tensor) -> Tuple[Head, Tensor, Optional[Sequence[int]]]:
-        """A head, targets for it, and rows of each sentence."""
-        multi_label = getattr(self, "multi_label", False)
-        return TokenHead(widen(scores), "sigmoid" if multi_label else "softmax"), gold, None
+    @classmethod
+    def activation(cls, model: Any) -> Activation:
+        """What a model's scores are logits of."""
+        return "sigmoid" if getattr(model, "multi_label", False) else "softmax"
+
+    def _head(self, scores: Any, gold: Tensor) -> Head:
+        """What the loss reads of a batch."""
+        return TokenHead(widen(scores), self.activation(self), gold)
+
+    def extra_repr(self) -> str:
+        """What torch shows of it, among its modules."""
+        return "" if self.loss is None else f"(loss): {self.loss!r}"
 
     # -- the loss -----------------------------------------------------------------------
 
     def forward_loss(self, data_points: Any) -> Tuple[Tensor, int]:
         """The loss summed over what a batch has to learn from, and how much that is."""
-        self._has_summed = False
-        if self._chunks is not None:
-            self._chunks.next_part()
+        self._summed = False
         loss, count = super().forward_loss(data_points)  # type: ignore[safe-super]
-        if self.loss is not None and not self._has_summed and self._reduce() is not None:
-            loss = loss + self._nothing(self.loss)
+        if not self._summed and self._bound is not None and self._is_one_of_several():
+            loss = loss + self._nothing(self._bound)
         return loss, count
 
-    def _nothing(self, loss: Loss) -> Tensor:
+    def _nothing(self, bound: BoundLoss) -> Tensor:
         """A loss of 0 where there is nothing to learn from, while other processes wait for our
-        counts, and DistributedDataParallel for gradients of our parameters.
+        totals, and DistributedDataParallel for gradients of our parameters.
         """
-        logits = torch.zeros(0, len(self._spec.names or ()), device=flair.device)
-        spec = self._spec._replace(crf=False)
-        targets = read_targets(logits, None, logits, spec, None, self._reduce())
-        value = loss.of_head(TokenHead(logits, "softmax"), targets)
-        for parameter in self.parameters():
-            if parameter.requires_grad:
-                value = value + 0.0 * parameter.sum()
-        return value
+        if self._totals is None:
+            self._batch_totals(bound, self._no_totals(bound))
+        parameters = (p for p in self.parameters() if p.requires_grad)
+        return cast(Tensor, sum(0.0 * parameter.sum() for parameter in parameters))
 
     def _calculate_loss(self, scores: Tensor, labels: Tensor) -> Tuple[Tensor, int]:
-        if self.loss is None:
+        bound = self._bound
+        if bound is None:
             return super()._calculate_loss(scores, labels)  # type: ignore[misc]
-        self._has_summed = True
+        self._summed = True
         if self.training:
-            self._check_set_up(self.loss)
+            self._check_set_up(bound)
         with torch.autocast(flair.device.type, enabled=False):
-            head, gold, lengths = self._head(scores, labels)
+            head = self._head(scores, labels)
             like = head.logits.detach()
-            targets = read_targets(gold, None, like, self._spec, lengths, self._reduce())
-            targets.learning = self.training and torch.is_grad_enabled()
-            return self.loss.of_head(head, targets), len(labels)
+            targets = read_targets(head.gold, None, like, self._spec, head.lengths)
+            if self._counting is not None:
+                self._counting.append(head.totals(bound, targets))
+                return like.new_zeros(()), len(labels)
+            totals = self._totals
+            if totals is None:
+                totals = self._batch_totals(bound, head.totals(bound, targets))
+            return head.loss(bound, targets, totals), len(labels)
 
-    def _reduce(self) -> Optional[Reduce]:
-        if self._chunks is not None:
-            return self._chunks
-        # Evaluation is the main process's alone, of one batch after another.
-        together = self.training and torch.is_grad_enabled() and _is_distributed()
-        multi_gpu = together and self._parameters_of_training().get("multi_gpu")
-        return over_ranks if multi_gpu else None
+    def _needs_totals(self) -> bool:
+        return bool(self._bound and self._bound.current.n_totals(len(self._spec.names or ())))
 
-    def _parameters_of_training(self) -> Dict[str, Any]:
+    def _end_counting(self) -> None:
+        """The chunks that `LossPlugin` had counted are a batch, which is trained on next."""
+        counted, self._counting = self._counting, None
+        if self._bound is not None:
+            total = sum(counted or [], self._no_totals(self._bound))
+            self._totals = self._batch_totals(self._bound, total)
+
+    def _no_totals(self, bound: BoundLoss) -> Tensor:
+        n_classes = len(self._spec.names or ())
+        like = torch.zeros(0, n_classes, device=flair.device)
+        return cast(Tensor, bound.no_totals(cast(Array, like), n_classes))
+
+    def _batch_totals(self, bound: BoundLoss, totals: Tensor) -> Tensor:
+        """The totals that a batch is trained with, from its own ``(K,)``, with those of all other
+        processes, and of the batches before.
+        """
+        if len(totals) and self._is_one_of_several():
+            distributed.all_reduce(totals)
+        learn = self.training and torch.is_grad_enabled()
+        n_classes = len(self._spec.names or ())
+        return cast(Tensor, bound.accumulate(cast(Array, totals), n_classes, learn))
+
+    def _is_one_of_several(self) -> bool:
+        """Whether other processes learn from other parts of the batch."""
+        # A model file tells how it was trained, which may not be how it is trained now; and
+        # evaluation is the main process's alone, of one batch after another.
+        learns = self.training and torch.is_grad_enabled()
+        together = learns and distributed.is_available() and distributed.is_initialized()
+        return together and bool(self._training_parameters().get("multi_gpu"))
+
+    def _training_parameters(self) -> Dict[str, Any]:
         """What Flair's trainer was called with: it writes it into the model that it trains, but
         not into the tasks of a MultitaskModel, whose batches differ from rank to rank.
         """
-        return (self.model_card or {}).get("training_parameters", {})
+        return (self.model_card or {}).get("training_parameters", _NO_TRAINING)
 
-    def _check_set_up(self, loss: Loss) -> None:
-        """Once in a training: are there schedules that nobody steps, chunks that cut up sets?"""
-        parameters = self._parameters_of_training()
-        if parameters is self._seen_set_up:
+    def _check_set_up(self, bound: BoundLoss) -> None:
+        """Once in a training: does the loss train on its own, are there schedules that nobody
+        steps, chunks that cut up sets?
+        """
+        parameters, owner = self._training_parameters(), type(self).__name__
+        if parameters is self._checked:
             return
-        if loss.collapses and self._seen_set_up is None:
-            log.warning(f"{type(self).__name__}: {loss.why_not_alone()}")
-        self._seen_set_up = parameters
-        if not all(weight.started for weight in loss.weights_in_use()):
+        if self._checked is None and bound.loss.why_not_alone():
+            log.warning(f"{owner}: {bound.loss.why_not_alone()}")
+        if not bound.is_stepped:
             raise ValueError(
-                f"{type(self).__name__}: the loss has scheduled weights that nothing steps. Pass "
+                f"{owner}: the loss has scheduled weights that nothing steps. Pass "
                 "plugins=[flair_dice.LossPlugin()] to train() or fine_tune()."
             )
+        self._checked = parameters
         chunk, batch = parameters.get("mini_batch_chunk_size"), parameters.get("mini_batch_size")
-        if loss.set_level and chunk and batch and chunk < batch:
+        is_cut = bool(chunk and batch and chunk < batch) and parameters is not self._plugged
+        if is_cut and bound.loss.counts_over_batch:
             log.warning(
-                f"{type(self).__name__}: the loss counts over whole batches, but "
+                f"{owner}: the loss counts over whole batches, but "
                 f"mini_batch_chunk_size={chunk} cuts them up, so that it counts over chunks. Pass "
                 "plugins=[flair_dice.LossPlugin()] to count over the batch (one more forward "
                 "pass), or leave mini_batch_chunk_size out."
             )
-
-
-def _is_distributed() -> bool:
-    # A model file tells how it was trained, which may not be how it is trained now.
-    return distributed.is_available() and distributed.is_initialized()

@@ -6,50 +6,50 @@ from typing import Any, Iterator, Optional
 
 import flair
 import torch
-from flair.models import MultitaskModel
 from flair.trainers.plugins import TrainerPlugin
 from flair.training_utils import store_embeddings
 
 from .loss_mixin import LossMixin
-from .losses import Loss
-from .totals import OverChunks, over_ranks
 
 
 class LossPlugin(TrainerPlugin):
-    """Steps scheduled weights, and gives set-level losses the counts of whole mini-batches where
-    ``mini_batch_chunk_size`` cuts them up.
+    """Steps scheduled weights, and gives set-level losses the totals of all of a mini-batch where
+    ``mini_batch_chunk_size`` cuts it up.
 
-    For ``train`` and ``fine_tune``: ``plugins=[LossPlugin()]``, a new one for each call. Weights
-    depend on the epoch, so that ``fine_tune(epoch=k)`` goes on where it was.
+    For ``train`` and ``fine_tune``: ``plugins=[LossPlugin()]``. Weights depend on the epoch, so
+    that ``fine_tune(epoch=k)`` goes on where it was.
 
-    Counts of whole mini-batches cost one more forward pass over each that is cut, without
+    The totals of a mini-batch cost one more forward pass over each that is cut, without
     gradients, with the same random numbers (dropout), before its chunks are trained on. The
     gradient is then that of the whole mini-batch. (What is not torch's or Python's random
     numbers, such as the negative labels that TARS models sample, is drawn anew.)
     """
 
-    def attach_to(self, pluggable: Any) -> None:
-        """In place of one of a former call: trainers keep their plugins."""
-        for plugin in pluggable.plugins:
+    def attach_to(self, pluggable: Any = None) -> None:
+        """In place of one of a former call: trainers keep their plugins.
+
+        Raises:
+            ValueError: For the class in place of an object of it.
+        """
+        if not isinstance(self, LossPlugin):
+            raise ValueError(
+                "LossPlugin: plugins has the class itself. Pass an object of it, "
+                "plugins=[flair_dice.LossPlugin()]."
+            )
+        for plugin in {id(p): p for p in (self, *pluggable.plugins)}.values():
             if isinstance(plugin, LossPlugin) and plugin.pluggable is not None:
                 plugin.detach()
         super().attach_to(pluggable)
 
     @TrainerPlugin.hook
     def after_setup(
-        self,
-        mini_batch_size: int,
-        mini_batch_chunk_size: Optional[int] = None,
-        use_amp: bool = False,
-        multi_gpu: bool = False,
-        **kwargs: Any,
+        self, mini_batch_chunk_size: Optional[int] = None, use_amp: bool = False, **kwargs: Any
     ) -> None:
         """Reads how the trainer was called."""
         self._chunk_size = mini_batch_chunk_size
         self._use_amp = use_amp
-        self._multi_gpu = multi_gpu
         for model in self._models():
-            model._seen_set_up = self.model.model_card["training_parameters"]
+            model._plugged = self.model.model_card["training_parameters"]
 
     @TrainerPlugin.hook
     def before_training_batch(
@@ -57,35 +57,35 @@ class LossPlugin(TrainerPlugin):
     ) -> None:
         """epoch counts from 1, batch_no from 0."""
         for model in self._models():
-            model.loss.step_schedules(epoch - 1 + batch_no / total_number_of_batches)
+            model._bound.step(epoch - 1 + batch_no / total_number_of_batches)
         chunks = self.trainer.get_batch_steps(batch, self._chunk_size)
-        if len(chunks) > 1 and any(model.loss.set_level for model in self._models()):
+        if len(chunks) > 1 and any(model._needs_totals() for model in self._models()):
             self._count(chunks)
 
     @TrainerPlugin.hook
     def after_training_batch(self, **kwargs: Any) -> None:
-        """The counts were that batch's."""
+        """The totals were that batch's."""
         for model in self._models():
-            model._chunks = None
+            model._totals = None
 
     def _count(self, chunks: Any) -> None:
         for model in self._models():
-            model._chunks = OverChunks()
-        with same_random_numbers(), torch.no_grad():
-            for chunk in chunks:
-                with torch.autocast(flair.device.type, enabled=self._use_amp):
-                    self.model.forward_loss(chunk)
-                # They have no gradient: the pass that trains makes its own.
-                store_embeddings(chunk, "none")
-        # The tasks of a MultitaskModel differ from rank to rank: each counts its own.
-        together = self._multi_gpu and not isinstance(self.model, MultitaskModel)
-        for model in self._models():
-            model._chunks.replay(over_ranks if together else None)
+            model._counting = []
+        try:
+            with same_random_numbers(), torch.no_grad():
+                for chunk in chunks:
+                    with torch.autocast(flair.device.type, enabled=self._use_amp):
+                        self.model.forward_loss(chunk)
+                    # They have no gradient: the pass that trains makes its own.
+                    store_embeddings(chunk, "none")
+        finally:
+            for model in self._models():
+                model._end_counting()
 
     def _models(self) -> Iterator[Any]:
         """All models with a loss of ours: the trainer's, its tasks, or its inner model."""
         for module in self.model.modules():
-            if isinstance(module, LossMixin) and isinstance(module.loss, Loss):
+            if isinstance(module, LossMixin) and module.loss is not None:
                 yield module
 
 

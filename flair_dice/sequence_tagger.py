@@ -1,6 +1,6 @@
 """Flair's SequenceTagger with a ``loss`` argument."""
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Tuple
 
 from flair.data import Dictionary, Sentence
 from flair.models import SequenceTagger as Stock
@@ -8,6 +8,7 @@ from flair.models.sequence_tagger_utils.viterbi import START_TAG, STOP_TAG
 from torch import Tensor
 
 from dice_core.labels import LabelSpec
+from dice_core.options import listed
 
 from .crf import ChainHead
 from .heads import Head, TokenHead, widen
@@ -17,13 +18,19 @@ from .loss_mixin import LossMixin
 class SequenceTagger(LossMixin, Stock):
     """A drop-in for `flair.models.SequenceTagger`: all of its arguments, and ``loss``.
 
-    loss: a loss, the name of one, or a dict such as ``{"name": "DiceCE", "weight": 1.0}``; None
-    is the stock loss. With a CRF, Dice and its kin are over the CRF's token marginals, EntityDice
-    is over its span marginals, and CrossEntropy is the CRF's likelihood (ViterbiLoss). Decoding
-    is the stock tagger's.
+    With a CRF, Dice and its kin are over the CRF's token marginals, EntityDice is over its span
+    marginals, and CrossEntropy is the CRF's likelihood (ViterbiLoss). Decoding is the stock
+    tagger's.
 
     It keeps the stock class's name, which Flair writes into model files: a file loads here with
     its loss, and in plain Flair, without this package, as the stock tagger.
+
+    Args:
+        loss: A loss, the name of one, or a dict such as ``{"name": "DiceCE", "weight": 1.0}``;
+            None is the stock loss (see `LossMixin`).
+
+    Raises:
+        ValueError: For a loss that does not suit the tags.
     """
 
     stock = Stock
@@ -51,12 +58,10 @@ class SequenceTagger(LossMixin, Stock):
         background = tuple(name for name in cls.background if name in names)
         return LabelSpec(type(model).__name__, names, background, sequence=True, crf=model.use_crf)
 
-    def _head(self, scores: Any, gold: Tensor) -> Tuple[Head, Tensor, Optional[Sequence[int]]]:
-        lengths = self._lengths.tolist()
-        if not self.use_crf:
-            return TokenHead(widen(scores), "softmax"), gold, lengths
-        head = chain_head(scores, gold, self.label_dictionary)
-        return head, head.gold_columns, lengths
+    def _head(self, scores: Any, gold: Tensor) -> Head:
+        if self.use_crf:
+            return chain_head(scores, gold, self.label_dictionary)
+        return TokenHead(widen(scores), "softmax", gold, self._lengths.tolist())
 
     def _prepare_label_tensor(self, sentences: List[Sentence]) -> Tensor:
         if self.loss is not None:
@@ -64,7 +69,7 @@ class SequenceTagger(LossMixin, Stock):
                 if not (self.label_dictionary.add_unk or self.label_dictionary.has_item(label)):
                     raise ValueError(
                         f"{type(self).__name__}: the data has the label {label!r}, which is none "
-                        f"of its tags: {', '.join(self._spec.names or ())}. Make the dictionary "
+                        f"of its tags: {listed(self._spec.names or ())}. Make the dictionary "
                         "of all splits (make_label_dictionary(..., add_dev_test=True)), correct "
                         "the data, or pass allow_unk_predictions=True."
                     )

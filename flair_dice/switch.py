@@ -1,28 +1,32 @@
 """Switching the loss of Flair's models on and off again."""
 
 import logging
-from typing import Any, Dict, TypeVar
+from typing import Any, Iterator, Mapping, Optional, Tuple, TypeVar, Union, cast
 
 from flair import models as stock
 from flair.nn import Model
 
-from .losses import Loss, LossLike, make_loss
+from dice_core import losses as core
+
+from .losses import LossLike
 from .models import STOCK_TO_DICE, UNSUPPORTED
 
 log = logging.getLogger("flair")
 M = TypeVar("M")
 
 
-def use_loss(model: M, loss: LossLike) -> M:
+def use_loss(model: M, loss: Union[LossLike, Mapping[str, LossLike]] = "auto") -> M:
     """Make a model of Flair's train with this loss. Changes it in place.
 
     Save, load and predict as ever: the file loads in plain Flair too.
 
     Args:
         model: One of Flair's models, or of ours.
-        loss: A loss, the name of one, or a dict of its name and parameters (see `make_loss`). Of
-            a MultitaskModel all tasks get it, each one of its own; ``{task id: loss}`` gives
-            those tasks theirs.
+        loss: A loss, the name of one, or a dict of its name and options (see `make_loss`). Of
+            a MultitaskModel all tasks get it; ``{task id: loss}`` gives those tasks theirs.
+            "auto" is the loss that was measured to gain for a model of its kind: cross-entropy
+            with balanced weights for several labels, for all others the stock loss. None is the
+            stock loss, as after `restore`.
 
     Returns:
         The model.
@@ -30,17 +34,20 @@ def use_loss(model: M, loss: LossLike) -> M:
     Raises:
         ValueError: Before anything is changed, for a model that has no such loss and for options
             that do not suit its labels.
+
+    Example:
+        >>> use_loss(tagger, {"name": "DiceCE", "weight": 0.5})  # doctest: +SKIP
     """
-    plan = [(part, spec, _dice_class(part)) for part, spec in _plan(model, loss)]
-    for part, spec, ours in plan:
-        ours.check_loss(part, spec)
-    for part, spec, ours in plan:
+    for part, ours, made in list(_plan(model, loss)):
+        if made is None:
+            restore(part)
+            continue
         if getattr(part, "weight_dict", None):
             log.warning(
                 f"{type(part).__name__}: the new loss takes the place of loss_weights; weights of "
                 "labels are an option of CrossEntropy, class_weights."
             )
-        ours.from_stock(part, spec)
+        ours.from_stock(part, made)
     return model
 
 
@@ -57,26 +64,23 @@ def restore(model: M) -> M:
     return model
 
 
-def _plan(model: Any, loss: LossLike) -> Any:
-    """Which models get which loss, or an error."""
+def _plan(model: Any, loss: Any) -> Iterator[Tuple[Any, Any, Optional[core.Loss]]]:
+    """Models, their classes of ours and their losses, which suit them."""
     if not isinstance(model, stock.MultitaskModel):
-        _dice_class(model)
-        return [(model, make_loss(loss, type(model).__name__))]
-    per_task: Dict[str, Any] = dict.fromkeys(model.tasks, loss)
-    if isinstance(loss, dict) and "name" not in loss:
+        ours = _dice_class(model)
+        yield model, ours, ours.check_loss(model, loss)
+        return
+    per_task = dict.fromkeys(model.tasks, loss)
+    if isinstance(loss, Mapping) and "name" not in loss:
         unknown = [name for name in loss if name not in model.tasks]
         if unknown or not loss:
             raise ValueError(
                 f"MultitaskModel: there is no task {', '.join(map(repr, unknown))}. The tasks are "
                 f"{', '.join(model.tasks)}."
             )
-        per_task = loss
-    plan = []
-    for name, spec in per_task.items():
-        # An object of its own for each: schedules and running counts live in it.
-        spec = spec.to_dict() if isinstance(spec, Loss) and per_task is not loss else spec
-        plan.extend(_plan(model.tasks[name], spec))
-    return plan
+        per_task = cast(Any, loss)
+    for name, of_task in per_task.items():
+        yield from _plan(model.tasks[name], of_task)
 
 
 def _dice_class(model: Model) -> Any:

@@ -10,9 +10,11 @@ from flair import models
 from flair.nn import Model
 from torch import Tensor
 
+from dice_core import losses as core
+
 from .classifiers import TextClassifier
 from .loss_mixin import FromStock
-from .losses import Loss, LossLike
+from .losses import LossLike
 from .sequence_tagger import SequenceTagger
 
 
@@ -33,17 +35,15 @@ class _Few(FromStock):
         self.set_loss(loss)
 
     @property
-    def loss(self) -> Optional[Loss]:  # type: ignore[override]
+    def loss(self) -> Optional[core.Loss]:  # type: ignore[override]
         return self.tars_model.loss
 
     def set_loss(self, loss: LossLike) -> None:
         """Train with this loss from now on; None is the stock loss."""
-        made = None if loss is None else self.check_loss(self, loss)
-        self.inner.from_stock(self.tars_model, made)
+        self.inner.from_stock(self.tars_model, self.check_loss(self, loss))
 
     @classmethod
-    def check_loss(cls, model: Model, loss: LossLike) -> Loss:
-        """The loss, if it suits a model, ours or stock; else a ValueError."""
+    def check_loss(cls, model: Model, loss: LossLike) -> Optional[core.Loss]:
         return cls.inner.check_loss(model.tars_model, loss)
 
     def to_stock(self) -> Any:

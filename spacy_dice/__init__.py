@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # What editors and type checkers see. `typing` itself takes t
         make_loss,
     )
     from .switch import restore, resume_training, to_stock, use_loss
-    from .tuning.run import calibrate, get_tuning, score_entities, set_tuning, tune, untune
+    from .thresholds.api import calibrate, get_tuning, score_entities, set_tuning, tune, untune
 
 __all__ = [
     "Compound",
@@ -53,7 +53,7 @@ __all__ = [
 ]
 _HOMES = {
     "switch": ("restore", "resume_training", "to_stock", "use_loss"),
-    "tuning.run": ("calibrate", "get_tuning", "score_entities", "set_tuning", "tune", "untune"),
+    "thresholds.api": ("calibrate", "get_tuning", "score_entities", "set_tuning", "tune", "untune"),
 }
 
 

@@ -29,10 +29,16 @@ class Spans(NamedTuple):
 def constrain(
     scores: numpy.ndarray, no_start: numpy.ndarray, no_crossing: numpy.ndarray, free: numpy.ndarray
 ) -> numpy.ndarray:
-    """Scores ``(N, 1 + 4 L)`` with what must not be set to -inf.
+    """Set the scores of tags that are forbidden to -inf.
 
-    Bools ``(N,)``: no_start, no entity may start here; no_crossing, none may go on from here
-    to the next row; free, false where the row must be O.
+    Args:
+        scores: Floats ``(N, 1 + 4 L)``, of rows and tags.
+        no_start: Bools ``(N,)``, whether no entity may start at the row.
+        no_crossing: Bools ``(N,)``, whether none may go on from the row to the next one.
+        free: Bools ``(N,)``, false where the row must be O.
+
+    Returns:
+        Floats ``(N, 1 + 4 L)``: the same array where nothing is forbidden, else a copy.
     """
     if not (no_start.any() or no_crossing.any() or not free.all()):
         return scores
@@ -47,14 +53,20 @@ def constrain(
 
 
 def decode(scores: numpy.ndarray, lengths: Lengths) -> Spans:
-    """The valid sequence with the highest sum of scores, of each document: exact.
+    """Find the valid sequence with the highest sum of scores, of each document: exact.
 
-    scores: floats ``(N, 1 + 4 L)`` of logits or log-probabilities, all documents' rows one
-    after another; -inf forbids a tag, O is never forbidden. Where
-    the best tag of each row already makes a valid sequence, that is it. All other documents
-    are cut where the best sequence is surely outside, and pieces that are not valid go through a
+    Where the best tag of each row already makes a valid sequence, that is it. All other documents
+    are split where the best sequence is surely outside, and pieces that are not valid go through a
     Viterbi search with one state an entity label, linear in the number of tags and vectorised
     over pieces.
+
+    Args:
+        scores: Floats ``(N, 1 + 4 L)`` of logits or log-probabilities, all documents' rows one
+            after another; -inf forbids a tag, O is never forbidden.
+        lengths: The number of rows of each document.
+
+    Returns:
+        The entities of that sequence.
     """
     sizes = numpy.asarray(lengths, dtype="int64")
     ends = numpy.cumsum(sizes)
@@ -75,11 +87,19 @@ def decode(scores: numpy.ndarray, lengths: Lengths) -> Spans:
 
 
 def probabilities(scores: numpy.ndarray, lengths: Lengths, spans: Spans) -> numpy.ndarray:
-    """The probability of each entity: floats ``(S,)``, in [0, 1].
+    """Compute the probability of each entity, by one forward-backward pass.
 
-    scores, lengths: as for `decode`. The scores make every valid sequence of tags of a document
-    as probable as the exponential of its sum of scores; an entity's probability is the share
-    of the sequences that have it (its marginal), by one forward-backward pass.
+    The scores make every valid sequence of tags of a document as probable as the exponential of
+    its sum of scores; an entity's probability is the share of the sequences that have it (its
+    marginal).
+
+    Args:
+        scores: As for `decode`.
+        lengths: As for `decode`.
+        spans: Entities, not necessarily those of `decode`.
+
+    Returns:
+        Floats ``(S,)``, in [0, 1].
     """
     if not len(spans.doc):
         return numpy.zeros((0,))
@@ -104,8 +124,8 @@ def probabilities(scores: numpy.ndarray, lengths: Lengths, spans: Spans) -> nump
     total = numpy.bincount(entity, weights=tags)
     # Both passes have one entry more a document than it has rows.
     here = first + doc
-    whole = before[offsets + numpy.arange(len(sizes)) + sizes]
-    return numpy.exp(numpy.minimum(before[here] + total + after[here + length] - whole[doc], 0.0))
+    every = before[offsets + numpy.arange(len(sizes)) + sizes]
+    return numpy.exp(numpy.minimum(before[here] + total + after[here + length] - every[doc], 0.0))
 
 
 def _outside(
@@ -175,7 +195,7 @@ def _wrong(tagged: _Tagged) -> numpy.ndarray:
 
 
 def _rows_of(offsets: numpy.ndarray, sizes: numpy.ndarray) -> numpy.ndarray:
-    """The rows of parts that begin at ``offsets``, one after another."""
+    """The rows of pieces that begin at ``offsets``, one after another."""
     return numpy.repeat(offsets - (numpy.cumsum(sizes) - sizes), sizes) + numpy.arange(sizes.sum())
 
 
@@ -184,9 +204,8 @@ def _repaired(scores: numpy.ndarray, best: numpy.ndarray, sizes: numpy.ndarray) 
     ends = numpy.cumsum(sizes)
     is_first = numpy.zeros(len(scores), dtype=bool)
     is_first[ends - sizes] = True
-    cut = _surely_outside(scores, is_first)
     # A piece ends in a row that is surely outside, or with its document.
-    is_first[1:] |= cut[:-1]
+    is_first[1:] |= _surely_outside(scores, is_first)[:-1]
     offsets = numpy.flatnonzero(is_first)
     sizes = numpy.diff(offsets, append=len(scores))
     tagged = _tagged(best, offsets + sizes)
@@ -200,7 +219,7 @@ def _repaired(scores: numpy.ndarray, best: numpy.ndarray, sizes: numpy.ndarray) 
 def _surely_outside(scores: numpy.ndarray, is_first: numpy.ndarray) -> numpy.ndarray:
     """``(N,)``: rows that are O in the best valid sequence, whatever their neighbours are.
 
-    Any entity over such a row could be cut in two there, with O in between: what comes before
+    Any entity over such a row could be split in two there, with O in between: what comes before
     then ends in L or U where it was I or B, what comes after begins with B or U where it was I or
     L. A row's lead of O is more than that can cost.
     """

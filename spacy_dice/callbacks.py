@@ -1,68 +1,62 @@
-"""Callbacks of a config: several in the place of one, and scores of single labels."""
+"""Callbacks of a config: several in the place of one, and F1 of single labels as scores."""
 
-import re
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from spacy.language import Language
-from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 
 from .errors import config_error
 
 CHAIN = "spacy_dice.chain.v1"
-# Scores that hold a dict by label: what is before this is the name of the score.
+# Scores that have a dict by label: what comes before this is the name of the score.
 PER_TYPE = "_per_type"
+MAX_NAMES = 10
 
 
-def callbacks_at(config: Mapping[str, Any], place: Tuple[str, str]) -> Dict[str, Any]:
-    """The blocks of callbacks at a place of a config, those of a chain one by one.
+def callbacks_at(config: Mapping[str, Any], place: tuple[str, str]) -> dict[str, Any]:
+    """Return the blocks of callbacks at a place of a config, those of a chain one by one.
 
     Args:
-        config: Of a pipeline.
+        config: The config of a pipeline.
         place: Section and key, such as ("initialize", "after_init").
 
     Returns:
-        By their names in the chain; one alone is called as its function.
+        Blocks by their names in the chain; a single one has the name of its function.
     """
     block = config.get(place[0], {}).get(place[1])
     if not block:
         return {}
     if block.get("@callbacks") == CHAIN:
         return dict(block.get("callbacks", {}))
-    return {short_name(block["@callbacks"]): block}
+    return {block["@callbacks"]: block}
 
 
-def short_name(registered: str) -> str:
-    """Of a function: "use_loss" of "spacy_dice.use_loss.v1"."""
-    parts = [part for part in registered.split(".") if not re.fullmatch(r"v\d+", part)]
-    return parts[-1] if parts else registered
-
-
-def chain_callback(callbacks: Dict[str, Any]) -> Callable[[Language], Language]:
+def chain_callback(callbacks: dict[str, Any]) -> Callable[[Language], Language]:
     """`spacy_dice.chain.v1`: several callbacks where a config has room for one.
 
     Args:
-        callbacks: By names that are free to choose; they are called in the order of the config.
-            Each takes what the one before it returned (or what that took, if it returned None).
+        callbacks: Callbacks by names that are free to choose; they are called in the order of the
+            config. Each gets what the one before it returned, or what that got if it returned
+            None.
 
     Returns:
         A callback for ``[initialize.before_init]``, ``[initialize.after_init]`` or
         ``[training.before_to_disk]``.
 
     Raises:
-        ConfigValidationError: For a member that is no callback.
+        ConfigValidationError: If there are none, or a member is not a callback.
 
     Example:
         >>> chain_callback({"first": lambda nlp: nlp + 1, "second": lambda nlp: nlp * 2})(3)
         8
     """
     if not callbacks:
-        raise config_error("spacy_dice.chain.v1: callbacks is empty; give it at least one.")
+        raise config_error(f"{CHAIN}: callbacks is empty; give it at least one.")
     for name, callback in callbacks.items():
         if not callable(callback):
             raise config_error(
-                f"spacy_dice.chain.v1: callbacks.{name} must be a block with @callbacks, got "
-                f"{callback!r}."
+                f"{CHAIN}: callbacks.{name} must be a block with @callbacks, got {callback!r}."
             )
 
     def call_all(nlp: Language) -> Language:
@@ -74,58 +68,73 @@ def chain_callback(callbacks: Dict[str, Any]) -> Callable[[Language], Language]:
     return call_all
 
 
-def score_labels_callback(labels: Dict[str, List[str]]) -> Callable[[Language], Language]:
+def score_labels_callback(labels: dict[str, list[str]]) -> Callable[[Language], Language]:
     """`spacy_dice.score_labels.v1`, for [initialize.after_init]: F1 of single labels as scores.
 
     spaCy chooses the checkpoint by numbers, and has a label's F1 in a dict ("ents_per_type") only.
-    With this a label's F1 is a score of its own, which ``[training.score_weights]`` can name:
+    With this, a label's F1 is a score of its own, which ``[training.score_weights]`` can name:
     ``ents_f_LABEL`` (ner), ``spans_sc_f_LABEL`` (spancat), ``cats_f_LABEL`` (textcat). What is
     saved stays as it was.
 
     Args:
         labels: For each component, by name, its labels that get a score.
 
+    Returns:
+        The callback.
+
     Raises:
-        ConfigValidationError: When training begins, for a component or a label that is not there,
-            or a component that has no scores by label.
+        ConfigValidationError: When training begins, if a component or a label is not there, or a
+            component has no scores by label.
+
+    Example:
+        >>> import spacy
+        >>> nlp = spacy.blank("en")
+        >>> _ = nlp.add_pipe("textcat_multilabel").add_label("spam")
+        >>> nlp = score_labels_callback({"textcat_multilabel": ["spam"]})(nlp)
     """
 
     def after_init(nlp: Language) -> Language:
-        for name, of_component in labels.items():
+        for name, own_labels in labels.items():
             if name not in nlp.component_names:
                 raise config_error(
                     f"score_labels: there is no component '{name}'. The pipeline has: "
-                    f"{', '.join(nlp.component_names)}."
+                    f"{_first_names(nlp.component_names)}."
                 )
-            pipe: TrainablePipe = nlp.get_pipe(name)
+            pipe: Any = nlp.get_pipe(name)
             scorer = getattr(pipe, "scorer", None)
             if scorer is None:
                 raise config_error(f"Component '{name}': it has no scorer, and so no scores.")
-            for label in of_component:
+            for label in own_labels:
                 if label not in pipe.labels:
                     raise config_error(
                         f"Component '{name}': score_labels names the label {label!r}, which is "
-                        f"none of its labels: {', '.join(map(str, pipe.labels))}."
+                        f"none of its labels: {_first_names(pipe.labels)}."
                     )
-            pipe.scorer = LabelScorer(scorer, name, list(of_component))
+            pipe.scorer = LabelScorer(scorer, name, list(own_labels))
         return nlp
 
     return after_init
 
 
+def _first_names(names: Sequence[str]) -> str:
+    """Names in words, of many the first ten."""
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" ... and {more:,} more" if more > 0 else "")
+
+
 class LabelScorer:
-    """A component's scorer, and beside its scores F1 of some labels.
+    """A component's scorer that adds F1 of some labels to its scores.
 
     Args:
         scorer: The component's own.
-        name: Of the component, for messages.
-        labels: Those that get a score.
+        name: The component's name, for messages.
+        labels: The labels that get a score.
     """
 
-    def __init__(self, scorer: Callable, name: str, labels: List[str]):
+    def __init__(self, scorer: Callable[..., dict[str, Any]], name: str, labels: list[str]):
         self.scorer, self.name, self.labels = scorer, name, labels
 
-    def __call__(self, examples: Iterable[Example], **options: Any) -> Dict[str, Any]:
+    def __call__(self, examples: Iterable[Example], **options: Any) -> dict[str, Any]:
         scores = self.scorer(examples, **options)
         per_type = {key: value for key, value in scores.items() if key.endswith(PER_TYPE)}
         if not per_type:
@@ -134,20 +143,11 @@ class LabelScorer:
                 "that no label has an F1. Leave it out of score_labels."
             )
         flat = {}
-        for key, of_label in per_type.items():
+        for key, by_label in per_type.items():
+            base = key[: -len(PER_TYPE)]
+            base = base if base.endswith("_f") else f"{base}_f"
             for label in self.labels:
-                of_this = (of_label or {}).get(label) or {"f": 0.0}
-                if isinstance(of_this, dict):  # not the areas under the curve of textcat
-                    flat[label_score(key, label)] = of_this["f"]
+                score = (by_label or {}).get(label) or {"f": 0.0}
+                if isinstance(score, dict):  # not the areas under the curve of textcat
+                    flat[f"{base}_{label}"] = score["f"]
         return {**scores, **flat}
-
-
-def label_score(key: str, label: str) -> str:
-    """The name of a label's F1: "ents_f_PER" of ("ents_per_type", "PER").
-
-    Example:
-        >>> label_score("cats_f_per_type", "spam")
-        'cats_f_spam'
-    """
-    base = key[: -len(PER_TYPE)]
-    return f"{base}_{label}" if base.endswith("_f") else f"{base}_f_{label}"

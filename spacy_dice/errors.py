@@ -1,6 +1,8 @@
 """One kind of error for every mistake in a config or a call."""
 
+from contextlib import contextmanager
 from functools import partial
+from typing import Iterator
 
 from thinc.api import ConfigValidationError
 
@@ -16,6 +18,17 @@ def config_error(message: str) -> ConfigValidationError:
     error = ConfigValidationError(title="spacy_dice", desc=message, show_config=False)
     error.args = (message,)
     return error
+
+
+@contextmanager
+def as_config_errors(prefix: str) -> Iterator[None]:
+    """A block whose ValueErrors become such errors, with a prefix in front of their messages."""
+    try:
+        yield
+    except ConfigValidationError:
+        raise
+    except ValueError as error:
+        raise config_error(f"{prefix}{error}") from None
 
 
 def diverged_error(owner: str) -> ConfigValidationError:

@@ -39,22 +39,22 @@ WRAPPERS = ("with_", "resizable(")
 PASS_ON = ("Flattener", "dropout")
 
 
-def find_head(model: Model, component: str, of_raw: Optional[Activation] = None) -> Head:
+def find_head(model: Model, component: str, raw_activation: Optional[Activation] = None) -> Head:
     """The head of a component's model.
 
     Args:
         model: The component's.
         component: Its name.
-        of_raw: What the raw scores of a last layer without activation are logits of; None if
-            they cannot be read.
+        raw_activation: What the raw scores of a last layer without activation are logits of; None
+            if they cannot be read.
 
     Raises:
         ConfigValidationError: If the last layer is none that these losses can train; it names
             the component.
     """
-    layer = last_layer(model, component, RAW_LAYERS if of_raw else ())
-    if of_raw and layer.name in RAW_LAYERS:
-        return Head(of_raw, "logits", raw=True)
+    layer = last_layer(model, component, RAW_LAYERS if raw_activation else ())
+    if raw_activation and layer.name in RAW_LAYERS:
+        return Head(raw_activation, "logits", raw=True)
     return LAST_LAYERS[layer.name]
 
 

@@ -1,20 +1,14 @@
-"""Pairs of texts: `spacy_dice.pairs.v1`, a corpus of them for a text classifier, and the files in
-which they come. Reading a file (`read`) needs no spaCy.
+"""Pairs of texts: `spacy_dice.pairs.v1`, a corpus of them for a text classifier. Reading a file
+(`read`) needs no spaCy.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Callable, Iterator, List, NamedTuple, Optional, Union
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.training import Example
 
-# Columns of the two texts and of the label, by the header line of a release.
-RELEASES = {
-    ("quality", "#1 id", "#2 id", "#1 string", "#2 string"): (3, 4, 0),  # MRPC
-    ("id", "qid1", "qid2", "question1", "question2", "is_duplicate"): (3, 4, 5),  # QQP, GLUE
-    ("index", "#1 id", "#2 id", "#1 string", "#2 string"): (3, 4, None),  # MRPC's test, GLUE
-}
 LABELS = ("0", "1")
 
 
@@ -27,11 +21,11 @@ class TextPair(NamedTuple):
 
 
 def read(path: Union[str, Path]) -> List[TextPair]:
-    """Pairs of a file, one a line, of columns between tabs.
+    """Read pairs from a file, one a line.
 
     Args:
-        path: Lines of text, text, 0 or 1, with a header line or without; or MRPC or QQP as
-            released, which their header lines tell. Quotation marks are characters as any other.
+        path: Lines of text TAB text TAB 0 or 1, with a line of column names before them or
+            without. Quotation marks are characters as any other.
 
     Returns:
         The pairs, in their order.
@@ -40,30 +34,18 @@ def read(path: Union[str, Path]) -> List[TextPair]:
         ValueError: With the line's number, for one of other columns, an empty text or another
             label; for a file without pairs.
     """
-    path = Path(path)
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    header = tuple(name.strip().lower() for name in lines[0].rstrip("\r").split("\t"))
-    columns: Any = RELEASES.get(header, (0, 1, 2))
-    width = len(header) if header in RELEASES else 3
-    if None in columns:
-        raise ValueError(f"{path} has no labels. Give a file that has them.")
-    skip = header in RELEASES or (len(header) == 3 and header[2] not in LABELS)
     pairs = []
-    for number, line in enumerate(lines[skip:], 1 + skip):
-        if not line.strip():
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").split("\n"), 1):
+        cells = [cell.strip() for cell in line.split("\t")]
+        is_header = number == 1 and len(cells) == 3 and cells[2].isidentifier()
+        if cells == [""] or is_header:
             continue
-        cells = [cell.strip() for cell in line.rstrip("\r").split("\t")]
-        if len(cells) != width:
+        if len(cells) != 3 or not all(cells) or cells[2] not in LABELS:
             raise ValueError(
-                f"{path}, line {number}: expected {width} columns between tabs, got {len(cells)}: "
-                f"{line[:80]!r}."
+                f"{path}, line {number}: expected two texts and 0 or 1, with tabs between them, "
+                f"got {line[:80]!r}."
             )
-        pair = TextPair(*(cells[column] for column in columns))
-        if not pair.first or not pair.second or pair.label not in LABELS:
-            raise ValueError(
-                f"{path}, line {number}: expected two texts and 0 or 1, got {line[:80]!r}."
-            )
-        pairs.append(pair)
+        pairs.append(TextPair(*cells))
     if not pairs:
         raise ValueError(f"{path} has no pairs.")
     return pairs
@@ -106,18 +88,15 @@ def pairs_reader(
             pairs = read(path)
         except (ValueError, OSError) as error:
             raise config_error(f"{owner}: {error}") from None
-        for pair in pairs[: limit or None]:
-            if separator in pair.first or separator in pair.second:
+        for first, second, label in pairs[: limit or None]:
+            if separator in first or separator in second:
                 raise config_error(
                     f"{owner}: {path} has a text with the separator {separator!r} in it: "
-                    f"{pair.first[:60]!r}. Set another one, here and in the model."
+                    f"{first[:60]!r}. Set another one, here and in the model."
                 )
-            text = join(pair.first, pair.second, separator)
+            text = join(first, second, separator)
             reference = nlp.make_doc(text)
-            reference.cats = {
-                positive: float(pair.label == "1"),
-                negative: float(pair.label == "0"),
-            }
+            reference.cats = {positive: float(label == "1"), negative: float(label == "0")}
             yield Example(nlp.make_doc(text), reference)
 
     return examples

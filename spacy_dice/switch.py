@@ -22,7 +22,7 @@ from .components.per_token import (
 from .components.trainable import warn_of_loss
 from .components.transition import DiceDependencyParser, DiceEntityRecognizer
 from .errors import config_error
-from .losses import make_loss
+from .losses import core_loss
 
 # Which of ours takes the place of which stock component. Looked up by the exact type.
 STOCK_TO_DICE: Dict[type, Any] = {
@@ -57,18 +57,18 @@ Losses = Union[str, Dict[str, Any]]
 def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
     """Make stock components train with these losses. Changes ``nlp`` in place.
 
-    What is saved, and what predicts, stays stock. The object of a ner or a parser is replaced by
-    another that shares everything with it: get it anew from the pipeline.
+    What is saved, and what predicts, stays stock. The components are replaced by others that share
+    everything with them: get them anew from the pipeline (``nlp.get_pipe``). Other pipelines that
+    have the same components, by sourcing them, keep theirs.
 
     Args:
         nlp: An initialized pipeline.
         losses: For each component, by its name in the pipeline, a loss, the name of one, or a
-            dict of its name and options; an object of its own for each, since schedules and
-            running counts live in it. Disabled (sourced, frozen) components are found too. "*"
-            stands for all components that can have one and are not named, each with a copy. The
-            loss "auto" is the one that is recommended for a component; where nothing was found
-            to gain (`recommended` is None there), the component is left as it is. A name alone,
-            without a dict, is for all components.
+            dict of its name and options. Disabled (sourced, frozen) components are found too. "*"
+            stands for all components that can have one and are not named. The loss "auto" is the
+            one that is recommended for a component; where none is better than spaCy's own
+            (`recommended` is None there), the component is left as it is. A name alone, without
+            a dict, is for all components.
 
     Returns:
         ``nlp``.
@@ -98,22 +98,17 @@ def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
             f"dict or block of component = loss, got {losses!r}."
         )
     losses = _recommended(nlp, _all_named(nlp, losses))
-    made = {
-        name: make_loss(loss, f"Component '{name}'") if isinstance(loss, (str, dict)) else loss
-        for name, loss in losses.items()
-    }
-    plan = [(name, *_plan(nlp, name, loss)) for name, loss in made.items()]
-    for name, loss in made.items():
-        other = [other for other in made if other != name and made[other] is loss]
-        if other:
-            raise config_error(
-                f"use_loss: components '{name}' and '{other[0]}' have the same loss object, and "
-                "schedules and running counts live in it. Give each an object of its own."
-            )
-    for name, pipe, ours in plan:
+    # All of it is checked before anything is changed.
+    plan = []
+    for name, spec in losses.items():
+        ours = _named(nlp, name)
+        pipe, loss = nlp.get_pipe(name), core_loss(spec, f"Component '{name}'")
+        ours.check(pipe, loss)
+        plan.append((name, pipe, ours, loss))
+    for name, pipe, ours, loss in plan:
         stock = pipe.to_stock() if isinstance(pipe, ours) else pipe
-        _replace(nlp, name, ours.from_stock(stock, made[name]))
-        warn_of_loss(nlp.get_pipe(name), made[name], nlp)
+        _replace(nlp, name, ours.from_stock(stock, loss))
+        warn_of_loss(nlp.get_pipe(name), loss, nlp)
     return nlp
 
 
@@ -242,8 +237,8 @@ def _all_named(nlp: Language, losses: Dict[str, Any]) -> Dict[str, Any]:
             f"use_loss: no component ({', '.join(nlp.component_names)}) has a loss that can be "
             f'replaced, so that "{ALL}" stands for none.'
         )
-    of_all = {name: copy.deepcopy(losses[ALL]) for name in able if name not in losses}
-    return {**{name: loss for name, loss in losses.items() if name != ALL}, **of_all}
+    others = {name: losses[ALL] for name in able if name not in losses}
+    return {**{name: loss for name, loss in losses.items() if name != ALL}, **others}
 
 
 def _recommended(nlp: Language, losses: Dict[str, Any]) -> Dict[str, Any]:
@@ -264,13 +259,6 @@ def _recommended(nlp: Language, losses: Dict[str, Any]) -> Dict[str, Any]:
             stacklevel=3,
         )
     return made
-
-
-def _plan(nlp: Language, name: str, loss: Any) -> Tuple[Any, Any]:
-    """The component and what takes its place, or an error."""
-    ours, pipe = _named(nlp, name), nlp.get_pipe(name)
-    ours.check(pipe, loss)
-    return pipe, ours
 
 
 def _named(nlp: Language, name: str) -> Any:

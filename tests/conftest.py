@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpora import generated
-from dice_core import columns
+from corpora import columns, generated
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out" / "dist"
-PACKAGES = ("dice_core", "dice_bulk", "spacy_dice", "flair_dice")
+PACKAGES = ("dice_core", "spacy_dice", "flair_dice")
 # What no wheel holds.
 NOT_SHIPPED = ("tests", "benchmarks", "corpora", "examples", "docs", "quickstart.py")
 

@@ -6,16 +6,14 @@ import pkgutil
 
 import pytest
 
-import dice_bulk
 import dice_core
 import flair_dice
 import spacy_dice
 
 MODULES = [
     module.name
-    for package in (dice_bulk, dice_core, spacy_dice, flair_dice)
+    for package in (dice_core, spacy_dice, flair_dice)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    if not module.name.startswith("spacy_dice.tuning.")
 ]
 
 

@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 from configparser import ConfigParser
-from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +19,6 @@ from spacy.util import registry
 from thinc.api import Config
 from weasel.util import load_project_config
 
-import dice_bulk
 from dice_core import losses as core
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,19 +52,19 @@ def pages_with(*kinds):
 @pytest.mark.parametrize(
     "name",
     [
-        "dice_core.columns",
-        "dice_core.comparison",
-        "dice_core.tuning.choose",
-        "dice_core.tuning.objectives",
+        "dice_core.thresholds.choose",
+        "dice_core.thresholds.estimate",
+        "dice_core.thresholds.objectives",
+        "dice_core.thresholds.report",
+        "dice_core.thresholds.scores",
         "dice_core.schedules",
         "flair_dice.losses",
-        "flair_dice.tuning.run",
+        "flair_dice.thresholds.api",
         "spacy_dice.callbacks",
-        "spacy_dice.cli.common",
-        "spacy_dice.commands.check",
+        "spacy_dice.cli.imbalance",
         "spacy_dice.losses",
         "spacy_dice.switch",
-        "spacy_dice.tuning.run",
+        "spacy_dice.thresholds.api",
     ],
 )
 def test_examples(name):
@@ -89,13 +87,13 @@ def test_losses_are_drawn_as_they_are():
     }
     assert shown == set(draw.PICTURES)
     assert draw.PICTURES["dice"]().startswith(b"<?xml")
-    values, gradients = draw.of_cell(core.SelfAdjustingDice(), 1.0)
+    values, gradients = draw.cell_curve(core.SelfAdjustingDice(), 1.0)
     assert draw.P[values.argmin()] == pytest.approx(0.5, abs=0.01)
     assert (gradients[draw.P > 0.51] > 0).all()  # a correct prediction is pushed back
     missed = {
-        "ce": draw.of_cell(core.CrossEntropy(), 1.0)[1][0],
-        "dice": draw.of_cell(core.Dice(), 1.0)[1][0],
-        "dice_ce": draw.of_batch(draw.DiceCE(), 1.0)[1][0],
+        "ce": draw.cell_curve(core.CrossEntropy(), 1.0)[1][0],
+        "dice": draw.cell_curve(core.Dice(), 1.0)[1][0],
+        "dice_ce": draw.batch_curve(core.DiceCE(), 1.0)[1][0],
         "squared": draw.squared_error(1.0)[1][0],
     }
     assert missed["ce"] < -0.99 and missed["dice_ce"] < -0.99
@@ -263,8 +261,6 @@ def check_script(words):
     else:
         file, words = ROOT / words[0], words[1:]
     source = file.read_text() + "".join(p.read_text() for p in file.parent.glob("*.py"))
-    if "bulk" in words:  # whose options are made of its fields
-        source += "".join(f'"--{each.name}"' for each in fields(dice_bulk.Options))
     for option in [word for word in words if word.startswith("--")]:
         assert f'"{option}"' in source or f'"{option.replace("--no-", "--")}"' in source, option
 
@@ -272,7 +268,7 @@ def check_script(words):
 USED = """
 from thinc.api import registry
 
-assert registry.resolve({"x": {"@losses": "my_package.GoldBrier.v1"}})["x"].weight == 1.0
+assert registry.resolve({"x": {"@losses": "my_package.GoldBrier.v1"}})["x"].core.weight == 1.0
 nlp = spacy.blank("en")
 nlp.add_pipe("tagger")
 example = Example.from_dict(nlp.make_doc("a b c"), {"tags": ["X", "Y", ""]})

@@ -58,5 +58,5 @@ def test_the_project_runs_from_the_corpus_to_a_package(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
     assert "Component 'spancat' trains with CrossEntropy(" in said
-    assert (project / "metrics" / "differences.html").exists()
+    assert (project / "metrics" / "comparison.json").exists()
     assert len(list((project / "packages").glob("*/dist/*.tar.gz"))) == 1

@@ -1,99 +1,65 @@
-"""All cells of the comparison, one after the other or several at once; those that are done already
-are skipped.
+"""All runs of the comparison, one after the other; those that are in the results are skipped.
 
-    python -m benchmarks.compare.grid --data FOLDER [--transformer MiniLM=PATH] [--part NAME ...]
-        [--workers 2]
+    python -m benchmarks.compare.grid --data FOLDER [--part NAME ...] [--transformer PATH]
 
-FOLDER holds a folder for each corpus of the grid. In the parts of stock components each loss
-has a learning rate of its own: the one of its block's rates that is best on dev with the first
-seed. In the part "first", which was measured before those, learning rates, epochs and steps were
-tuned for cross-entropy, on dev, and are the same for all losses.
+FOLDER holds a folder for each corpus. In the parts on files of configs/ each loss has a learning
+rate of its own: the one of its block's rates that is best on dev with the first seed. In the parts
+"bert" and "init_config", on configs as `spacy init config` writes them, nothing is overridden but
+paths, seed and what the block names. One JSON line is appended for each run.
 """
 
 import argparse
-import os
+import json
 import time
 import traceback
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..results import COMPONENTS, best_rate, read
-from . import cell
-
-SEEDS = range(3)
-MORE_SEEDS = range(5)
-MANY_SEEDS = range(10)  # where a cell takes a minute
-BASELINE = ("ce", "dice_ce", "dice_ce_macro")
-WEIGHTS = ("dice_ce_macro_0.1", "dice_ce_macro_0.3", "dice_ce_macro_3")
-FORMS = ("dice_ce_macro_log", "dice_ce_macro_later", "tversky_0.3_0.7_ce", "tversky_0.1_0.9_ce")
-ENTITIES = ("ce_light_O", "dice_ce_macro_light_O", "entity_dice_ce", "entity_dice_ce_macro")
-RIVALS = ("weighted_ce", "focal")
-ALONE = ("dice_micro", "dice_macro")
-PAPER = ("paper_dl", "paper_dsc", "paper_dsc_0.01", "dsc_hold", "dsc_hold_0.01")
-REST = (*WEIGHTS, *FORMS, *RIVALS, *ALONE, *PAPER)
-
+from ..results import COMPONENTS, INIT_CONFIG, append, best_rate, is_done, read
+from .recipes import AUTO, STOCK
+from .training import INIT, Sizes, measure
 
 # Learning rates to try, of a small network.
 RATES = (0.003, 0.001)
 
 
 class Block(NamedTuple):
-    """Cells of one corpus, size and model. size: training examples; 0 is all. rates: learning rates
-    to try."""
+    """Runs of one corpus, size and model.
+
+    Attributes:
+        data: The folder of the corpus.
+        size: Training examples; 0 is all.
+        model: As for `training.measure`.
+        settings: Overrides of the config, KEY=JSON.
+        losses: Names of `recipes.LOSSES`.
+        seeds: One run for each.
+        task: Of EDOS: A or C.
+        rates: Learning rates to try; empty is the config's own.
+        dev: Documents of dev that are used; 0 is all.
+        test: The same of test.
+    """
 
     data: str
     size: int
     model: str
     settings: Tuple[str, ...]
     losses: Tuple[str, ...]
-    seeds: range = SEEDS
+    seeds: range = range(5)
     task: str = "A"
     rates: Tuple[float, ...] = RATES
+    dev: int = 0
+    test: int = 0
+
+    def corpus(self) -> str:
+        """The name of the data in the results."""
+        return self.data + (f"_{self.task}" if self.data == "edos" else "")
 
 
-STACKED = ("epochs=25", "learning-rate=0.3", "mini-batch-size=8")
-TUNED = ("epochs=8", "learning-rate=0.0003", "mini-batch-size=16")
-SHORT = ("training.max_steps=600", "training.eval_frequency=50")
-QUICK = (*SHORT, "training.optimizer.learn_rate=0.003")
-BERT = (  # about 8 epochs of 300 sentences, as in Flair
-    "training.max_steps=150",
-    "training.eval_frequency=25",
-    "training.optimizer.learn_rate.warmup_steps=15",
-    "training.optimizer.learn_rate.total_steps=150",
-)
-BERT_WORDS = (*BERT, "training.batcher.size=300")
-BERT_TEXTS = (*BERT, "training.batcher.size=1000")
-QUICK_BERT = (*BERT_WORDS, "training.optimizer.learn_rate.initial_rate=0.0003")
-LONG = ("training.max_steps=1500", "training.eval_frequency=100")
-
-FIRST = (
-    # Low resource.
-    Block("ncbi_disease", 300, "dice_ner", SHORT, BASELINE, MANY_SEEDS),
-    Block("sms_spam", 300, "textcat", QUICK, BASELINE, MANY_SEEDS),
-    Block("ud_english_lines", 300, "tagger", SHORT, BASELINE, MANY_SEEDS),
-    Block("wnut17", 300, "flair_transformer", TUNED, BASELINE, MORE_SEEDS),
-    Block("wnut17", 300, "flair_stacked", (*STACKED, "crf=true"), BASELINE, MORE_SEEDS),
-    # All of the data.
-    Block("sms_spam", 0, "textcat", LONG, BASELINE, MORE_SEEDS),
-    Block("ncbi_disease", 0, "dice_ner", LONG, BASELINE, MORE_SEEDS),
-    Block("ud_english_lines", 0, "tagger", LONG, BASELINE, MORE_SEEDS),
-    Block("wnut17", 0, "dice_ner", (), BASELINE, MORE_SEEDS),
-    Block("wnut17", 0, "ner", (), BASELINE, MORE_SEEDS),
-    Block("wnut17", 0, "spancat", (), ("stock", *BASELINE)),
-    Block("wnut17", 300, "dice_ner_transformer", QUICK_BERT, BASELINE),
-    Block("ud_english_lines", 300, "tagger_transformer", QUICK_BERT, BASELINE),
-    # What else there is.
-    Block("ncbi_disease", 300, "dice_ner", SHORT, (*ENTITIES, *REST)),
-    Block("sms_spam", 300, "textcat", QUICK, REST),
-    Block("ud_english_lines", 300, "tagger", SHORT, REST),
-    Block("wnut17", 300, "flair_transformer", TUNED, (*ENTITIES, *REST)),
-)
-
-
-# Stock components at low resource, samples drawn anew for each seed. All losses have the same
-# number of updates. A loss takes the best of its block's learning rates: see `rates`.
+# Small networks on files of configs/: samples are drawn anew for each seed, and all losses have
+# the same number of updates.
 SMALL = ("components.tok2vec.model.encode.width=64", "components.tok2vec.model.encode.depth=2")
 FEW = ("training.max_steps=300", "training.eval_frequency=30")
+MORE = ("training.max_steps=1000", "training.eval_frequency=100")
 WORDS = ("training.batcher.size=500", *FEW)
 TEXTS = ("training.batcher.size=1000", *FEW)
 SPANCAT = (*SMALL, *WORDS, "components.spancat.model.reducer.hidden_size=64")
@@ -101,212 +67,199 @@ NGRAMS = "components.spancat.suggester.sizes="
 ONE_LABEL = ("stock", "ce", "weighted_ce", "dice_ce", "balanced_macro")
 MANY = ("stock", "ce", "weighted_ce", "dice_ce", "dice_ce_macro", "balanced_macro")
 SOFTMAX = ("ce", "weighted_ce", "dice_ce", "dice_ce_macro", "balanced_macro")
+FEW_SEEDS = range(3)
 
 
-def corpus(block: Block) -> str:
-    """How the results call a block's data."""
-    return block.data + (f"_{block.task}" if block.data == "edos" else "")
-
-
-def sigmoids(one: Tuple[str, ...], many: Tuple[str, ...], seeds: range) -> Tuple[Block, ...]:
-    """Cells of components with sigmoid heads, of losses for heads of one label and of many."""
-    return (
-        Block("ncbi_disease", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4,5]"), one, seeds),
-        Block("litbank_events", 300, "spancat", (*SPANCAT, NGRAMS + "[1]"), one, seeds),
-        Block("wnut17", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4]"), many, seeds),
-        Block(
-            "goemotions", 3000, "textcat_multilabel_bow", TEXTS, many, seeds, rates=(0.03, 0.003)
-        ),
-        Block("goemotions", 3000, "textcat_multilabel", (*SMALL, *TEXTS), many, seeds),
-        Block("toxic_spans", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4]"), one, seeds),
-        Block("toxic_spans", 300, "span_finder", (*SMALL, *WORDS), many, seeds),
+def sigmoids(
+    one: Tuple[str, ...], many: Tuple[str, ...], seeds: range = range(5)
+) -> Tuple[Block, ...]:
+    """Blocks of components with sigmoid heads, of losses for heads of one label and of many."""
+    rows = (
+        ("ncbi_disease", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4,5]"), one),
+        ("litbank_events", 300, "spancat", (*SPANCAT, NGRAMS + "[1]"), one),
+        ("wnut17", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4]"), many),
+        ("goemotions", 3000, "textcat_multilabel_bow", TEXTS, many),
+        ("goemotions", 3000, "textcat_multilabel", (*SMALL, *TEXTS), many),
+        ("toxic_spans", 300, "spancat", (*SPANCAT, NGRAMS + "[1,2,3,4]"), one),
+        ("toxic_spans", 300, "span_finder", (*SMALL, *WORDS), many),
     )
+    made = (Block(*row, seeds) for row in rows)
+    bow_rates = (0.03, 0.003)
+    return tuple(b._replace(rates=bow_rates) if b.model.endswith("_bow") else b for b in made)
 
 
-def softmaxes(losses: Tuple[str, ...], seeds: range) -> Tuple[Block, ...]:
-    """Cells of components with softmax heads; cross-entropy is what they have as stock."""
-    return (
-        Block("edos", 0, "textcat", (*SMALL, *TEXTS), losses, seeds, "C"),
-        Block("ncbi_disease", 300, "dice_ner", (*SMALL, *WORDS), losses, seeds),
-        Block("ud_english_lines", 300, "tagger", (*SMALL, *WORDS), losses, seeds),
-        Block("wnut17", 300, "dice_ner", (*SMALL, *WORDS), losses, seeds),
-        Block("edos", 300, "textcat", (*SMALL, *TEXTS), losses, seeds, "A"),
-        Block("litbank_events", 300, "dice_ner", (*SMALL, *WORDS), losses, seeds),
-        Block("ud_english_lines", 300, "morphologizer", (*SMALL, *WORDS), losses, seeds),
+def softmaxes(losses: Sequence[str], seeds: range = range(5)) -> Tuple[Block, ...]:
+    """Blocks of components with softmax heads; cross-entropy is the stock loss of these."""
+    rows = (
+        ("edos", 0, "textcat", (*SMALL, *TEXTS), "C"),
+        ("ncbi_disease", 300, "dice_ner", (*SMALL, *WORDS), "A"),
+        ("ud_english_lines", 300, "tagger", (*SMALL, *WORDS), "A"),
+        ("wnut17", 300, "dice_ner", (*SMALL, *WORDS), "A"),
+        ("edos", 300, "textcat", (*SMALL, *TEXTS), "A"),
+        ("litbank_events", 300, "dice_ner", (*SMALL, *WORDS), "A"),
     )
+    return tuple(Block(*row[:4], tuple(losses), seeds, row[4]) for row in rows)
 
 
-def in_full(block: Block) -> Block:
+def full(block: Block) -> Block:
     """The same component with all training data and three times the updates."""
-    steps = ("training.max_steps=1000", "training.eval_frequency=100")
+    also = {"wnut17": ("weighted_ce",), "goemotions": ("balanced_macro",)}
+    also.update(dict.fromkeys(("edos_A", "sms_spam"), ("logit_adjustment",)))
     settings = tuple(item for item in block.settings if item not in FEW)
-    losses = ("stock", "ce", *ALSO_IN_FULL.get(corpus(block), ()))
-    return block._replace(size=0, settings=(*settings, *steps), losses=losses)
+    losses = ("stock", "ce", *also.get(block.corpus(), ()))
+    return block._replace(size=0, settings=(*settings, *MORE), losses=losses, seeds=FEW_SEEDS)
 
 
-# With all data, beside stock and cross-entropy: what "auto" is for several labels, and what was
-# tried for two.
-ALSO_IN_FULL = {
-    "wnut17": ("weighted_ce",),
-    "goemotions": ("balanced_macro",),
-    "edos_A": ("logit_adjustment",),
-    "sms_spam": ("logit_adjustment",),
-}
-BERT_RATES = (0.0003,)  # tuned for cross-entropy in Flair
-SPANCAT_BERT = (*BERT_WORDS, NGRAMS + "[1,2,3,4,5]")
-TEXTCAT_BERT = "textcat_multilabel_transformer"
-ON_BERT = (
-    Block(
-        "ncbi_disease", 300, "spancat_transformer", SPANCAT_BERT, ("stock", "ce"), rates=BERT_RATES
-    ),
-    Block(
-        "goemotions",
-        3000,
-        TEXTCAT_BERT,
-        BERT_TEXTS,
-        ("stock", "ce", "balanced_macro"),
-        rates=BERT_RATES,
-    ),
-)
-UNTUNED = ("flair_transformer", "flair_stacked")  # scripts without the option
-# Cross-entropy is Flair's own loss.
-FLAIR = Block(
-    "goemotions",
-    3000,
-    "flair_texts",
-    ("epochs=3", "mini-batch-size=16"),
-    ("ce", "balanced_macro"),
-    rates=BERT_RATES,
-)
 NER = tuple(
-    Block(data, 300, "ner", (*SMALL, *WORDS), ("stock", "dice_ce"), MORE_SEEDS)
+    Block(data, 300, "ner", (*SMALL, *WORDS), ("stock", "dice_ce"))
     for data in ("ncbi_disease", "wnut17")
 )
 SPAM_LOSSES = ("ce", "weighted_ce", "dice_ce", "focal", "logit_adjustment")
-SPAM = (Block("sms_spam", 300, "textcat", (*SMALL, *TEXTS), SPAM_LOSSES, MORE_SEEDS),)
-TWO_LABELS = (
-    SPAM[0]._replace(seeds=SEEDS),
-    *(b for b in softmaxes((), SEEDS) if b.task == "A" and b.data == "edos"),
-)
-SOFT_ADJUSTED = ("adjusted_micro", "adjusted_macro")
+SPAM = Block("sms_spam", 300, "textcat", (*SMALL, *TEXTS), SPAM_LOSSES)
+TWO_LABELS = (SPAM, *(b for b in softmaxes(()) if b.corpus() == "edos_A"))
+SIGMOID_RIVALS = ("focal", "logit_adjustment_0.5")
 HALF = ("half_adjusted_macro",)
-REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS), MANY, SEEDS)
-SIGMOID_RIVALS = ("focal", "asl", "logit_adjustment_0.5")
-TERMS = ("balanced_macro_c", "balanced_micro", "dice_ce_macro_c")
+REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS), MANY, FEW_SEEDS)
+
+# Configs as `spacy init config` writes them.
+FLAG = (STOCK, AUTO)
+SEEDS = range(1, 4)
+SIZES = "components.spancat.suggester.sizes=[1, 2, 3, 4, 5]"
+# Batches of 500 words, an update for each, and a learning rate that a small BERT trains with; the
+# warm-up of 250 updates is that of the config.
+FINE_TUNED = (
+    "training.accumulate_gradient=1",
+    "training.batcher.size=500",
+    "training.eval_frequency=40",
+    "training.optimizer.learn_rate.initial_rate=0.0002",
+)
+SPANCAT_BERT = (SIZES, *FINE_TUNED, "training.max_steps=240")
+TEXTS_BERT = (*FINE_TUNED, "training.max_steps=160")
+TEXTS_MODEL = "textcat_multilabel_init_gpu"
+BERT = (
+    Block("ncbi_disease", 600, "spancat_init_gpu", SPANCAT_BERT, FLAG, SEEDS, "A", (), 400),
+    Block("goemotions", 1500, TEXTS_MODEL, TEXTS_BERT, FLAG, SEEDS, "A", (), 1000, 2000),
+)
+# To spaCy's patience it would take an hour.
+SHORT = (SIZES, "training.max_steps=1600")
+UNTOUCHED = (
+    Block("goemotions", 0, "textcat_multilabel_init", (), FLAG, SEEDS, rates=()),
+    Block("edos", 0, "textcat_init", (), FLAG, SEEDS, "C", ()),
+    Block("ncbi_disease", 0, "spancat_init", SHORT, FLAG, SEEDS, rates=()),
+)
 PARTS: Dict[str, Tuple[Block, ...]] = {
-    "sigmoid": sigmoids(ONE_LABEL, MANY, MORE_SEEDS),
-    "softmax": (*softmaxes(SOFTMAX, MORE_SEEDS), *NER),
-    "sigmoid_terms": sigmoids((), TERMS, SEEDS),
-    "sigmoid_rivals": sigmoids(SIGMOID_RIVALS, SIGMOID_RIVALS, SEEDS),
-    "softmax_rivals": (*softmaxes(("focal", "logit_adjustment"), MORE_SEEDS), *SPAM),
-    "adjusted": (*softmaxes(SOFT_ADJUSTED, MORE_SEEDS), *sigmoids((), HALF, MORE_SEEDS)),
+    "sigmoid": sigmoids(ONE_LABEL, MANY),
+    "softmax": (*softmaxes(SOFTMAX), *NER),
+    "sigmoid_rivals": sigmoids(SIGMOID_RIVALS, SIGMOID_RIVALS, FEW_SEEDS),
+    "softmax_rivals": (*softmaxes(("focal", "logit_adjustment")), SPAM),
+    "adjusted": (*softmaxes(("adjusted_micro", "adjusted_macro")), *sigmoids((), HALF)),
     "reduce": (REDUCE,),
-    "full": tuple(in_full(block) for block in (*sigmoids((), (), SEEDS), *TWO_LABELS)),
-    "bert": ON_BERT,
-    "flair": (FLAIR,),
-    "first": FIRST,
+    "full": tuple(full(block) for block in (*sigmoids((), ()), *TWO_LABELS)),
+    "bert": BERT,
+    "init_config": UNTOUCHED,
 }
 
 
-def main() -> None:
+def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora's folders")
-    parser.add_argument("--transformer", metavar="NAME[=PATH]", help="for models that have one")
+    parser.add_argument("--transformer", help='name or folder, for the part "bert"')
     parser.add_argument("--part", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--model", nargs="*", help="only these models")
     parser.add_argument("--corpus", nargs="*", help="only these corpora; EDOS as edos_A, edos_C")
     parser.add_argument("--seed", nargs="*", type=int, help="only these seeds")
     parser.add_argument("--loss", nargs="*", help="only these losses")
-    parser.add_argument("--rate", nargs="*", type=float, help="to try, in place of the blocks'")
-    parser.add_argument("--tune", action="store_true", help="measure spacy_dice.tune, too")
     parser.add_argument("--results", type=Path, help="the file to append to")
-    parser.add_argument("--workers", type=int, default=1, help="cells at once, as tasks of Ray")
-    parser.add_argument("--list", action="store_true", help="print the cells, run none")
-    args = parser.parse_args()
-    results = args.results or COMPONENTS
+    parser.add_argument("--list", action="store_true", help="print the runs, train none")
+    args = parser.parse_args(arguments)
     for part in args.part:
-        for seed in sorted({seed for block in PARTS[part] for seed in block.seeds}):
-            commands = []  # which need what other seeds gave, but nothing of one another
-            for block in PARTS[part]:
-                if args.model and block.model not in args.model or seed not in block.seeds:
+        for block, loss, seed in chosen(PARTS[part], args):
+            path = args.results or (INIT_CONFIG if INIT in block.model else COMPONENTS)
+            for rate in rates(block, loss, seed, path):
+                key = key_of(block, loss, seed, rate)
+                is_there = is_done(key, path)
+                if args.list or is_there:
+                    print("done already" if is_there else "to do", json.dumps(key))
                     continue
-                if args.seed and seed not in args.seed:
-                    continue
-                if args.corpus and corpus(block) not in args.corpus:
-                    continue
-                for loss in block.losses:
-                    if args.loss and loss not in args.loss:
-                        continue
-                    tried = args.rate or block.rates
-                    for rate in (
-                        [None] if part == "first" else rates(block, loss, seed, results, tried)
-                    ):
-                        commands.append(arguments(block, loss, seed, rate, args))
-            if args.list:
-                for command in commands:
-                    print(*command)
-            else:
-                run_all(commands, results if part != "first" else None, args.workers)
+                try:
+                    run(block, loss, seed, rate, args.data, path, args.transformer)
+                except Exception:  # a run that fails is shown, and the next one begins
+                    traceback.print_exc()
 
 
-def rates(block: Block, loss: str, seed: int, results: Path, tried: Sequence[float]) -> List[float]:
+def chosen(blocks: Sequence[Block], args: argparse.Namespace) -> Iterator[Tuple[Block, str, int]]:
+    """What is asked for, seed by seed: later seeds need what the first gave."""
+    for seed in sorted({seed for block in blocks for seed in block.seeds}):
+        for block in blocks:
+            for loss in block.losses:
+                asked = (
+                    (args.model, block.model),
+                    (args.corpus, block.corpus()),
+                    (args.seed, seed),
+                    (args.loss, loss),
+                )
+                if seed in block.seeds and all(not some or one in some for some, one in asked):
+                    yield block, loss, seed
+
+
+def rates(block: Block, loss: str, seed: int, results: Path) -> List[Optional[float]]:
     """The learning rates to train a loss with: those to try with the first seed, and with the
-    others the one that was best on dev with the first."""
-    if seed == 0:
-        return list(tried)
-    wanted = {
-        "data": corpus(block),
+    others the one that was best on dev with the first; None is the config's own."""
+    if not block.rates:
+        return [None]
+    if seed == block.seeds[0]:
+        return list(block.rates)
+    wanted = key_of(block, loss, block.seeds[0], None)
+    compared = ("data", "size", "model", "loss", "seed")
+    found = best_rate(r for r in read([results]) if all(r[k] == wanted[k] for k in compared))
+    return [found or block.rates[0]]
+
+
+def key_of(block: Block, loss: str, seed: int, rate: Optional[float]) -> Dict[str, Any]:
+    """What tells a run from all others, as the results have it."""
+    return {
+        "data": block.corpus(),
         "size": block.size or "full",
         "model": block.model,
         "loss": loss,
+        "seed": seed,
+        "learn_rate": rate,
+        "settings": sorted(block.settings),
     }
-    wanted["seed"] = 0
-    cells = read([results])
-    found = best_rate(c for c in cells if all(c[k] == v for k, v in wanted.items()))
-    return [found or tried[0]]
 
 
-def arguments(
-    block: Block, loss: str, seed: int, rate: float, args: argparse.Namespace
-) -> List[str]:
-    """What benchmarks.compare.cell takes for a cell."""
-    made = ["--data", str(args.data.resolve() / block.data), "--size", str(block.size)]
-    made += ["--model", block.model, "--loss", loss, "--seed", str(seed)]
+def run(
+    block: Block,
+    loss: str,
+    seed: int,
+    rate: Optional[float],
+    data: Path,
+    results: Path,
+    transformer: Optional[str] = None,
+) -> None:
+    """Measure one run, and append its line."""
+    key, start = key_of(block, loss, seed, rate), time.time()
+    overrides = {name: value(text) for name, text in (s.split("=", 1) for s in block.settings)}
     if rate is not None:
-        made += ["--learn-rate", str(rate)]
-    if block.data == "edos":
-        made += ["--task", block.task]
-    if "transformer" in block.model or block.model.startswith("flair"):
-        made += ["--transformer", str(args.transformer)]
-    if args.tune and block.model not in UNTUNED:
-        made += ["--tune"]
-    return [*made, *(["--set", *block.settings] if block.settings else [])]
+        overrides["training.optimizer.learn_rate"] = rate
+    sizes = Sizes(block.size, block.dev, block.test)
+    folder = data.resolve() / block.data
+    measured = measure(
+        *(block.model, loss, seed, folder, sizes, overrides),
+        task=block.task,
+        transformer=transformer,
+    )
+    append({**key, **measured}, results)
+    scores = {split: measured[split]["f"] for split in ("dev", "test")}
+    print(json.dumps({**key, **scores, "seconds": round(time.time() - start)}), flush=True)
 
 
-def run_all(commands: List[List[str]], results: Optional[Path], workers: int) -> None:
-    """Cells one after the other in this process, or so many at once, each in a new one."""
-    if workers == 1:
-        for command in commands:
-            run(command, results)
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports nothing to anybody
-    import ray
-
-    if not ray.is_initialized():
-        ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=100 * 2**20)
-    task = ray.remote(max_calls=1)(run)
-    ray.get([task.remote(command, results) for command in commands])
-
-
-def run(command: List[str], results: Optional[Path]) -> None:
-    """A cell; what goes wrong is printed, and the next cell comes."""
-    print(*command, flush=True)
-    start = time.time()
+def value(text: str) -> Any:
+    """JSON, or else the text itself."""
     try:
-        cell.main([*command, *([] if results is None else ["--results", str(results)])])
-    except Exception:
-        traceback.print_exc()
-    print(f"{time.time() - start:.0f} s", flush=True)
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 if __name__ == "__main__":

@@ -1,75 +1,65 @@
 """Markdown pages whose tables are made of the results, between comments that say which.
 
     <!-- table DATA SIZE MODEL [SETTING ...] -->    <!-- end -->
-    <!-- types DATA SIZE MODEL [SETTING ...] LOSS ... -->    <!-- end -->
-    <!-- summary LOSS ... -->    <!-- end -->
+    <!-- KIND LOSS ... -->    <!-- end -->
 
-and of stock components, in place of summary: gains, dev, test, wins, sooner, early, rates, tuned,
-rivals, rivals_tuned or ner; plain and sooner_plain are gains and sooner with the learning rate of
-spaCy's own configs alone.
+KIND is one of TABLES.
 """
 
 import re
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Sequence
 
-from ..results import Cell
-from . import components
-from .tables import grouped, summary, table, types
+from ..results import Run
+from . import components, init_config
+from .tables import grouped, summary, table
 
-# What spaCy's configs hold.
+# The learning rate of spaCy's configs.
 LEARN_RATE = 0.001
-# Tables of stock components, of losses by name: the marker, and what makes it of all cells.
-COMPONENTS: Dict[str, Callable[[List[Cell], List[str]], List[str]]] = {
-    "gains": lambda cells, losses: components.scores(components.grouped(cells), losses),
-    "dev": lambda cells, losses: components.means(components.grouped(cells), losses, "dev"),
-    "test": lambda cells, losses: components.means(components.grouped(cells), losses, "test"),
-    "wins": lambda cells, losses: components.wins(components.grouped(cells), losses),
-    "sooner": lambda cells, losses: components.sooner(components.grouped(cells), losses),
-    "early": lambda cells, losses: components.early(components.grouped(cells), losses),
-    "rates": lambda cells, losses: components.rates(components.grouped(cells), losses),
-    "plain": lambda cells, losses: components.scores(_plain(cells), losses),
-    "sooner_plain": lambda cells, losses: components.sooner(_plain(cells), losses),
-    "tuned": lambda cells, losses: components.tuned(_tuned(cells), losses),
-    "rivals": lambda cells, losses: components.rivals(components.grouped(cells), losses),
-    "rivals_tuned": lambda cells, losses: components.tuned_rivals(
-        components.grouped(cells), losses
+
+
+def _components(make: Callable[..., List[str]], *more: Any) -> Callable[..., List[str]]:
+    return lambda runs, losses: make(components.grouped(runs), losses, *more)
+
+
+def _plain(make: Callable[..., List[str]]) -> Callable[..., List[str]]:
+    return lambda runs, losses: make(components.grouped(runs, rate=LEARN_RATE), losses)
+
+
+# What makes a table of all runs and the losses that are named.
+TABLES: Dict[str, Callable[[Sequence[Run], List[str]], List[str]]] = {
+    "gains": _components(components.scores),
+    "dev": _components(components.means, "dev"),
+    "plain": _plain(components.scores),
+    "sooner_plain": _plain(components.sooner),
+    "tuned": lambda runs, losses: components.tuned(
+        components.grouped(run for run in runs if "tuned" in run), losses
     ),
-    "ner": lambda cells, losses: components.ner(components.grouped(cells), losses),
+    "rivals": _components(components.rivals),
+    "rivals_tuned": _components(components.tuned_rivals),
+    "ner": _components(components.ner),
+    "summary": lambda runs, losses: summary(grouped(runs), losses),
+    # Their word is the end of the models' names.
+    "init_config": lambda runs, words: init_config.scores(init_config.grouped(runs, *words)),
+    "init_config_curves": lambda runs, words: init_config.curves(init_config.grouped(runs, *words)),
 }
 
 
-def _plain(cells: List[Cell]) -> components.Groups:
-    return components.grouped(cells, rate=LEARN_RATE)
-
-
-def _tuned(cells: List[Cell]) -> components.Groups:
-    return components.grouped(cell for cell in cells if "tuned" in cell)
-
-
-def filled(document: str, cells: List[Cell]) -> str:
-    """A document with its tables made anew. Raises a ValueError where there are no such cells."""
-    groups = grouped(cells)
+def filled(document: str, runs: Sequence[Run]) -> str:
+    """A document with its tables made anew. Raises a ValueError where there are no such runs."""
+    groups = grouped(runs)
 
     def lines(kind: str, words: List[str]) -> List[str]:
-        if kind in COMPONENTS:
-            return COMPONENTS[kind](cells, words)
-        if kind == "summary":
-            return summary(groups, words)
-        settings = {word for word in words if "=" in word}
-        wanted, losses = words[:3], [word for word in words[3:] if word not in settings]
-        found = [g for g in groups if [*g[:3]] == wanted and settings <= set(g[3].split())]
+        if kind != "table":
+            return TABLES[kind](runs, words)
+        found = [g for g in groups if [*g[:3]] == words[:3] and {*words[3:]} <= {*g[3].split()}]
         if not found:
-            raise ValueError(f"There are no cells of {' '.join(words)}.")
+            raise ValueError(f"There are no runs of {' '.join(words)}.")
         group = min(found, key=lambda g: len(g[3]))
-        made = (
-            table(group, groups[group]) if kind == "table" else types(group, groups[group], losses)
-        )
-        return made[2:]
+        return table(group, groups[group])[2:]
 
     def block(match: Any) -> str:
         made = "\n".join(lines(match[2], match[3].split()))
         return f"{match[1]}\n\n{made}\n\n<!-- end -->"
 
-    kinds = "|".join(["table", "types", "summary", *COMPONENTS])
-    pattern = rf"(<!-- ({kinds}) ([^>]*) -->).*?<!-- end -->"
+    pattern = rf"(<!-- ({'|'.join(['table', *TABLES])}) ([^>]*) -->).*?<!-- end -->"
     return re.sub(pattern, block, document, flags=re.DOTALL)

@@ -3,8 +3,8 @@
     python -m benchmarks.speed [--data DIR] [--picture PNG]
 
 Runs losses.py, crf.py and components.py, each in a process of its own with one thread, in less
-than ten minutes on two cores, with fewer rounds than each takes when it is run by itself. DIR
-holds train.conll; without it sentences are generated.
+than ten minutes on two cores, with fewer rounds than each has on its own. DIR is a corpus of
+entities; without it sentences are generated.
 """
 
 import argparse
@@ -13,17 +13,14 @@ import platform
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Dict, List, Tuple
 
-from corpora import generated
-
-from .. import ROOT
+from .. import ROOT, figures
 from ..versions import versions
 
 PACKAGES = ("numpy", "thinc", "spacy", "torch", "flair")
-# What each module prints: a title, the median of the ratios, and in brackets what it is made of.
+# What each module prints: a title, the median of the ratios, and in brackets its range.
 RATIO = re.compile(r"(?P<title>\S.*?)\s+(?P<ratio>\d+\.\d+)  \(")
 # Told apart by shape and fill, not by colour.
 MARKERS = {
@@ -37,23 +34,21 @@ Ratios = Dict[str, List[Tuple[str, float]]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder with train.conll")
+    parser.add_argument("--data", type=Path, help="folder of a corpus of entities")
     parser.add_argument("--picture", type=Path, default=Path("out/speed.png"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sentences", type=int, default=300)
     args = parser.parse_args()
     print(machine(), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        data = str(args.data or generated.write(Path(folder)))
-        rounds = ["--rounds", str(args.rounds)]
-        quick = ["--rounds", str(3 * args.rounds)]
-        of_components = ["--data", data, "--sentences", str(args.sentences)]
-        ratios = {
-            "losses": measured("losses", quick),
-            "crf": measured("crf", quick),
-            "prediction": measured("components", [*of_components, *rounds, "--predict"]),
-            "components": measured("components", [*of_components, *rounds]),
-        }
+    quick = ["--rounds", str(3 * args.rounds)]
+    slow = ["--rounds", str(args.rounds), "--sentences", str(args.sentences)]
+    slow += ["--data", str(args.data)] if args.data else []
+    ratios = {
+        "losses": measured("losses", quick),
+        "crf": measured("crf", quick),
+        "prediction": measured("components", [*slow, "--predict"]),
+        "components": measured("components", slow),
+    }
     print("Wrote", picture(ratios, args.picture))
 
 
@@ -69,7 +64,7 @@ def machine() -> str:
 
 
 def measured(module: str, options: List[str]) -> List[Tuple[str, float]]:
-    """The ratios that a module of this package prints, which go on to be printed."""
+    """The ratios that a module of this package prints; they are printed on."""
     print(f"\n-- {module}: ours / theirs, the median of the ratios", flush=True)
     command = [sys.executable, "-m", f"benchmarks.speed.{module}", *options]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -88,40 +83,23 @@ def measured(module: str, options: List[str]) -> List[Tuple[str, float]]:
 
 def picture(ratios: Ratios, path: Path) -> Path:
     """A point for each ratio on a logarithmic axis; left of 1 ours is faster."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from matplotlib.ticker import FormatStrFormatter
-
     rows = [(module, *row) for module, found in ratios.items() for row in found][::-1]
-    figure, axes = pyplot.subplots(figsize=(8, 0.2 * len(rows) + 1.6))
+    figure = figures.new(8, 0.2 * len(rows) + 1.6)
+    axes = figure.add_subplot()
     for module, (marker, fill) in MARKERS.items():
-        at = [(y, ratio) for y, (of, _, ratio) in enumerate(rows) if of == module]
-        axes.plot(
-            [ratio for _, ratio in at],
-            [y for y, _ in at],
-            marker,
-            color="black",
-            markerfacecolor=fill,
-            markersize=5,
-            label=module,
-        )
+        at = [(ratio, y) for y, (name, _, ratio) in enumerate(rows) if name == module]
+        axes.plot(*zip(*at), marker, color="black", markerfacecolor=fill, label=module)
     axes.set_yticks(range(len(rows)), [title for _, title, _ in rows], fontsize=7)
     axes.set_ylim(-1, len(rows))
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.axvline(1, color="black", linewidth=0.8)
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     axes.set_xlabel("time, ours / theirs", fontsize=8)
     axes.set_title(machine().partition(";")[0], fontsize=8)
     axes.legend(fontsize="small")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-    return path
+    return figures.save(figure, path)
 
 
 if __name__ == "__main__":

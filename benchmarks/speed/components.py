@@ -1,19 +1,19 @@
 """Speed of our components as ratios to the stock ones, in one run.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.speed.components --data DIR              # training
-    OMP_NUM_THREADS=1 python -m benchmarks.speed.components --data DIR --predict
+    OMP_NUM_THREADS=1 python -m benchmarks.speed.components [--data DIR]
+    OMP_NUM_THREADS=1 python -m benchmarks.speed.components [--data DIR] --predict
 
-DIR holds train.conll; what its sentences do not have (lemmas, heads, ...) is made of their words.
-Training: processor time of each component that `use_loss` knows with DiceCE and with its stock
-loss, over several epochs; the two take turns batch by batch. Prediction: that of nlp.pipe over all
-texts, in turns. Each figure is the median of the ratios of the rounds, ours / theirs.
+DIR is a corpus of entities in a format of `corpora.in_spacy`, without it sentences are generated;
+what they do not have (lemmas, heads, ...) is made of their words. Training: processor time of each
+component with `use_loss` and DiceCE and with its stock loss, over all batches. Prediction: that of
+nlp.pipe over all texts. The two of a pair take turns; each figure is the median of the ratios of
+the rounds, ours / theirs.
 """
 
 import argparse
-import statistics
-import time
+import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, List, Optional, Tuple
 
 import spacy
 from spacy.tokens import Doc
@@ -22,7 +22,9 @@ from spacy.util import minibatch
 from thinc.api import fix_random_seed
 
 import spacy_dice
-from dice_core import columns
+from corpora import generated, in_spacy
+
+from .timing import measure_pair, show
 
 STOCK = (
     "tagger",
@@ -37,67 +39,82 @@ STOCK = (
     "spancat_singlelabel",
     "span_finder",
 )
+Sentence = Tuple[List[str], List[str]]  # words and BIO tags
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--sentences", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", default=STOCK, help="components to train")
+    parser.add_argument("--only", nargs="*", default=(*STOCK, "dice_ner"), help="components")
     parser.add_argument("--predict", action="store_true", help="speed of prediction instead")
     args = parser.parse_args()
-    sentences = list(columns.read(args.data / "train.conll"))[: args.sentences]
+    sentences = read(args.data)[: args.sentences]
     if args.predict:
         prediction(sentences, args.rounds)
     else:
         for name in args.only:
-            training(name, name, sentences, args.rounds)
-        if args.only == STOCK:
-            training("dice_ner", "ner", sentences, args.rounds)
+            training(name, sentences, args.rounds)
 
 
-def training(name: str, stock: str, sentences: List[columns.Sentence], rounds: int) -> None:
-    """One component with DiceCE against a stock one. The first round only warms up."""
-    pair = [pipeline(name, sentences, "DiceCE"), pipeline(stock, sentences)]
-    n_words = sum(len(words) for words, _ in sentences)
-    seconds = []
-    for turn in range(rounds + 1):
-        seconds.append([0.0, 0.0])
-        batches = [list(minibatch(examples(nlp, sentences), 64)) for nlp in pair]
-        for number, batch in enumerate(zip(*batches)):
-            for which in (0, 1) if (number + turn) % 2 else (1, 0):
-                start = time.process_time()
-                pair[which].update(batch[which])
-                seconds[-1][which] += time.process_time() - start
-    ratios = [ours / theirs for ours, theirs in seconds[1:]]
-    ours, theirs = (n_words / statistics.median(of) for of in zip(*seconds[1:]))
-    print(
-        f"{name + ' + DiceCE / ' + stock:42} {statistics.median(ratios):5.3f}  (from "
-        f"{min(ratios):.3f} to {max(ratios):.3f}; {ours:,.0f} / {theirs:,.0f} words/s)",
-        flush=True,
-    )
+def read(data: Optional[Path]) -> List[Sentence]:
+    """The training sentences of a corpus, or generated ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        docs = list(in_spacy.splits(data or generated.write(Path(folder)))["train"])
+    return [
+        (
+            [token.text for token in doc],
+            [f"{t.ent_iob_}-{t.ent_type_}" if t.ent_type_ else "O" for t in doc],
+        )
+        for doc in docs
+    ]
 
 
-def prediction(sentences: List[columns.Sentence], rounds: int) -> None:
-    tagger, dice_tagger = pipeline("tagger", sentences), pipeline("tagger", sentences, "DiceCE")
-    stock, with_dice = pipeline("ner", sentences), pipeline("ner", sentences, "DiceCE")
-    token = pipeline("dice_ner", sentences)
-    for nlp in (stock, with_dice, token, tagger, dice_tagger):
+def training(name: str, sentences: List[Sentence], rounds: int) -> None:
+    """One component with DiceCE against the stock one; dice_ner against ner."""
+    stock = "ner" if name == "dice_ner" else name
+    pair = updates(name, sentences, "DiceCE"), updates(stock, sentences)
+    show(f"{name} + DiceCE / {stock}", measure_pair(pair, rounds))
+
+
+def updates(name: str, sentences: List[Sentence], loss: str = "") -> Callable[[], None]:
+    """A pass over all sentences with a component that is trained by it."""
+    nlp = pipeline(name, sentences, loss)
+
+    def run() -> None:
+        for batch in minibatch(examples(nlp, sentences), 64):
+            nlp.update(batch)
+
+    return run
+
+
+def prediction(sentences: List[Sentence], rounds: int) -> None:
+    """Pairs of pipelines, trained for a few updates."""
+    pairs = {
+        "predict: dice_ner / stock ner": (("dice_ner", ""), ("ner", "")),
+        "predict: ner + DiceCE / stock ner": (("ner", "DiceCE"), ("ner", "")),
+        "predict: tagger + DiceCE / stock tagger": (("tagger", "DiceCE"), ("tagger", "")),
+    }
+    trained = {}
+    for name, loss in {one for pair in pairs.values() for one in pair}:
+        nlp = trained[name, loss] = pipeline(name, sentences, loss)
         for _ in range(3):  # learns enough for realistic decoding
             for batch in minibatch(examples(nlp, sentences), 64):
                 nlp.update(batch)
+    runs = {key: pipe(nlp, sentences) for key, nlp in trained.items()}
+    for title, (ours, theirs) in pairs.items():
+        show(title, measure_pair((runs[ours], runs[theirs]), rounds))
+    token = trained["dice_ner", ""]
     scored = pipeline("dice_ner", sentences)
     scored.from_bytes(token.to_bytes())
     scored.get_pipe("dice_ner").cfg["spans_key"] = "scored"
-    predict: Callable[[Any], float] = lambda nlp: pipe(nlp, sentences)  # noqa: E731
-    compare("predict: dice_ner / stock ner", token, stock, predict, rounds)
-    compare("predict: dice_ner + spans_key / dice_ner", scored, token, predict, rounds)
-    compare("predict: ner + DiceCE / stock ner", with_dice, stock, predict, rounds)
-    compare("predict: tagger + DiceCE / stock tagger", dice_tagger, tagger, predict, rounds)
+    pair = pipe(scored, sentences), runs["dice_ner", ""]
+    show("predict: dice_ner + spans_key / dice_ner", measure_pair(pair, rounds))
 
 
-def pipeline(name: str, sentences: List[columns.Sentence], loss: str = "") -> Any:
+def pipeline(name: str, sentences: List[Sentence], loss: str = "") -> Any:
+    """An initialized pipeline of one component."""
     fix_random_seed(0)
     nlp = spacy.blank("en")
     nlp.add_pipe(name)
@@ -105,7 +122,8 @@ def pipeline(name: str, sentences: List[columns.Sentence], loss: str = "") -> An
     return spacy_dice.use_loss(nlp, {name: loss}) if loss and name in STOCK else nlp
 
 
-def examples(nlp: Any, sentences: List[columns.Sentence]) -> List[Example]:
+def examples(nlp: Any, sentences: List[Sentence]) -> List[Example]:
+    """Sentences with annotation for every component."""
     made = []
     for words, tags in sentences:
         # Three by three, words hang on the one in the middle, and that on the next of its kind.
@@ -128,26 +146,15 @@ def examples(nlp: Any, sentences: List[columns.Sentence]) -> List[Example]:
     return made
 
 
-def pipe(nlp: Any, sentences: List[columns.Sentence]) -> float:
-    docs = [Doc(nlp.vocab, words=words) for words, _ in sentences]
-    start = time.process_time()
-    for _ in nlp.pipe(docs, batch_size=256):
-        pass
-    return time.process_time() - start
+def pipe(nlp: Any, sentences: List[Sentence]) -> Callable[[], None]:
+    """A pass of nlp.pipe over all sentences."""
 
+    def run() -> None:
+        docs = [Doc(nlp.vocab, words=words) for words, _ in sentences]
+        for _ in nlp.pipe(docs, batch_size=256):
+            pass
 
-def compare(title: str, ours: Any, theirs: Any, measure: Callable, rounds: int) -> None:
-    measured: Dict[str, List[float]] = {"ours": [], "theirs": []}
-    for _ in range(rounds):
-        measured["ours"].append(measure(ours))
-        measured["theirs"].append(measure(theirs))
-    ratios = [a / b for a, b in zip(measured["ours"], measured["theirs"])]
-    middle = statistics.median
-    print(
-        f"{title:42} {middle(ratios):5.2f}  (from {min(ratios):.2f} to {max(ratios):.2f}; "
-        f"{middle(measured['ours']):.2f} s / {middle(measured['theirs']):.2f} s)",
-        flush=True,
-    )
+    return run
 
 
 if __name__ == "__main__":

@@ -1,25 +1,52 @@
 """What a loss over a CRF's marginals costs, as ratios to Flair's ViterbiLoss, in one run.
 
-    python -m benchmarks.speed.crf
+    OMP_NUM_THREADS=1 python -m benchmarks.speed.crf
 
-Seconds of CPU for one forward and backward pass of the loss from the scores of the last layer,
-CRF included. The two of a pair take turns, and each figure is the median of its ratios.
+Seconds of CPU of a SequenceTagger's loss and its backward pass from the emissions of its last
+layer, CRF included: Flair's own tagger against one with `flair_dice.use_loss`. The two of a pair
+take turns, and each figure is the median of its ratios.
 """
 
 import argparse
-import statistics
-import time
-from typing import Any, Callable, Dict
+import logging
+from typing import Any, Callable, Dict, List
 
+import flair
 import torch
-from flair.data import Dictionary
-from flair.models.sequence_tagger_utils.crf import CRF
-from flair.models.sequence_tagger_utils.viterbi import ViterbiLoss
+from flair.data import Dictionary, Sentence
+from flair.embeddings import TokenEmbeddings
+from flair.models import SequenceTagger
 
 import flair_dice
-from dice_core.labels import LabelSpec
-from flair_dice.sequence_tagger import chain_head
-from flair_dice.targets import read_targets
+
+from .timing import measure_pair, show
+
+LOSSES: Dict[str, Any] = {
+    "CrossEntropy": "CrossEntropy",
+    "DiceCE": "DiceCE",
+    "CrossEntropy + EntityDice": {"name": "Compound", "losses": ["CrossEntropy", "EntityDice"]},
+}
+WIDTH = 64
+
+
+class RandomEmbeddings(TokenEmbeddings):
+    """A random vector for each token, at no cost."""
+
+    def __init__(self) -> None:
+        self.name = "random"
+        super().__init__()
+
+    @property
+    def embedding_length(self) -> int:
+        return WIDTH
+
+    @property
+    def embedding_type(self) -> str:
+        return "word-level"
+
+    def _add_embeddings_internal(self, sentences: List[Sentence]) -> None:
+        for token in (token for sentence in sentences for token in sentence):
+            token.set_embedding(self.name, torch.randn(WIDTH))
 
 
 def main() -> None:
@@ -29,61 +56,51 @@ def main() -> None:
     parser.add_argument("--types", type=int, default=6, help="entity types; tags are 4 each + 3")
     parser.add_argument("--rounds", type=int, default=30)
     args = parser.parse_args()
-    torch.manual_seed(0)
-    tags = Dictionary(add_unk=False)
-    tags.add_item("O")
-    for i in range(args.types):
-        for prefix in "SBEI":
-            tags.add_item(f"{prefix}-{i}")
-    n_tags = len(tags)
-    tags.set_start_stop_tags()
-    crf = CRF(tags, len(tags), False)
-    lengths = torch.randint(args.length // 2, args.length + 1, (args.batch,)).sort(descending=True)
-    lengths = lengths.values
-    lengths[0] = args.length
-    emissions = torch.randn(args.batch, args.length, len(tags), requires_grad=True)
-    gold = torch.randint(0, n_tags, (int(lengths.sum()),))
-    viterbi = ViterbiLoss(tags)
-
-    def stock() -> float:
-        start = time.process_time()
-        viterbi((crf(emissions), lengths, crf.transitions), gold).backward()
-        return time.process_time() - start
-
-    def timed(loss: flair_dice.Loss) -> Callable[[], float]:
-        labels = LabelSpec("benchmark", tuple(tags.get_items()[:n_tags]), ("O",), crf=True)
-
-        def run() -> float:
-            start = time.process_time()
-            head = chain_head((crf(emissions), lengths, crf.transitions), gold, tags)
-            targets = read_targets(
-                head.gold_columns, None, head.logits.detach(), labels, lengths.tolist()
-            )
-            loss.of_head(head, targets).backward()
-            return time.process_time() - start
-
-        return run
-
-    losses: Dict[str, Any] = {
-        "CrossEntropy": flair_dice.CrossEntropy(),
-        "DiceCE": flair_dice.DiceCE(),
-        "CrossEntropy + EntityDice": flair_dice.Compound(["CrossEntropy", "EntityDice"]),
-    }
-    print(f"B {args.batch}, L {args.length}, {len(tags)} tags, {torch.get_num_threads()} thread(s)")
-    for name, loss in losses.items():
-        compare(name, timed(loss), stock, args.rounds)
+    torch.set_num_threads(1)
+    flair.device = torch.device("cpu")
+    logging.getLogger("flair").setLevel(logging.WARNING)
+    sentences = annotated(args.batch, args.length, args.types)
+    stock = loss_of(tagger(args.types), sentences)
+    print(f"B {args.batch}, L {args.length}, {4 * args.types + 3} tags, one thread")
+    for name, loss in LOSSES.items():
+        ours = loss_of(flair_dice.use_loss(tagger(args.types), loss), sentences)
+        show(f"{name} / ViterbiLoss", measure_pair((ours, stock), args.rounds))
 
 
-def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], n: int) -> None:
-    ours(), theirs()
-    pairs = [(ours(), theirs()) for _ in range(n)]
-    ratios = [a / b for a, b in pairs]
-    a, b = (1000 * statistics.median(times) for times in zip(*pairs))
-    print(
-        f"{name + ' / ViterbiLoss':42} {statistics.median(ratios):5.2f}  "
-        f"({min(ratios):.2f} to {max(ratios):.2f}; {a:.1f} ms / {b:.1f} ms)",
-        flush=True,
+def annotated(n: int, length: int, n_types: int) -> List[Sentence]:
+    """Sentences of half the length to all of it, in which each third token is an entity."""
+    made = []
+    for number in range(n):
+        size = length - number * (length // 2) // n
+        sentence = Sentence(["word"] * size)
+        for i in range(0, size, 3):
+            sentence[i : i + 1].add_label("ner", f"T{(number + i) % n_types}")
+        made.append(sentence)
+    return made
+
+
+def tagger(n_types: int) -> SequenceTagger:
+    """A tagger with a CRF on a linear layer."""
+    flair.set_seed(0)
+    types = Dictionary(add_unk=False)
+    for i in range(n_types):
+        types.add_item(f"T{i}")
+    types.span_labels = True
+    return SequenceTagger(
+        RandomEmbeddings(), types, "ner", use_rnn=False, use_crf=True, tag_format="BIOES"
     )
+
+
+def loss_of(model: SequenceTagger, sentences: List[Sentence]) -> Callable[[], Any]:
+    """The loss, and its backward pass, from the vectors of sentences on."""
+    model.train()
+    model.embeddings.embed(sentences)
+
+    def run() -> None:
+        model.zero_grad()
+        model.forward_loss(sentences)[0].backward()
+
+    return run
 
 
 if __name__ == "__main__":

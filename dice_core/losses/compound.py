@@ -1,28 +1,126 @@
 """Weighted sums of losses."""
 
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Tuple, Type
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Dict, Iterator, List, Optional, Tuple
 
-from ..arrays import Array
+from .. import arrays, options
+from ..arrays import Array, namespace
 from ..labels import LabelSpec
 from ..options import AUTO, Average, Background, ClassWeights, Level
-from ..schedules import Weight
+from ..probabilities import Probabilities
+from ..schedules import Numbers, Ramp, Weight, weight, weight_at
 from ..slopes import Slope
 from ..targets import Targets
-from ..views import View
-from .base import Loss
+from .base import Loss, make_loss
+from .log_losses import CrossEntropy
+from .overlap import Dice
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ..options import Reading
+Term = Tuple[str, Weight, Loss]
 
 
-class Compound(Loss):
+class _Sum(Loss):
+    """A weighted sum of terms, each with totals of its own, one after another."""
+
+    # Name, weight and loss of each term.
+    _terms: Tuple[Term, ...]
+
+    @property
+    def trains_alone(self) -> bool:  # type: ignore[override]
+        return any(loss.trains_alone for _, _, loss in self._terms)
+
+    @property
+    def counts_over_batch(self) -> bool:
+        return any(loss.counts_over_batch for _, _, loss in self._terms)
+
+    def n_totals(self, n_classes: int) -> int:
+        return sum(loss.n_totals(n_classes) for _, _, loss in self._terms)
+
+    def totals(self, probabilities: Probabilities, targets: Targets) -> Array:
+        n = targets.n_classes
+        counting = [loss for _, _, loss in self._terms if loss.n_totals(n)]
+        found = [loss.totals(probabilities, targets) for loss in counting]
+        if not found:
+            return super().totals(probabilities, targets)
+        return found[0] if len(found) == 1 else namespace(found[0]).concat(found)
+
+    def accumulate(self, before: Optional[Array], batch: Array, n_classes: int) -> Array:
+        found, first = [], 0
+        for _, _, loss in self._terms:
+            own = slice(first, first + loss.n_totals(n_classes))
+            if own.stop > first:
+                earlier = None if before is None else before[own]
+                found.append(loss.accumulate(earlier, batch[own], n_classes))
+            first = own.stop
+        if not found or all(part.dtype == batch.dtype for part in found):
+            return batch if len(found) < 2 else namespace(batch).concat(found)
+        return namespace(batch).concat([arrays.wide(part) for part in found])
+
+    def value_and_slope(
+        self, probabilities: Probabilities, targets: Targets, totals: Array
+    ) -> Tuple[Array, Slope]:
+        value: Optional[Array] = None
+        slope, first = Slope(), 0
+        for name, weight_, loss in self._terms:
+            n = loss.n_totals(targets.n_classes)
+            own, first = totals[first : first + n], first + n
+            number = weight_at(weight_, 0, 0.0, name)
+            if not number:
+                continue
+            term, term_slope = loss.value_and_slope(probabilities, targets, own)
+            slope.add(term_slope, number)
+            term = number * term if number != 1 else term
+            if value is not None and value.shape != term.shape:
+                value, term = arrays.total(value), arrays.total(term)
+            value = term if value is None else value + term
+        return (0.0 * targets.n_rows() if value is None else value), slope
+
+    def blocks(self, probabilities: Probabilities, targets: Targets) -> Optional[List[slice]]:
+        found = [loss.blocks(probabilities, targets) for _, _, loss in self._terms]
+        # The fewest are of whole documents, which no other term minds.
+        return min((blocks for blocks in found if blocks), key=len, default=None)
+
+    def check(self, spec: LabelSpec) -> None:
+        self.smoothed(spec)
+        for _, _, loss in self._terms:
+            loss.check(spec if hasattr(loss, "label_smoothing") else spec.unsmoothed())
+
+    def check_shape(self, n_classes: int, activation: str, spec: LabelSpec) -> None:
+        for _, _, loss in self._terms:
+            loss.check_shape(n_classes, activation, spec)
+
+    def smoothed(self, spec: LabelSpec) -> Loss:
+        if not spec.label_smoothing:
+            return self
+        terms = {}
+        for name, _, loss in self._terms:
+            able = isinstance(loss, _Sum) or hasattr(loss, "label_smoothing")
+            terms[name] = loss.smoothed(spec) if able else loss
+        if all(terms[name] is loss for name, _, loss in self._terms):
+            return super().smoothed(spec)
+        return Compound(terms, {name: number for name, number, _ in self._terms})
+
+    def terms(self) -> Iterator[Tuple[str, float, Loss]]:
+        for name, weight_, loss in self._terms:
+            number = weight_at(weight_, 0, 0.0, name)
+            for inner, inner_number, leaf in loss.terms():
+                path = name if leaf is loss else f"{name}.{inner}"
+                yield path, number * inner_number, leaf
+
+    @property
+    def is_scheduled(self) -> bool:
+        return any(
+            isinstance(weight_, (Ramp, Numbers)) or loss.is_scheduled
+            for _, weight_, loss in self._terms
+        )
+
+
+@dataclass(frozen=True)
+class Compound(_Sum):
     """The weighted sum of other losses.
 
     Args:
-        losses: The terms, as a block or dict of name = loss, or a list. A term is read as the
-            compound is: it takes no reading options of its own.
+        losses: The terms, as a block or dict of name = loss, or a list. Each is a loss, the name
+            of one, or a dict of its name and options.
         weights: For each term, by name or as a list, a number from 0 on or a schedule of them:
             any iterator of numbers, such as thinc's schedules, of which each update takes the
             next and the last is kept, or in Flair a `Ramp` over epochs. Without weights all are
@@ -30,124 +128,49 @@ class Compound(Loss):
 
     Raises:
         ValueError: For terms that are no losses, and weights that name no term.
+
+    Example:
+        >>> loss = Compound({"ce": "CrossEntropy", "dice": {"name": "Dice", "level": "batch"}})
+        >>> ", ".join(name for name, _, _ in loss.terms())
+        'ce, dice'
     """
 
-    def __init__(self, losses: Any, weights: Any = None, **reading: "Unpack[Reading]"):
-        super().__init__(**reading)
-        terms = {name: self.read_term(n, name) for name, n in self.read_terms(losses).items()}
-        if not terms:
-            raise self.config_error("losses is empty; give it at least one loss.")
-        given = {} if weights is None else self.read_terms(weights)
-        unknown = [name for name in given if name not in terms]
-        if unknown or (isinstance(weights, (list, tuple)) and len(given) != len(terms)):
-            raise self.config_error(
-                f"weights must name terms of losses ({', '.join(terms)}), got {', '.join(given)}."
+    losses: Any
+    weights: Any = None
+
+    def check_options(self) -> None:
+        given = options.named(self.name(), self.losses)
+        losses = {n: make_loss(loss, f"{self.name()}: losses: {n!r}") for n, loss in given.items()}
+        if not losses:
+            self.refuse("losses is empty; give it at least one loss.")
+        weights = {} if self.weights is None else options.named(self.name(), self.weights)
+        unknown = [name for name in weights if name not in losses]
+        is_list = isinstance(self.weights, (list, tuple))
+        if unknown or (is_list and len(weights) != len(losses)):
+            self.refuse(
+                f"weights must name terms of losses ({', '.join(losses)}), got "
+                f"{', '.join(weights)}."
             )
-        self.losses = self.hold(terms)
-        self.smooths = any(loss.smooths for loss in terms.values())
-        self.weights = {name: Weight(given.get(name, 1.0), name, self) for name in terms}
-        self.watched: Optional[Dict[str, Array]] = None
+        read = {name: weight(self.name(), name, weights.get(name, 1.0)) for name in losses}
+        self.set_option("losses", losses)
+        self.set_option("weights", read)
+        parts = tuple((name, read[name], loss) for name, loss in losses.items())
+        self.set_option("_terms", parts)
 
-    def read_term(self, term: Any, name: str) -> Loss:
-        """A term, checked."""
-        if not isinstance(term, Loss):
-            package = self.title().partition(".")[0]
-            raise self.config_error(f"losses: {name!r} must be a {package} loss, got {term!r}.")
-        if term.reading():
-            raise self.config_error(
-                f"losses: {name!r} has {', '.join(term.reading())}, which a term does not use: it "
-                "is read as the whole loss is. Give it to that instead."
-            )
-        return term
-
-    def hold(self, terms: Dict[str, Loss]) -> Any:
-        """Where the terms are kept."""
-        return terms
-
-    def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
-        value, slope = None, Slope()
-        for name, loss in self.losses.items():
-            weight = self.weights[name].current
-            if weight:
-                term, term_slope = loss.compute_loss(view, targets)
-                term = weight * term
-                value = term if value is None else value + term
-                if self.watched is not None:
-                    self.watched[name] = self.watched.get(name, 0.0) + term
-                slope.add(term_slope, weight)
-        return (0.0 * targets.n_rows() if value is None else value), slope
-
-    def count(self, view: View, targets: Targets) -> None:
-        for name, loss in self.losses.items():
-            counts = loss.set_level or any(leaf.needs_counts() for _, _, leaf in loss.terms())
-            if self.weights[name].current and counts:
-                loss.count(view, targets)
-
-    def terms(self) -> Iterator[Tuple[str, float, Loss]]:
-        for name, loss in self.losses.items():
-            weight = self.weights[name].current
-            for inner, inner_weight, leaf in loss.terms():
-                is_leaf = leaf is loss
-                yield name if is_leaf else f"{name}.{inner}", weight * inner_weight, leaf
-
-    def watch_terms(self) -> None:
-        """Add up what each term contributes from now on, for `take_watched`."""
-        self.watched = {}
-        for loss in self.losses.values():
-            if isinstance(loss, Compound):
-                loss.watch_terms()
-
-    def take_watched(self) -> Dict[str, float]:
-        """What each term contributed since `watch_terms` or the last call, weight included, by the
-        names that `terms` gives. Terms of a term are as they are in that one.
-        """
-        taken: Dict[str, float] = {}
-        for name, loss in self.losses.items():
-            if isinstance(loss, Compound):
-                inner = loss.take_watched()
-                taken.update({f"{name}.{key}": value for key, value in inner.items()})
-            else:
-                taken[name] = float((self.watched or {}).get(name, 0.0))
-        self.watched = {}
-        return taken
-
-    def check(self, spec: LabelSpec) -> None:
-        super().check(spec)
-        for loss in self.losses.values():
-            loss.check(spec if loss.smooths else spec._replace(label_smoothing=0.0))
-
-    def makes_cells(self, view: View, targets: Targets) -> bool:
-        return any(loss.makes_cells(view, targets) for loss in self.losses.values())
-
-    @property
-    def in_parts(self) -> bool:  # type: ignore[override]
-        return all(loss.in_parts for loss in self.losses.values())
-
-    @property
-    def set_level(self) -> bool:
-        return any(loss.set_level for loss in self.losses.values())
-
-    @property
-    def collapses(self) -> bool:
-        return all(loss.collapses for loss in self.losses.values())
-
-    def weights_in_use(self) -> Iterator[Weight]:
-        yield from self.weights.values()
-        for loss in self.losses.values():
-            yield from loss.weights_in_use()
+    def at(self, step: int, epoch: Optional[float]) -> Loss:
+        if not self.is_scheduled:
+            return self
+        return Compound(
+            {name: loss.at(step, epoch) for name, loss in self.losses.items()},
+            {name: weight_at(w, step, epoch, name) for name, w in self.weights.items()},
+        )
 
     def __repr__(self) -> str:
-        terms = [f"{w!r} * {self.losses[name]!r}" for name, w in self.weights.items()]
-        return f"{type(self).__name__}({' + '.join(terms)})"
-
-    def own_options(self) -> Dict[str, Any]:
-        return {
-            "losses": {name: loss.to_dict() for name, loss in self.losses.items()},
-            "weights": {name: weight.to_dict() for name, weight in self.weights.items()},
-        }
+        return f"Compound({' + '.join(f'{w!r} * {loss!r}' for _, w, loss in self._terms)})"
 
 
-class DiceCE(Compound):
+@dataclass(frozen=True, kw_only=True)
+class DiceCE(_Sum):
     """The default recipe: cross-entropy + weight x Dice over the batch.
 
     In a model with a CRF the cross-entropy is the CRF's likelihood and the Dice is over the
@@ -155,55 +178,62 @@ class DiceCE(Compound):
 
     Args:
         weight: Of the Dice term, a number from 0 on or a schedule (see Compound).
-        class_weights: Of the cross-entropy, as in CrossEntropy.
-        level, average, smooth, squared, log, background: As in Dice, with the defaults that
-            train: one count over the batch, not squared; pooled over the classes where there is
-            a background, their mean where there is none.
+        class_weights: Of the cross-entropy: a factor for each label, by name or a list by class
+            id, or "balanced", the weights of WeightedCrossEntropy.
+        level: Of the Dice term: "batch", one soft count over the batch, times its number of
+            rows; or "element", each cell on its own.
+        average: Of the Dice term: "macro", the mean over the classes that are gold in the batch;
+            "micro", the counts of all classes pooled; or "auto", micro where there is a
+            background and macro where there is none.
+        smooth: Added above and below in the Dice term, from 0 on.
+        squared: Whether the Dice term has the published denominator, p^2 + y^2, in place of p + y.
+        log: -log of the Dice coefficient instead of 1 minus it; needs smooth above 0.
+        background: Classes left out of the Dice term: "auto", those that the component or the
+            model names (NER's O); None, none; or one or more labels or class ids.
 
     Raises:
         ValueError: For options out of range, and for labels that there are not.
+
+    Source: the terms of Li et al. 2020; their sum as in nnU-Net (Isensee et al. 2021).
     """
 
-    # The classes of the terms, in the package that has this one.
-    term_classes: Tuple[Type[Loss], Type[Loss]]
+    weight: Any = 1.0
+    class_weights: ClassWeights = None
+    level: Level = "batch"
+    average: Average = AUTO
+    smooth: float = 1.0
+    squared: bool = False
+    log: bool = False
+    background: Background = AUTO
 
-    def __init__(
-        self,
-        *,
-        weight: Any = 1.0,
-        level: Level = "batch",
-        average: Average = AUTO,
-        class_weights: ClassWeights = None,
-        smooth: float = 1.0,
-        squared: bool = False,
-        log: bool = False,
-        background: Background = AUTO,
-        **reading: "Unpack[Reading]",
-    ):
-        cross_entropy, dice = self.term_classes
-        options: Any = {
-            "level": level,
-            "average": average,
-            "smooth": smooth,
-            "squared": squared,
-            "log": log,
-            "background": background,
-        }
-        try:
-            terms = {
-                "cross_entropy": cross_entropy(class_weights=class_weights),
-                "dice": dice(**options),
-            }
-        except ValueError as error:  # the options are this loss's: so is the mistake
-            raise self.config_error(str(error).partition(": ")[2]) from None
-        super().__init__(terms, {"dice": weight}, **reading)
+    _DICE: ClassVar[Tuple[str, ...]] = ("level", "smooth", "squared", "log", "background")
 
-    def __repr__(self) -> str:
-        return Loss.__repr__(self)
+    def check_options(self) -> None:
+        of_dice: Dict[str, Any] = {name: getattr(self, name) for name in self._DICE}
+        if self.level != "element" or self.average != AUTO:
+            of_dice["average"] = self.average
+        try:  # the options are this loss's: so is the mistake
+            cross_entropy = CrossEntropy(class_weights=self.class_weights)
+            dice = Dice(**of_dice)
+        except ValueError as error:
+            self.refuse(str(error).partition(": ")[2])
+        for name in ("smooth", "background"):
+            self.set_option(name, getattr(dice, name))
+        self.set_option("class_weights", cross_entropy.class_weights)
+        self.set_option("weight", weight(self.name(), "dice", self.weight))
+        self.set_option(
+            "_terms", (("cross_entropy", 1.0, cross_entropy), ("dice", self.weight, dice))
+        )
 
-    def own_options(self) -> Dict[str, Any]:
-        return {
-            "weight": self.weights["dice"].to_dict(),
-            "class_weights": self.losses["cross_entropy"].class_weights,
-            **self.losses["dice"].own_options(),
-        }
+    def at(self, step: int, epoch: Optional[float]) -> Loss:
+        if not self.is_scheduled:
+            return self
+        return replace(self, weight=weight_at(self.weight, step, epoch, "dice"))
+
+
+def all_losses(loss: Loss) -> Iterator[Loss]:
+    """A loss, and all that are in it."""
+    yield loss
+    if isinstance(loss, _Sum):
+        for _, _, inner in loss._terms:
+            yield from all_losses(inner)

@@ -1,126 +1,134 @@
 """The loss of whole entities."""
 
-from typing import TYPE_CHECKING, Tuple
+from dataclasses import dataclass
+from typing import List, Optional, Tuple
 
 from .. import arrays, formulas, tags
 from ..arrays import Array, namespace
 from ..labels import LabelSpec
+from ..probabilities import Probabilities
 from ..slopes import Slope
 from ..targets import Targets
-from ..views import View
 from .base import Loss
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
-    from ..options import Reading
-
-
+@dataclass(frozen=True, kw_only=True)
 class EntityDice(Loss):
     """1 - soft F-beta over whole entities, times the number of rows: for BILUO, BIOES and BIO.
 
     An entity is found with the probability that its tags are predicted exactly: the product of
     p(gold tag) over its tokens or, with a CRF, the marginal of its span. The expected number of
     predictions E is the sum of p over tags that start one. With G gold entities,
-    F = ((1 + beta^2) sum of P + smooth) / (E + beta^2 G + smooth). Entities with a token of
-    missing annotation are left out. For use beside a cross-entropy (see Compound).
+    F = ((1 + beta^2) sum of P + smooth) / (E + beta^2 G + smooth). Rows of unknown tags are
+    skipped, such as the later pieces of a word; an entity that is not whole without them is left
+    out. Combine it with a cross-entropy (see Compound).
 
     Args:
         smooth: Added above and below, from 0 on.
         beta: From 0 on; above 1 recall weighs more.
-        log: -log F instead of 1 - F.
+        log: -log F instead of 1 - F; needs smooth above 0.
 
     Raises:
         ValueError: For options out of range, and for labels that are no tags of entities.
     """
 
-    def __init__(
-        self,
-        *,
-        smooth: float = 1.0,
-        beta: float = 1.0,
-        log: bool = False,
-        **reading: "Unpack[Reading]",
-    ):
-        super().__init__(**reading)
-        self.smooth = self.read_number("smooth", smooth)
-        self.beta = self.read_number("beta", beta)
-        self.log = self.read_flag("log", log)
+    smooth: float = 1.0
+    beta: float = 1.0
+    log: bool = False
+
+    trains_alone = False
+
+    def check_options(self) -> None:
+        self.set_number("smooth")
+        self.set_number("beta")
+        self.set_flag("log")
+        if self.log and not self.smooth:
+            self.refuse("log=True needs smooth above 0: without it, -log of 0 is infinite.")
 
     @property
-    def collapses(self) -> bool:
-        return True
-
-    @property
-    def set_level(self) -> bool:
+    def counts_over_batch(self) -> bool:
         return True
 
     def check(self, spec: LabelSpec) -> None:
         super().check(spec)
-        if spec.names is None:
+        if spec.names is None and spec.sequence:
             raise spec.config_error("EntityDice needs the tag of each column. Pass names=[...].")
-        if not spec.sequence or not tags.is_scheme(spec.names):
+        if not spec.sequence or not tags.is_scheme(spec.names or ()):
             raise spec.config_error(
                 "EntityDice needs a head of tags of entities over tokens (BILUO, BIOES or BIO), as "
                 "dice_ner and Flair's SequenceTagger have. Use another loss here, e.g. DiceCE."
             )
 
-    def of_counts(self, found: Array, expected: Array, n_gold: Array) -> Tuple[Array, Array, Array]:
-        """1 - F or -log F, and its derivatives by ``found`` and by ``expected``, for arrays.
+    def blocks(self, probabilities: Probabilities, targets: Targets) -> Optional[List[slice]]:
+        most_rows = arrays.blocks(probabilities.like)[0].stop
+        return targets.documents(most_rows)
+
+    def n_totals(self, n_classes: int) -> int:
+        return 4
+
+    def totals(self, probabilities: Probabilities, targets: Targets) -> Array:
+        """Entities found, expected and gold, and the number of rows."""
+        xp, like = namespace(probabilities.like), probabilities.like
+        scheme, paths = gold_paths(targets)
+        found, _, _ = self._found(probabilities, paths)
+        expected = targets.known_rows() @ (probabilities.p @ _starts(scheme, like))
+        n_gold = arrays.like(float(paths.n_spans), like)
+        return xp.stack([xp.sum(found), expected, n_gold, targets.n_rows()])
+
+    def coefficient(self, totals: Array) -> Tuple[Array, Array, Array]:
+        """1 - F or -log F, and its derivatives by what is found and by what is expected.
 
         Args:
-            found: The sum over gold entities of the probability to predict each exactly.
-            expected: The expected number of predictions.
-            n_gold: The number of gold entities.
+            totals: ``(4,)``, as `totals` gives.
         """
         factor = 1 + self.beta**2
-        alpha, beta = 1 / factor, self.beta**2 / factor
-        return formulas.overlap(
-            found, expected, n_gold, alpha, beta, self.smooth / factor, self.log
-        )
+        alpha, beta, smooth = 1 / factor, self.beta**2 / factor, self.smooth / factor
+        return formulas.overlap(totals[0], totals[1], totals[2], alpha, beta, smooth, self.log)
 
-    def gold_paths(self, targets: Targets) -> Tuple[tags.Scheme, tags.Paths]:
-        """The tags, and the cells of gold entities."""
-        assert targets.spec.names is not None
-        scheme, ids = tags.Scheme(targets.spec.names), targets.best_ids()
-        return scheme, scheme.gold_paths(ids, targets.lengths or [len(ids)])
-
-    def compute_loss(self, view: View, targets: Targets) -> Tuple[Array, Slope]:
-        # Probabilities are asked for in blocks: those of sigmoids are made of logits.
-        xp, like = namespace(view.like), view.like
-        scheme, paths = self.gold_paths(targets)
-        n_classes, device = like.shape[1], like.device
-        flat = xp.asarray(paths.rows * n_classes + paths.columns, device=device)
-        which = xp.asarray(paths.ids, device=device)
-        log_p = view.cells(flat).log_p()
-        signs = arrays.like(paths.signs, like)
-        found = xp.exp(arrays.sum_by(log_p, which, len(paths.signs))) * signs
-        starts = arrays.like(scheme.starts.astype("float32"), like)
-        known, blocks = _known_rows(targets, like), list(arrays.blocks(like))
-        of_rows = arrays.full_like(known, 0.0)
-        for rows in blocks:
-            of_rows[rows] = view.rows(rows).p @ starts
-        expected = known @ of_rows
-        n_gold = arrays.like(float(paths.n_spans), like)
-        counts = targets.whole(xp.stack([xp.sum(found), expected, n_gold]))
-        value, by_found, by_expected = self.of_counts(counts[0], counts[1], counts[2])
-        n = targets.n_rows()
-        whole = targets.whole(n)
+    def value_and_slope(
+        self, probabilities: Probabilities, targets: Targets, totals: Array
+    ) -> Tuple[Array, Slope]:
+        xp, like = namespace(probabilities.like), probabilities.like
+        scheme, paths = gold_paths(targets)
+        found, flat, which = self._found(probabilities, paths)
+        value, by_found, by_expected = self.coefficient(totals)
+        n = totals[3]
         # d P / d log p = P for each cell of a path.
-        cells = arrays.sum_by(xp.take(found, which), flat, like.shape[0] * n_classes)
-        cells *= whole * by_found
+        cells = arrays.sum_by(xp.take(found, which), flat, like.shape[0] * like.shape[1])
+        cells *= n * by_found
         cells = xp.reshape(cells, like.shape)
-        of_start = (known * (whole * by_expected))[:, None]
-        for rows in blocks:
-            part, factors = view.rows(rows), of_start[rows, :] * starts
-            cells[rows, :] = arrays.add_product(cells[rows, :], factors, part.p)
-            if view.activation == "sigmoid":
-                cells[rows, :] *= part.q()
-        return n * value, Slope(cells=cells)
+        factors = (targets.known_rows() * (n * by_expected))[:, None] * _starts(scheme, like)
+        cells = arrays.add_product(cells, factors, probabilities.p)
+        if probabilities.activation == "sigmoid":
+            cells *= probabilities.q()
+        return targets.n_rows() * value, Slope(cells=cells)
+
+    def _found(self, probabilities: Probabilities, paths: tags.Paths) -> Tuple[Array, Array, Array]:
+        """Of each path its probability, with its sign; and the cells of paths, flat, and whose
+        they are.
+        """
+        xp, like = namespace(probabilities.like), probabilities.like
+        flat = xp.asarray(paths.rows * like.shape[1] + paths.columns, device=like.device)
+        which = xp.asarray(paths.ids, device=like.device)
+        log_p = probabilities.cells(flat).log_p()
+        signs = arrays.like(paths.signs, like)
+        return xp.exp(arrays.sum_by(log_p, which, len(paths.signs))) * signs, flat, which
 
 
-def _known_rows(targets: Targets, like: Array) -> Array:
-    """``(N,)``: how much each row counts."""
-    if targets.mask is not None:
-        return namespace(like).max(targets.known(), axis=1)
-    return arrays.full_like(like[:, 0], 1.0) if targets.weights is None else targets.weights
+def gold_paths(targets: Targets) -> Tuple[tags.Scheme, tags.Paths]:
+    """The tags, and the cells of gold entities."""
+    assert targets.spec.names is not None
+    if targets.weights is not None:
+        weights = arrays.to_numpy(targets.weights)
+        if ((weights != 0) & (weights != 1)).any():
+            raise targets.spec.config_error(
+                "EntityDice counts whole entities, so that their rows have no weights of their "
+                "own. Leave sample_weight out."
+            )
+    scheme, ids = tags.Scheme(targets.spec.names), targets.best_ids()
+    lengths = [len(ids)] if targets.lengths is None else targets.lengths
+    return scheme, scheme.gold_paths(ids, lengths)
+
+
+def _starts(scheme: tags.Scheme, like: Array) -> Array:
+    return arrays.like(scheme.starts.astype("float32"), like)

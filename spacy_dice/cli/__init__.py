@@ -7,15 +7,13 @@ imported already is imported here. Each command imports what it runs when it run
 import typer
 from spacy.cli import app
 
-HELP = """Train for F1: losses in a config, what they gain, and where to cut.
-
-The functions behind the commands are in spacy_dice.commands; tune, calibrate and to_stock are in
-spacy_dice itself.
+HELP = """Train for F1: how imbalanced a corpus is, which of two pipelines is better, thresholds and
+calibrated probabilities.
 """
 
 dice_cli = typer.Typer(name="dice", help=HELP, no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(dice_cli)
 
-from . import apply, bulk, compare, curve, imbalance, losses, stock, tune  # noqa: E402
+from . import compare, imbalance, tune  # noqa: E402
 
-__all__ = ["apply", "bulk", "compare", "curve", "dice_cli", "imbalance", "losses", "stock", "tune"]
+__all__ = ["compare", "dice_cli", "imbalance", "tune"]

@@ -1,120 +1,141 @@
-"""What the commands share: errors of one line, messages, pipelines and data."""
+"""What the commands share: spaCy's own options, errors of one line, data and tables."""
 
 import json
 import os
 import sys
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence
+from typing import TYPE_CHECKING, Literal, Optional
 
 import typer
+from spacy.cli._util import Arg as Arg
+from spacy.cli._util import Opt, import_code, setup_gpu
 from thinc.api import ConfigValidationError
-from wasabi import Printer
+from wasabi import msg, table
 
 if TYPE_CHECKING:
     from spacy.language import Language
+    from spacy.training import Example
 
-Arg, Opt = typer.Argument, typer.Option
-STDOUT = "-"
+# The options of `spacy evaluate`.
+CODE = Opt(
+    None,
+    "--code",
+    "-c",
+    help="Path to Python file with additional code (registered functions) to be imported",
+)
+GPU = Opt(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU")
+JSON = Opt(None, "--json", "-j", help="Write the result as JSON to this file; - is stdout")
+DATA = "a .spacy file, as 'spacy convert' makes it, or a folder of them"
+# More labels than these are not printed; the JSON has all.
+MAX_ROWS = 40
 
 
-def one_line(error: BaseException) -> str:
-    """A message without line breaks."""
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an error in what the user gave into one line on stderr and exit status 1.
+
+    A reader that closes the pipe (``| head``) is no error: commands save first and print last.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ConfigValidationError, ValueError, OSError, ImportError) as error:
+        print(f"✘ {_one_line(error)}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = getattr(error, "desc", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
 
-def printer(stream: Optional[IO[str]] = None, no_print: bool = False) -> Printer:
-    """spaCy's printer, without colours where the stream (stdout) is no terminal."""
-    made = Printer(no_print=no_print)
-    is_terminal = (sys.stdout if stream is None else stream).isatty()
-    made.show_color = made.show_color and is_terminal and not os.environ.get("NO_COLOR")
-    return made
+def prepare(code: Optional[Path], gpu: int) -> None:
+    """Do what --code and --gpu-id ask for. spaCy's messages go to stderr: stdout has results."""
+    with redirect_stdout(sys.stderr):
+        import_code(code)
+        setup_gpu(gpu)
 
 
-def fail(message: str) -> None:
-    """Print one line to stderr, and exit with 1."""
-    _to_stderr("fail", message)
-    raise typer.Exit(1)
+def note(text: str) -> None:
+    """Print a message to stderr."""
+    with redirect_stdout(sys.stderr):
+        msg.good(text)
 
 
-def warn(message: str) -> None:
-    """Print one line to stderr."""
-    _to_stderr("warn", message)
+def read_examples(path: Path, nlp: "Language") -> "list[Example]":
+    """Read gold documents as `spacy evaluate` does.
 
+    Args:
+        path: A .spacy file, or a folder with such files.
+        nlp: The pipeline that will predict; it tokenizes the texts.
 
-def _to_stderr(kind: str, message: str) -> None:
-    made = printer(sys.stderr, no_print=True)
-    if sys.stderr.isatty():
-        text = getattr(made, kind)(message)
-    else:  # one line, for grep; wasabi would wrap it
-        icon = made.icons[kind]
-        text = f"{icon} {message}"
-    print(text, file=sys.stderr)
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Whatever is wrong with what the user gave is one line on stderr and exit status 1."""
-    try:
-        yield
-    except (ConfigValidationError, ValueError, OSError, ImportError) as error:
-        fail(one_line(error))
-
-
-def notes(out: str = "") -> Printer:
-    """Where messages go: nowhere if stdout is a pipe, or is what ``out`` says to write to."""
-    return printer(no_print=out == STDOUT or not sys.stdout.isatty())
-
-
-def load_model(name: str) -> "Language":
-    """A pipeline, from a folder or by the name of a package.
+    Returns:
+        An Example for each document that has tokens.
 
     Raises:
-        OSError: If there is none.
+        ValueError: If there are none, or the file cannot be read.
     """
-    import spacy
-    from spacy.util import is_package
+    from spacy.training import Corpus
 
-    if not is_package(name) and not (Path(name) / "config.cfg").exists():
-        hint = ""
-        if (Path(name) / "model-best").exists():
-            hint = f" Did you mean {Path(name) / 'model-best'}?"
-        raise OSError(f"There is no pipeline {name}: neither a package nor a folder of one.{hint}")
-    return spacy.load(name)
+    if path.is_file() and path.suffix != ".spacy":
+        raise ValueError(f"{path} is not a .spacy file. Make one of it with 'spacy convert'.")
+    if path.is_dir() and not any(path.rglob("*.spacy")):
+        raise ValueError(f"The folder {path} has no .spacy files in it.")
+    examples = list(Corpus(path)(nlp))
+    if not examples:
+        raise ValueError(f"{path} has no documents with tokens.")
+    return examples
 
 
-def check_writable(folder: Path, force: bool) -> None:
-    """Raise an OSError for a folder that has something in it already, unless told otherwise."""
+def check_new(folder: Optional[Path], force: bool) -> None:
+    """Raise an error if a folder to write to has something in it, unless --force is given."""
+    if folder is None:
+        return
     if folder.is_file():
-        raise OSError(f"{folder} is a file; give the folder of a pipeline.")
+        raise ValueError(f"{folder} is a file; give the folder of a pipeline.")
     if folder.exists() and any(folder.iterdir()) and not force:
-        raise OSError(f"{folder} is there already and not empty. Use --force to write over it.")
+        raise ValueError(f"{folder} is there already and not empty. Use --force to write over it.")
 
 
-def parse_settings(settings: Sequence[str]) -> Dict[str, Any]:
-    """Options from ``key=value``; values are JSON or text, and dots make blocks.
+def write_json(path: Optional[str], value: object) -> bool:
+    """Write a result as JSON if it is asked for.
 
-    Example:
-        >>> parse_settings(["weight=0.5", "class_weights.O=0.2", "average=macro"])
-        {'weight': 0.5, 'class_weights': {'O': 0.2}, 'average': 'macro'}
+    Returns:
+        Whether it was written to stdout, so that nothing else may be.
     """
-    options: Dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key:
-            raise ValueError(f"--set {setting}: write it as key=value, e.g. --set weight=0.5.")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        block = options
-        *parents, last = key.split(".")
-        for parent in parents:
-            block = block.setdefault(parent, {})
-            if not isinstance(block, dict):
-                raise ValueError(f"--set {setting}: {parent} is set to a value already.")
-        block[last] = value
-    return options
+    if path is None:
+        return False
+    if path == "-":
+        print(json.dumps(value, indent=1))
+        return True
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(value, indent=1) + "\n", encoding="utf8")
+    return False
+
+
+def as_table(header: Sequence[str], rows: Sequence[Sequence[str]], n_left: int = 1) -> str:
+    """A table of wasabi's in which no label is shortened.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells. Those after the `MAX_ROWS`th are counted, not shown.
+        n_left: How many columns are aligned to the left; numbers are aligned to the right.
+
+    Returns:
+        Lines without blanks at their ends.
+    """
+    shown = rows[:MAX_ROWS]
+    widest = max(len(cell) for row in (header, *shown) for cell in row)
+    aligns: list[Literal["l", "r"]] = ["l"] * n_left
+    aligns += ["r"] * (len(header) - n_left)
+    text = table(shown, header=header, divider=True, aligns=aligns, max_col=widest, spacing=2)
+    lines = [line.rstrip() for line in text.strip("\n").splitlines()]
+    if len(rows) > MAX_ROWS:
+        lines.append(f"... and {len(rows) - MAX_ROWS:,} more; --json has all")
+    return "\n".join(lines)

@@ -1,59 +1,60 @@
 """`spacy dice tune` and `spacy dice calibrate`: the functions of these names, on folders."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional
+from typing import TYPE_CHECKING, Optional, Protocol
 
-from . import dice_cli
-from .common import Arg, Opt, check_writable, fail, load_model, notes, one_line_errors, printer
+from . import common, dice_cli
 
 if TYPE_CHECKING:
     from spacy.language import Language
+    from spacy.training import Example
+
+MODEL = common.Arg(..., metavar="MODEL", help="Folder or package of a trained pipeline")
+DEV = common.Arg(
+    ..., metavar="DEV", help=f"Data that it was not trained on: {common.DATA}", exists=True
+)
+FORCE = common.Opt(False, "--force", "-F", help="Write over what is in OUT")
 
 
 @dice_cli.command("tune")
 def tune_cli(
-    # fmt: off
-    model: str = Arg(..., metavar="MODEL", help="Folder or package of a trained pipeline"),
-    dev: Path = Arg(
-        ...,
-        metavar="DEV",
-        help="Data that it was not trained on: .spacy, or what 'spacy dice imbalance' reads",
-        exists=True,
+    model: str = MODEL,
+    dev: Path = DEV,
+    out: Optional[Path] = common.Arg(
+        None, metavar="OUT", help="Folder for the tuned pipeline; without it, nothing is saved"
     ),
-    out: Optional[Path] = Arg(
-        None, metavar="OUT", help="Folder for the tuned pipeline; without, it is only reported"
-    ),
-    components: Optional[List[str]] = Opt(
+    components: Optional[list[str]] = common.Opt(
         None,
         "--component",
-        "-c",
-        help="Component; may be repeated. Default: all that can be tuned but the parser",
+        help="Name of a component; may be repeated. Default: all that can be tuned",
     ),
-    objective: Optional[str] = Opt(
+    objective: Optional[str] = common.Opt(
         None,
         "--objective",
-        "-o",
-        help="micro, macro, macro_f2, f0.5, 'precision>=0.9', 'recall>=0.8'. Default: F1 of the average that spaCy reports first",
+        help="micro, macro, macro_f2, f0.5, 'precision>=0.9', 'recall>=0.8'. Default: F1 of the "
+        "average that spaCy reports first",
     ),
-    labels: Optional[List[str]] = Opt(
+    labels: Optional[list[str]] = common.Opt(
         None,
         "--label",
         "-l",
         help="Objective of one label, as LABEL:OBJECTIVE, e.g. PER:precision>=0.9; may be repeated",
     ),
-    folds: int = Opt(5, "--folds", "-n", help="Folds of cross-fitting"),
-    as_json: bool = Opt(False, "--json", "-j", help="Print the report as JSON"),
-    plot: Optional[Path] = Opt(
+    folds: int = common.Opt(5, "--folds", "-n", help="Folds of cross-fitting"),
+    plot: Optional[Path] = common.Opt(
         None, "--plot", "-p", help="Draw precision against recall into this file"
     ),
-    force: bool = Opt(False, "--force", "-F", help="Write over what is in OUT"),
-    # fmt: on
+    json_path: Optional[str] = common.JSON,
+    force: bool = FORCE,
+    code_path: Optional[Path] = common.CODE,
+    use_gpu: int = common.GPU,
 ) -> None:
     """
-    Choose on dev where to cut, for F1.
+    Choose thresholds on dev, for F1.
 
-    The cuts are folded into the pipeline, which needs this package no more than before. Expect what the report calls 'estimate' on new
-    text, not what is 'seen' on dev.
+    They are folded into the pipeline, which needs no other package than before. Expect on new
+    text what the report calls 'estimate', not what is 'seen' on dev.
 
     \b
     Examples:
@@ -61,96 +62,104 @@ def tune_cli(
       python -m spacy dice tune output/model-best dev.spacy tuned \\
           --label "PER:precision>=0.9"
     """
-    with one_line_errors():
-        from ..tuning.run import tune
+    with common.one_line_errors():
+        from .. import tune
 
-        nlp, examples = _read(model, dev, out, force)
-        of_label = dict(_split_label(spec) for spec in labels or [])
+        by_label = dict(_split_label(spec) for spec in labels or [])
+        nlp, examples = _load(model, dev, out, force, code_path, use_gpu)
         report = tune(
             nlp,
             examples,
             components or None,
             objective=objective,
-            labels=of_label or None,
+            labels=by_label or None,
             n_folds=folds,
         )
-        print(report.to_json() if as_json else report)
+        _save(nlp, out, report)
         if plot is not None:
-            plot.parent.mkdir(parents=True, exist_ok=True)
             report.plot(plot)
-            notes().good(f"Saved {plot}")
-        _save(nlp, out)
+            common.note(f"Saved {plot}")
+        _show(report, json_path)
 
 
 @dice_cli.command("calibrate")
 def calibrate_cli(
-    # fmt: off
-    model: str = Arg(..., metavar="MODEL", help="Folder or package of a trained pipeline"),
-    dev: Path = Arg(..., metavar="DEV", help="Data that it was not trained on", exists=True),
-    out: Optional[Path] = Arg(
+    model: str = MODEL,
+    dev: Path = DEV,
+    out: Optional[Path] = common.Arg(
         None,
         metavar="OUT",
-        help="Folder for the calibrated pipeline; without, nothing is fitted: it is only measured",
+        help="Folder for the calibrated pipeline; without it, probabilities are only measured",
     ),
-    components: Optional[List[str]] = Opt(
+    components: Optional[list[str]] = common.Opt(
         None,
         "--component",
-        "-c",
-        help="Component; may be repeated. Default: all that show probabilities",
+        help="Name of a component; may be repeated. Default: all that have probabilities",
     ),
-    per_label: bool = Opt(
-        False,
-        "--per-label",
-        "-l",
-        help="A temperature for each label, where labels are independent",
+    per_label: bool = common.Opt(
+        False, "--per-label", help="A temperature for each label, where labels are independent"
     ),
-    as_json: bool = Opt(False, "--json", "-j", help="Print the report as JSON"),
-    force: bool = Opt(False, "--force", "-F", help="Write over what is in OUT"),
-    # fmt: on
+    json_path: Optional[str] = common.JSON,
+    force: bool = FORCE,
+    code_path: Optional[Path] = common.CODE,
+    use_gpu: int = common.GPU,
 ) -> None:
     """
-    Fit probabilities on dev.
+    Calibrate probabilities on dev.
 
-    A temperature is folded in, so that they mean what they say. No decision changes.
+    A temperature is folded into the pipeline, so that of the decisions with a probability of 0.9
+    nine in ten are right. No decision changes.
 
     \b
     Examples:
       python -m spacy dice calibrate output/model-best dev.spacy
       python -m spacy dice calibrate output/model-best dev.spacy calibrated
     """
-    with one_line_errors():
-        from ..tuning.run import calibrate
+    with common.one_line_errors():
+        from .. import calibrate
 
-        nlp, examples = _read(model, dev, out, force)
-        report = calibrate(
-            nlp, examples, components or None, per_label=per_label, fit=out is not None
-        )
-        print(report.to_json() if as_json else report)
-        _save(nlp, out)
+        nlp, examples = _load(model, dev, out, force, code_path, use_gpu)
+        fit = out is not None
+        report = calibrate(nlp, examples, components or None, per_label=per_label, fit=fit)
+        _save(nlp, out, report)
+        _show(report, json_path)
 
 
-def _read(model: str, data: Path, out: Optional[Path], force: bool) -> Any:
-    from ..commands.formats import read_examples
+def _load(
+    model: str, dev: Path, out: Optional[Path], force: bool, code_path: Optional[Path], use_gpu: int
+) -> "tuple[Language, list[Example]]":
+    from spacy.util import load_model
 
-    if out is not None:
-        check_writable(out, force)
+    common.check_new(out, force)
+    common.prepare(code_path, use_gpu)
     nlp = load_model(model)
-    examples = read_examples(data, nlp)
-    if not examples:
-        fail(f"{data} has no documents.")
-    return nlp, examples
+    return nlp, common.read_examples(dev, nlp)
 
 
-def _split_label(spec: str) -> Any:
-    label, colon, objective = spec.rpartition(":")
-    if not colon or not label or not objective:
+def _split_label(spec: str) -> tuple[str, str]:
+    label, _, objective = spec.rpartition(":")
+    if not label or not objective:
         raise ValueError(f"--label {spec}: write it as LABEL:OBJECTIVE, e.g. PER:precision>=0.9.")
     return label, objective
 
 
-def _save(nlp: "Language", out: Optional[Path]) -> None:
-    if out is None:
-        printer(no_print=notes().no_print).info("Nothing was saved: no OUT was given.")
-    else:
+class Report(Protocol):
+    """What both functions return."""
+
+    def __len__(self) -> int: ...
+
+    def to_json(self) -> str:
+        """Return the report as JSON."""
+
+
+def _save(nlp: "Language", out: Optional[Path], report: Report) -> None:
+    if not len(report):
+        raise ValueError("The pipeline has no component for this command. Nothing was done.")
+    if out is not None:
         nlp.to_disk(out)
-        notes().good(f"Saved {out}")
+        common.note(f"Saved {out}")
+
+
+def _show(report: Report, json_path: Optional[str]) -> None:
+    if not common.write_json(json_path, json.loads(report.to_json())):
+        print(report)

@@ -7,10 +7,10 @@ from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
-from thinc.types import Floats2d
 
+from dice_core.arrays import Array
 from dice_core.labels import LabelSpec
-from dice_core.options import Activation
+from dice_core.options import Activation, listed
 from dice_core.targets import Targets, from_rows
 
 from ..errors import config_error, label_spec
@@ -23,17 +23,19 @@ class PerDoc(StockLossMixin):
     no_output_layer = true, which doc.cats then holds as spaCy puts them there.
     """
 
-    of_raw: Activation
+    # What raw scores are logits of.
+    raw_activation: Activation
 
-    def head(self) -> Head:
-        return find_head(self.model, self.name, self.of_raw)  # type: ignore[attr-defined]
+    @classmethod
+    def head_of(cls, pipe: TrainablePipe) -> Head:
+        return find_head(pipe.model, pipe.name, cls.raw_activation)
 
     @classmethod
     def check_trainable(cls, pipe: TrainablePipe) -> None:
-        find_head(pipe.model, pipe.name, cls.of_raw)
+        cls.head_of(pipe)
 
-    def targets(self, examples: List[Example], like: Floats2d) -> Targets:
-        """The batch's truth, as arrays like ``like``."""
+    def targets(self, examples: List[Example], like: Array) -> Targets:
+        """The batch's targets, as arrays like ``like``."""
         raise NotImplementedError
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
@@ -42,8 +44,7 @@ class PerDoc(StockLossMixin):
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         self._validate_categories(examples)  # type: ignore[attr-defined]
         targets = self.targets(examples, scores)
-        gradient, value = self.loss.compute(scores, targets, self.head())
-        return value, gradient
+        return self.compute(scores, targets)
 
     @classmethod
     def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
@@ -83,18 +84,18 @@ class DiceTextCategorizer(PerDoc, TextCategorizer):
 
     stock = TextCategorizer
     factories = ("textcat",)
-    of_raw: Activation = "softmax"
+    raw_activation: Activation = "softmax"
 
     @classmethod
     def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
         return None if len(pipe.labels) == 2 else {"name": "DiceCE", **BALANCED}
 
-    def targets(self, examples: List[Example], like: Floats2d) -> Targets:
+    def targets(self, examples: List[Example], like: Array) -> Targets:
         y, mask, strange = self._known(examples)
         if strange:
             raise config_error(
                 f"{own(self)}: the data has the category {strange[0]!r}, which is none of its "
-                f"labels: {', '.join(self.labels)}. Add it before training (labels in "
+                f"labels: {listed(self.labels)}. Add it before training (labels in "
                 f"[initialize.components.{self.name}]), or correct the data."
             )
         is_one, is_all = y.any(axis=1), mask.all(axis=1)
@@ -112,13 +113,13 @@ class DiceMultiLabelTextCategorizer(PerDoc, MultiLabel_TextCategorizer):
 
     stock = MultiLabel_TextCategorizer
     factories = ("textcat_multilabel",)
-    of_raw: Activation = "sigmoid"
+    raw_activation: Activation = "sigmoid"
 
     @classmethod
     def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
         return {"name": "DiceCE", **BALANCED}
 
-    def targets(self, examples: List[Example], like: Floats2d) -> Targets:
+    def targets(self, examples: List[Example], like: Array) -> Targets:
         y, mask, strange = self._known(examples)
         warn_of_unknown(self, "the categories", strange)
         return self._as_targets(y, mask)

@@ -9,6 +9,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
 from thinc.types import Floats2d
 
+from dice_core.arrays import Array
 from dice_core.labels import LabelSpec
 from dice_core.targets import Targets, from_rows
 
@@ -44,8 +45,8 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
             return label_spec(own(pipe), tuple(pipe.labels), sequence=False)
         return label_spec(own(pipe), (*pipe.labels, NO_SPAN), (NO_SPAN,), sequence=False)
 
-    def targets(self, examples: Iterable[Example], spans: Any, like: Floats2d) -> Targets:
-        """The batch's truth, for the candidates ``spans`` (Ragged of starts and ends)."""
+    def targets(self, examples: Iterable[Example], spans: Any, like: Array) -> Targets:
+        """The batch's targets, for the candidates ``spans`` (Ragged of starts and ends)."""
         y = numpy.zeros(like.shape, dtype="float32")
         starts_ends = self.model.ops.to_numpy(spans.dataXd)
         ends = numpy.cumsum(self.model.ops.to_numpy(spans.lengths)).tolist()
@@ -54,7 +55,7 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
             gold = self._get_aligned_spans(eg)
             if not gold:
                 continue
-            rows = rows_of(starts_ends[first:last], [(span.start, span.end) for span in gold])
+            rows = find_rows(starts_ends[first:last], [(span.start, span.end) for span in gold])
             for span in gold:
                 row = rows.get((span.start, span.end))
                 if span.label_ not in label_map:
@@ -81,11 +82,10 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         spans, scores = spans_scores
         targets = self.targets(examples, spans, scores)
-        gradient, value = self.loss.compute(scores, targets, self.head())
-        return value, gradient
+        return self.compute(scores, targets)
 
 
-def rows_of(
+def find_rows(
     candidates: numpy.ndarray, wanted: Sequence[Tuple[int, int]]
 ) -> Dict[Tuple[int, int], int]:
     """The rows of those of ``wanted`` that are candidates.
@@ -137,7 +137,6 @@ class DiceSpanFinder(StockLossMixin, SpanFinder):
         """Value and gradient of the loss. scores: floats ``(tokens, 2)``, start and end."""
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
-        y, mask = self._get_aligned_truth_scores(examples, self.model.ops)
-        targets = from_rows(y, mask, self.label_spec(self))
-        gradient, value = self.loss.compute(scores, targets, self.head())
-        return value, gradient
+        rows: Any = self._get_aligned_truth_scores(examples, self.model.ops)
+        targets = from_rows(rows[0], rows[1], self.label_spec(self))
+        return self.compute(scores, targets)

@@ -11,14 +11,14 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model
-from thinc.types import Floats2d
 
+from dice_core.arrays import Array
 from dice_core.labels import LabelSpec
 from dice_core.targets import MISSING, Targets, from_ids, from_labels
 
 from ..errors import label_spec
-from ..losses import Loss, at_least_float32
-from .trainable import LossMixin, StockLossMixin, own, warn_of_loss
+from ..losses import at_least_float32
+from .trainable import LossLike, LossMixin, StockLossMixin, own, warn_of_loss
 
 
 class PerToken(LossMixin):
@@ -28,8 +28,8 @@ class PerToken(LossMixin):
         """The label of each predicted token; None where it is missing or misaligned."""
         raise NotImplementedError
 
-    def targets(self, examples: Iterable[Example], like: Floats2d) -> Targets:
-        """The batch's truth, as arrays like ``like``."""
+    def targets(self, examples: Iterable[Example], like: Array) -> Targets:
+        """The batch's targets, as arrays like ``like``."""
         docs = [self.get_aligned_labels(eg) for eg in examples]
         neg_prefix = self.cfg.get("neg_prefix")  # type: ignore[attr-defined]
         return from_labels(docs, self.label_spec(self), like, neg_prefix=neg_prefix)
@@ -38,8 +38,7 @@ class PerToken(LossMixin):
         """Value and gradient of the loss. scores: floats ``(tokens, classes)`` for each doc."""
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         targets = self.targets(examples, at_least_float32(scores[0]))
-        gradient, value = self.loss.compute(scores, targets, self.head())
-        return value, gradient
+        return self.compute(scores, targets)
 
 
 class DiceTagger(StockLossMixin, PerToken, Tagger):
@@ -52,7 +51,9 @@ class DiceTagger(StockLossMixin, PerToken, Tagger):
     factories = ("tagger",)
     own_factory, stock_factory = "dice_tagger", "tagger"
 
-    def __init__(self, vocab: Vocab, model: Model, name: str = "tagger", *, loss: Loss, **cfg: Any):
+    def __init__(
+        self, vocab: Vocab, model: Model, name: str = "tagger", *, loss: LossLike, **cfg: Any
+    ):
         super().__init__(vocab, model, name, **cfg)
         self.set_loss(loss)
         self.check_trainable(self)
@@ -145,7 +146,7 @@ class DiceEditTreeLemmatizer(StockLossMixin, PerToken, EditTreeLemmatizer):
         # The labels are numbers of edit trees, which are of no use to users.
         return label_spec(own(pipe))
 
-    def targets(self, examples: Iterable[Example], like: Floats2d) -> Targets:
+    def targets(self, examples: Iterable[Example], like: Array) -> Targets:
         docs = [self.get_aligned_labels(eg) for eg in examples]
         ids = [column for doc in docs for column in doc]
         lengths = [len(doc) for doc in docs]

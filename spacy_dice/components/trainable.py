@@ -1,20 +1,26 @@
 """What every component that trains with one of our losses shares."""
 
+import copy
 import warnings
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
 from thinc.api import Optimizer, set_dropout_rate
 
+from dice_core import losses as core
 from dice_core.labels import LabelSpec
+from dice_core.losses import BoundLoss
+from dice_core.options import listed
+from dice_core.targets import Targets
 
-from ..errors import config_error
 from ..heads import Head, find_head
-from ..losses import Loss
+from ..losses import Loss, compute, core_loss
 
+# What users write for a loss.
+LossLike = Union[core.Loss, Loss, str, Mapping[str, Any]]
 # What components recommend.
 CROSS_ENTROPY = {"name": "CrossEntropy"}
 BALANCED = {"class_weights": "balanced"}
@@ -28,7 +34,9 @@ class LossMixin:
     stock component is checked before it is changed.
     """
 
-    loss: Loss
+    # The loss, an immutable value; what changes of it in training is in `_bound`.
+    loss: core.Loss
+    _bound: BoundLoss
     # Of a component that takes its loss from its own block: its factory, and the stock factory
     # that predicts just as it does.
     own_factory: Optional[str] = None
@@ -53,9 +61,8 @@ class LossMixin:
         find_head(pipe.model, pipe.name)
 
     @classmethod
-    def check(cls, pipe: TrainablePipe, loss: Any) -> None:
+    def check(cls, pipe: TrainablePipe, loss: core.Loss) -> None:
         """Raise a ConfigValidationError if ``loss`` cannot train ``pipe``, ours or stock."""
-        check_is_loss(pipe, loss)
         cls.check_trainable(pipe)
         spec = cls.label_spec(pipe)
         if spec.names is not None and not spec.names:
@@ -64,16 +71,32 @@ class LossMixin:
                 "nlp.initialize(...), or [initialize.after_init] in the config, which comes after."
             )
         loss.check(spec)
+        if spec.names is not None and not spec.positions:
+            loss.check_shape(len(spec.names), cls.head_of(pipe).activation, spec)
+
+    @classmethod
+    def head_of(cls, pipe: TrainablePipe) -> Head:
+        """What a component's model, ours or stock, gives and wants back."""
+        return find_head(pipe.model, pipe.name)
 
     def head(self) -> Head:
         """What the component's model gives and wants back."""
-        return find_head(self.model, self.name)  # type: ignore[attr-defined]
+        return self.head_of(self)
 
-    def set_loss(self, loss: Loss) -> None:
-        """Train with this loss, which is then this component's alone."""
-        check_is_loss(self, loss)
-        loss.take(self)
-        self.loss = loss
+    def set_loss(self, loss: LossLike) -> None:
+        """Train with this loss from now on; its schedules and running counts begin anew."""
+        self.loss = core_loss(loss, own(self))
+        self._bound = BoundLoss(self.loss)
+
+    def compute(self, scores: Any, targets: Targets) -> Tuple[float, Any]:
+        """Value and gradient of the loss.
+
+        Args:
+            scores: Floats ``(N, C)``, or a list of such arrays, one a document.
+            targets: What is known of the batch.
+        """
+        gradient, value = compute(self._bound, scores, targets, self.head())
+        return value, gradient
 
     def finish_update(self, sgd: Optional[Optimizer]) -> None:
         """Update the parameters, and take the loss's schedules one step on.
@@ -83,7 +106,7 @@ class LossMixin:
         if sgd is not None:
             super().finish_update(sgd)  # type: ignore[misc]
         if not self._rehearsing:
-            self.loss.step_schedules()
+            self._bound.step()
 
     @contextmanager
     def rehearsing(self) -> Iterator[None]:
@@ -135,33 +158,29 @@ class OwnMixin(LossMixin):
 
 
 class StockLossMixin(LossMixin):
-    """A stock component that `use_loss` gave a loss. The object stays; its class changes."""
+    """A stock component that `use_loss` gave a loss."""
 
     stock: Any
     # The factories that make it.
     factories: Tuple[str, ...] = ()
 
     @classmethod
-    def from_stock(cls, pipe: TrainablePipe, loss: Loss) -> TrainablePipe:
-        """Turn a stock component, in place, into one that trains with ``loss``."""
-        pipe.__class__ = cls
-        pipe.set_loss(loss)
-        return pipe
+    def from_stock(cls, pipe: TrainablePipe, loss: LossLike) -> TrainablePipe:
+        """A component that shares everything with a stock one and trains with ``loss``.
+
+        The stock one is not changed: it may be part of other pipelines, too.
+        """
+        new = copy.copy(pipe)
+        new.__class__ = cls
+        new.set_loss(loss)
+        return new
 
     def to_stock(self) -> TrainablePipe:
-        """Turn it back, in place."""
-        del self.loss
-        self.__class__ = self.stock
-        return self
-
-
-def check_is_loss(component: TrainablePipe, loss: Any) -> None:
-    """Config values that a registered function made are not type-checked: this does it."""
-    if not isinstance(loss, Loss):
-        raise config_error(
-            f"{own(component)}: the loss must be one of spacy_dice's, got {loss!r}. In a config, "
-            'give it a block of its own with @losses = "spacy_dice.DiceCE.v1".'
-        )
+        """A stock component that shares everything with this one."""
+        stock: TrainablePipe = copy.copy(self)
+        del stock.loss, stock._bound
+        stock.__class__ = self.stock
+        return stock
 
 
 def warn_of_unknown(component: TrainablePipe, what: str, labels: Iterable[str]) -> None:
@@ -174,26 +193,26 @@ def warn_of_unknown(component: TrainablePipe, what: str, labels: Iterable[str]) 
     names = sorted(labels)
     if names:
         warnings.warn(
-            f"{own(component)} does not learn {what} {', '.join(names)}, which are none of its "
+            f"{own(component)} does not learn {what} {listed(names)}, which are none of its "
             f"labels. Add them before training (labels in [initialize.components."
             f"{component.name}], or add_label).",
             stacklevel=3,
         )
 
 
-def warn_of_loss(component: TrainablePipe, loss: Loss, nlp: Optional[Language]) -> None:
-    """Warn of a loss that hardly trains by itself, and of training that cuts up the batches that a
+def warn_of_loss(component: TrainablePipe, loss: core.Loss, nlp: Optional[Language]) -> None:
+    """Warn of a loss that hardly trains on its own, and of training that cuts up the batches that a
     loss counts over: the update of a component is not told of it, so that what the config says is
     looked up before.
     """
-    if loss.collapses:
+    if not loss.trains_alone:
         warnings.warn(f"{own(component)}: {loss.why_not_alone()}", stacklevel=3)
-    if nlp is None or not loss.set_level:
+    if nlp is None or not loss.counts_over_batch:
         return
     parts = nlp.config.interpolate()["training"].get("accumulate_gradient")
     if isinstance(parts, int) and parts > 1:
         warnings.warn(
-            f"{own(component)}: {type(loss).__name__} counts over whole batches, but "
+            f"{own(component)}: {loss.name()} counts over whole batches, but "
             f"training.accumulate_gradient = {parts} cuts them up, so that it counts over parts of "
             "them. Use a larger batch instead, as far as memory goes, or a loss of single rows.",
             stacklevel=3,

@@ -8,15 +8,15 @@ from spacy.pipeline.ner import EntityRecognizer
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 
-from dice_core import arrays, slopes
+from dice_core import arrays
 from dice_core.labels import LabelSpec
+from dice_core.losses import BoundLoss
+from dice_core.probabilities import Probabilities
 from dice_core.targets import Targets
-from dice_core.views import View
 
 from ..errors import config_error, diverged_error, label_spec
 from ..heads import Head
-from ..losses import Loss
-from .trainable import LossMixin, own, warn_of_unknown
+from .trainable import LossLike, LossMixin, own, warn_of_unknown
 
 # The parser's model gives raw scores, on the host, and wants the gradient by them.
 HEAD = Head("softmax", "logits")
@@ -41,24 +41,21 @@ class Transition(LossMixin):
     _spec: Optional[LabelSpec] = None
 
     @classmethod
-    def from_stock(cls, pipe: TrainablePipe, loss: Loss) -> TrainablePipe:
+    def from_stock(cls, pipe: TrainablePipe, loss: LossLike) -> TrainablePipe:
         """A component that shares everything with a stock one and trains with ``loss``.
 
-        The stock one predicts as before; its update says that it was replaced.
+        The stock one is not changed: it may be part of other pipelines, too.
         """
         new = _rebuild(cls, pipe, cls.options)
         new.set_loss(loss)
-        pipe.cfg = _Replaced(pipe.cfg, pipe.name)
         return new
 
     def to_stock(self) -> TrainablePipe:
         """A stock component that shares everything with this one."""
-        stock = _rebuild(self.stock, self, self.options)
-        del self.loss
-        self.cfg: Any = _Replaced(self.cfg, stock.name)
-        return stock
+        return _rebuild(self.stock, self, self.options)
 
-    def head(self) -> Head:
+    @classmethod
+    def head_of(cls, pipe: TrainablePipe) -> Head:
         return HEAD
 
     @classmethod
@@ -88,7 +85,7 @@ class Transition(LossMixin):
         stock = super().get_batch_loss(states, golds, zeros, None)  # type: ignore[misc]
         if self._spec is None or len(self._spec.names or ()) != scores.shape[1]:
             self._spec = self.label_spec(self)
-        gradient, value = merged_gold_loss(self.loss, scores, stock < 0, self._spec)
+        gradient, value = merged_gold_loss(self._bound, scores, stock < 0, self._spec)
         if value != value:
             raise diverged_error(own(self))
         if losses is not None:
@@ -133,50 +130,46 @@ class DiceDependencyParser(Transition, DependencyParser):
 
 
 def merged_gold_loss(
-    loss: Loss, scores: numpy.ndarray, gold: numpy.ndarray, spec: LabelSpec
+    bound: BoundLoss, scores: numpy.ndarray, gold: numpy.ndarray, spec: LabelSpec
 ) -> Tuple[numpy.ndarray, float]:
     """Gradient by scores, and value, where each row has a set of gold columns.
 
-    scores: floats ``(S, A)``. gold: bools ``(S, A)``; a row without gold has none to learn
-    from. The gold probabilities of a row are merged into its best-scored gold column, and
-    the gradient is shared out among them again in proportion, so that it is exact for the
-    function of the scores that is being computed.
+    The gold probabilities of a row are merged into its best-scored gold column, and the gradient
+    is shared out among them again in proportion, so that it is exact for the function of the
+    scores that is being computed. It is called for each step of each update, on arrays so small
+    that the number of calls of NumPy is what it costs.
 
-    It is called for each step of each update, on arrays so small that the number of calls of
-    NumPy is what it costs.
+    Args:
+        bound: The loss and the state of its training.
+        scores: Floats ``(S, A)``, of states and actions.
+        gold: Bools ``(S, A)``; a row without gold has none to learn from.
+        spec: The actions.
     """
     n_rows, n_columns = scores.shape
-    rows, ones = numpy.arange(n_rows), arrays.full_like(scores[0], 1.0)
+    rows, ones = numpy.arange(n_rows), numpy.ones(n_columns, dtype=scores.dtype)
     # argmax and a look-up, and products with ones: faster here than max and sum.
     p = numpy.exp(scores - scores[rows, scores.argmax(axis=1)][:, None])
     p /= (p @ ones)[:, None]
-    view = View("softmax", p, used_up=True)
-    if numpy.count_nonzero(gold) == n_rows:
-        best = gold.argmax(axis=1)
-        if gold[rows, best].all():  # one each: nothing to merge
-            value, gradient = loss.value_and_gradient(view, Targets(spec, n_columns, p, ids=best))
-            return gradient, float(value)
-    share: numpy.ndarray = gold.astype(p.dtype)
-    in_gold = p * share
-    of_gold = in_gold @ ones
-    n_gold, weights = share @ ones, None
-    if of_gold.min() < FLOOR:
-        weights, share = (n_gold > 0).astype(p.dtype), _shares(scores, gold)
-    else:
-        share = in_gold / of_gold[:, None]
-    best, counted = share.argmax(axis=1), (n_gold == 1).astype(p.dtype)
+    best, share, weights, counted = gold.argmax(axis=1), None, None, None
+    if numpy.count_nonzero(gold) != n_rows or not gold[rows, best].all():
+        share = gold.astype(p.dtype)
+        gold_p, n_gold = (p * share) @ ones, share @ ones
+        if gold_p.min() < FLOOR:
+            weights, share = (n_gold > 0).astype(p.dtype), _shares(scores, gold)
+        else:
+            share *= p / gold_p[:, None]
+        best, counted = share.argmax(axis=1), (n_gold == 1).astype(p.dtype)
+        p[gold] = 0.0
+        p[rows, best] = (
+            gold_p if weights is None else numpy.where(n_gold > 0, gold_p, p[rows, best])
+        )
     targets = Targets(spec, n_columns, p, ids=best, weights=weights, counted=counted)
-    if not loss.makes_cells(view, targets):
-        view.gathered(best, of_gold)
-        value, slope = loss.compute_loss(view, targets)
-        return slopes.by_logits_of_shares(p, slope, share, targets), float(value)
-    p -= in_gold
-    p[rows, best] += of_gold
-    value, gradient = loss.value_and_gradient(view, targets)
-    of_best = gradient[rows, best][:, None]
-    gradient -= gradient * gold
-    gradient += share * of_best
-    return gradient, float(value)
+    value, gradient = bound.compute(Probabilities("softmax", p, reusable=True), targets)
+    if share is not None:
+        best_gradient = gradient[rows, best][:, None]
+        gradient[gold] = 0.0
+        gradient += share * best_gradient
+    return arrays.to_numpy(gradient), float(arrays.total(value))
 
 
 def _shares(scores: numpy.ndarray, gold: numpy.ndarray) -> numpy.ndarray:
@@ -204,21 +197,3 @@ def _rebuild(
     new._rehearsal_model = old._rehearsal_model
     new._multitasks = list(old._multitasks)
     return new
-
-
-class _Replaced(dict):
-    """The settings of a component that another one took the place of: reading what its update
-    reads first is an error, so that nobody trains it on, unaware, with another loss.
-    """
-
-    def __init__(self, cfg: Any, name: str):
-        super().__init__(cfg)
-        self._name = name
-
-    def __getitem__(self, key: str) -> Any:
-        if key == "update_with_oracle_cut_size":
-            raise config_error(
-                f"Component '{self._name}': this object was replaced when its loss was switched. "
-                f"Get the one that is in the pipeline now: nlp.get_pipe('{self._name}')."
-            )
-        return super().__getitem__(key)

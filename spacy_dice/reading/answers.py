@@ -1,6 +1,6 @@
 """Answers from probabilities of starts and ends."""
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 
@@ -18,7 +18,7 @@ class Found(NamedTuple):
 def best(
     windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int
 ) -> Tuple[Optional[Found], float]:
-    """The best span of a text by start x end, and the score of "no answer".
+    """Find the best span of a text by start x end, and the score of "no answer".
 
     Args:
         windows: All windows of one pair.
@@ -32,29 +32,26 @@ def best(
     """
     found, null = None, 1.0
     for window, logits in zip(windows, scores):
-        context = logits[window.first : window.last]
-        if window.cls is not None:
-            context = numpy.concatenate([context, logits[window.cls : window.cls + 1]])
+        no_answer = [] if window.cls is None else [window.cls]
+        context = logits[[*range(window.first, window.last), *no_answer]]
         p = numpy.exp(context - context.max(axis=0))
         p /= p.sum(axis=0)
-        if window.cls is not None:
+        if no_answer:
             null = min(null, float(p[-1, 0] * p[-1, 1]))
-            p = p[:-1]
-        if len(p):
-            score, length = _best_ends(p, max_length)
-            start = int(score.argmax())
-            if found is None or score[start] > found.score:
-                extent = (window.offsets[start, 0], window.offsets[start + length[start], 1])
-                found = Found(int(extent[0]), int(extent[1]), float(score[start]))
+        span = _best_span(p[: window.last - window.first], window.offsets, max_length)
+        if found is None or (span is not None and span.score > found.score):
+            found = span
     return found, null
 
 
 class Candidates(NamedTuple):
     """Spans of a text that may be answers, the likeliest first.
 
-    rows: how likely a span is one whole answer (the logarithm of the probability that its start
-    and its end are, and that no answer starts or ends between them), its first and its last piece,
-    and start x end. offsets: ints ``(pieces, 2)``, of characters.
+    Attributes:
+        rows: How likely a span is exactly one answer (the logarithm of the probability that its
+            start and its end are, and that no answer starts or ends between them), its first and
+            its last piece, and start x end.
+        offsets: Ints ``(pieces, 2)``, of characters.
     """
 
     rows: List[Tuple[float, int, int, float]]
@@ -64,21 +61,22 @@ class Candidates(NamedTuple):
 def candidates(
     windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int, threshold: float
 ) -> Candidates:
-    """The spans of a text whose start x end reaches a threshold.
+    """Find the spans of a text whose start x end reaches a threshold.
 
     Args:
         windows: All windows of one pair.
-        scores: Logits ``(pieces, 2)`` of each window: of starting and of ending, by themselves.
+        scores: Logits ``(pieces, 2)`` of each window: of starting and of ending, each on its own.
         max_length: Pieces of an answer at most.
         threshold: What start x end must be at least, from 0 to 1.
+
+    Returns:
+        The spans, which may overlap.
     """
     p, offsets = _merge(windows, scores)
     n, found = len(p), []
-    # What passes over, up to each piece, in logarithms.
-    with numpy.errstate(divide="ignore"):
-        rest = numpy.log(numpy.maximum(1.0 - p, 1e-9))
-        logs = numpy.log(numpy.maximum(p, 1e-30))
-    passed = numpy.concatenate([numpy.zeros((1, 2)), numpy.cumsum(rest, axis=0)])
+    log_rest, logs = numpy.log(numpy.maximum(1.0 - p, 1e-9)), numpy.log(numpy.maximum(p, 1e-30))
+    # That no answer starts, or ends, before each piece.
+    passed = numpy.concatenate([numpy.zeros((1, 2)), numpy.cumsum(log_rest, axis=0)])
     for length in range(min(max_length, n)):
         product = p[: n - length, 0] * p[length:, 1]
         for start in numpy.flatnonzero(product >= threshold).tolist():
@@ -91,8 +89,15 @@ def candidates(
 
 
 def several(found: Candidates, threshold: float) -> List[Found]:
-    """Spans none of which overlap, whose start x end reaches the threshold, best first. Of spans
-    that overlap the one stays that is likeliest to be one whole answer.
+    """Choose spans none of which overlap.
+
+    Args:
+        found: The spans to choose from.
+        threshold: What start x end must be at least, from 0 to 1.
+
+    Returns:
+        Those that reach the threshold, best first. Of spans that overlap the one stays that is
+        likeliest to be exactly one answer.
     """
     taken, chosen, offsets = bytearray(len(found.offsets)), [], found.offsets
     for _, start, end, score in found.rows:
@@ -105,40 +110,35 @@ def several(found: Candidates, threshold: float) -> List[Found]:
 def best_alone(
     windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int
 ) -> Optional[Found]:
-    """The best span by start x end, for starts and ends by themselves; None without text."""
-    p, offsets = _merge(windows, scores)
+    """Find the best span by start x end as `candidates` does; None without text."""
+    return _best_span(*_merge(windows, scores), max_length)
+
+
+def _best_span(p: numpy.ndarray, offsets: numpy.ndarray, max_length: int) -> Optional[Found]:
     if not len(p):
         return None
-    score, length = _best_ends(p, max_length)
-    start = int(score.argmax())
-    end = start + int(length[start])
-    return Found(int(offsets[start, 0]), int(offsets[end, 1]), float(score[start]))
-
-
-def _best_ends(p: numpy.ndarray, max_length: int) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """For each start the best start x end, and how many pieces on that end is."""
     ends = numpy.concatenate([p[:, 1], numpy.full(max_length - 1, -1.0, dtype=p.dtype)])
     within = numpy.lib.stride_tricks.sliding_window_view(ends, max_length)
-    length = within.argmax(axis=1)
-    return p[:, 0] * within[numpy.arange(len(p)), length], length
+    score = p[:, 0] * within.max(axis=1)
+    start = int(score.argmax())
+    end = start + int(within[start].argmax())
+    return Found(int(offsets[start, 0]), int(offsets[end, 1]), float(score[start]))
 
 
 def _merge(
     windows: Sequence[Window], scores: Sequence[numpy.ndarray]
 ) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """Probabilities and offsets of the pieces of a whole text.
+    """Probabilities and offsets of the pieces of a text.
 
     A piece of several windows is taken from the one in which it has most text on both its sides.
     """
-    chosen: dict = {}
+    chosen: Dict[int, Tuple[int, int, numpy.ndarray]] = {}
     for window, logits in zip(windows, scores):
-        n = window.last - window.first
         p = 1.0 / (1.0 + numpy.exp(-logits[window.first : window.last].astype("float64")))
-        places = numpy.arange(n)
-        room = numpy.minimum(places, n - 1 - places).tolist()
         for i, (start, end) in enumerate(window.offsets.tolist()):
-            if end > start and (start not in chosen or chosen[start][0] < room[i]):
-                chosen[start] = (room[i], end, p[i])
+            room = min(i, len(p) - 1 - i)
+            if end > start and (start not in chosen or chosen[start][0] < room):
+                chosen[start] = (room, end, p[i])
     starts = sorted(chosen)
     p = numpy.array([chosen[start][2] for start in starts]).reshape(-1, 2)
     offsets = numpy.array([(s, chosen[s][1]) for s in starts], dtype="int64").reshape(-1, 2)

@@ -24,43 +24,36 @@ from thinc.api import (
 from transformers import AutoModel, AutoModelForQuestionAnswering
 
 from ..errors import config_error
-from .windows import Pair, Window, pad
+from .model import TEXT_PAIR, WINDOWS
+from .windows import Padded, Pair, Window, pad
 
 
-def question_answering(
-    name: str, max_length: int, stride: int, tokenizer: Dict, transformer: Dict, *mixed: Any
-) -> Model:
+def question_answering(attrs: Dict[str, Any], **options: Any) -> Model:
     """See `model.question_answering`."""
-    attrs = {"name": name, "max_length": max_length, "stride": stride, "encode": encode}
-    layer = _wrapper(AutoModelForQuestionAnswering, _head_outputs, tokenizer, transformer, *mixed)
-    return Model(
-        "question_answering", _forward_qa, init=_init_qa, layers=[layer], attrs=attrs, dims={}
-    )
+    layer = _wrapper(AutoModelForQuestionAnswering, _stack_logits, **options)
+    attrs = {**attrs, "encode": encode}
+    return Model("question_answering", _forward_qa, init=_init_qa, layers=[layer], attrs=attrs)
 
 
-def text_pair(
-    name: str, separator: str, max_length: int, tokenizer: Dict, transformer: Dict, *mixed: Any
-) -> Model:
+def text_pair(attrs: Dict[str, Any], **options: Any) -> Model:
     """See `model.text_pair`."""
-    attrs = {"name": name, "max_length": max_length, "separator": separator}
-    layer = _wrapper(AutoModel, _first_piece, tokenizer, transformer, *mixed)
+    layers = [_wrapper(AutoModel, _first_piece, **options)]
     encoder: Model = Model(
         "pair_encoder",
         _forward_pair,
         init=_init_pair,
-        layers=[layer],
+        layers=layers,
         attrs=attrs,
         dims={"nO": None},
     )
-    model: Model = chain(encoder, Softmax_v2(init_W=glorot_uniform_init))
-    return model
+    return chain(encoder, Softmax_v2(init_W=glorot_uniform_init))
 
 
 # -- questions --------------------------------------------------------------------------
 
 
 def encode(model: Model, pairs: Sequence[Pair], owner: str) -> List[Window]:
-    """The windows of pairs, by the tokenizer's own overflow. A text without pieces has none.
+    """Make the windows of pairs, by the tokenizer's own overflow. A text without pieces has none.
 
     Args:
         model: One of `question_answering`, initialised.
@@ -73,15 +66,14 @@ def encode(model: Model, pairs: Sequence[Pair], owner: str) -> List[Window]:
     Raises:
         ConfigValidationError: A question so long that it leaves no room for the text.
     """
-    tokenizer = hf_objects(model).tokenizer
-    max_length, stride = model.attrs["max_length"], model.attrs["stride"]
-    pairs = list(pairs)
     if not pairs:
         return []
+    tokenizer = hf_objects(model).tokenizer
+    max_length, stride = model.attrs["max_length"], model.attrs["stride"]
     questions = sorted({pair.question for pair in pairs})
     room = max_length - tokenizer.num_special_tokens_to_add(pair=True) - stride
-    sizes = tokenizer(questions, add_special_tokens=False, verbose=False)["input_ids"]
-    for question, ids in zip(questions, sizes):
+    pieces = tokenizer(questions, add_special_tokens=False, verbose=False)["input_ids"]
+    for question, ids in zip(questions, pieces):
         if len(ids) >= room:
             raise config_error(
                 f"{owner}: the question {question[:60]!r} has {len(ids)} word pieces, and leaves "
@@ -100,57 +92,41 @@ def encode(model: Model, pairs: Sequence[Pair], owner: str) -> List[Window]:
         padding=False,
         verbose=False,
     )
-    of_pair = encoded["overflow_to_sample_mapping"]
     with_types = "token_type_ids" in tokenizer.model_input_names
     windows = []
-    for row, encoding in enumerate(encoded.encodings):
-        parts = encoding.sequence_ids
-        if 1 not in parts:
+    for pair, encoding in zip(encoded["overflow_to_sample_mapping"], encoded.encodings):
+        sequences = encoding.sequence_ids
+        if 1 not in sequences:
             continue
-        first, last = parts.index(1), len(parts) - parts[::-1].index(1)
-        offsets = numpy.array(encoding.offsets[first:last], dtype="int64")
+        first, last = sequences.index(1), len(sequences) - sequences[::-1].index(1)
         ids = numpy.array(encoding.ids, dtype="int64")
         types = numpy.array(encoding.type_ids, dtype="int64") if with_types else None
+        offsets = numpy.array(encoding.offsets[first:last], dtype="int64")
         # The first of them: a text may hold the piece, too, as may the end of an encoding.
-        cls = numpy.flatnonzero(ids == tokenizer.cls_token_id)
-        outside = cls[(cls < first) | (cls >= last)]
-        windows.append(
-            Window(
-                int(of_pair[row]),
-                *(ids, types, first, last, offsets),
-                int(outside[0]) if len(outside) else None,
-            )
-        )
+        cls = [i for i in numpy.flatnonzero(ids == tokenizer.cls_token_id) if not first <= i < last]
+        no_answer = int(cls[0]) if cls else None
+        windows.append(Window(int(pair), ids, types, first, last, offsets, no_answer))
     return windows
 
 
 def _init_qa(model: Model, X: Any = None, Y: Any = None) -> None:
     if hf_objects(model).transformer is not None:
         return
-    architecture = "spacy_dice.QuestionAnswering.v1"
-    made = _load(model, architecture, AutoModelForQuestionAnswering, "head for questions")
-    _check_tokenizer(made.tokenizer, model, architecture)
+    made = _load(model, WINDOWS, AutoModelForQuestionAnswering, "head for questions")
     if not made.tokenizer.is_fast:
         raise config_error(
-            f"{architecture}: the tokenizer of {model.attrs['name']!r} is a slow one, which does "
-            "not say where its pieces are in the text. Use an encoder with a fast tokenizer, and "
+            f"{WINDOWS}: the tokenizer of {model.attrs['name']!r} is a slow one, which does not "
+            "say where its pieces are in the text. Use an encoder with a fast tokenizer, and "
             "use_fast = true."
         )
     _set(model, made)
 
 
 def _forward_qa(model: Model, windows: Sequence[Window], is_train: bool) -> Tuple[Any, Callable]:
-    tokenizer = hf_objects(model).tokenizer
-    logits, backprop = model.layers[0](pad(windows, tokenizer.pad_token_id), is_train)
-
-    def back(gradient: Any) -> Sequence[Window]:
-        backprop(gradient)
-        return windows
-
-    return logits, back
+    return _run(model, windows, pad(windows, hf_objects(model).tokenizer.pad_token_id), is_train)
 
 
-def _head_outputs(outputs: Any) -> torch.Tensor:
+def _stack_logits(outputs: Any) -> torch.Tensor:
     return torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
 
 
@@ -159,41 +135,31 @@ def _head_outputs(outputs: Any) -> torch.Tensor:
 
 def _init_pair(model: Model, X: Any = None, Y: Any = None) -> None:
     if hf_objects(model).transformer is None:
-        made = _load(model, "spacy_dice.TextPair.v1", AutoModel, "encoder")
-        _check_tokenizer(made.tokenizer, model, "spacy_dice.TextPair.v1")
-        _set(model, made)
+        _set(model, _load(model, TEXT_PAIR, AutoModel, "encoder"))
     model.set_dim("nO", hf_objects(model).transformer.config.hidden_size)
 
 
 def _forward_pair(model: Model, docs: Sequence[Doc], is_train: bool) -> Tuple[Any, Callable]:
-    separator, tokenizer = model.attrs["separator"], hf_objects(model).tokenizer
-    firsts, seconds = [], []
+    separator, texts = model.attrs["separator"], []
     for doc in docs:
         first, found, second = doc.text.partition(separator)
         if not found:
             raise config_error(
-                f"spacy_dice.TextPair.v1: a doc has no {separator!r} between its two texts. Join "
-                f"them with it, as spacy_dice.pairs.v1 does. The text begins: {doc.text[:60]!r}."
+                f"{TEXT_PAIR}: a doc has no {separator!r} between its two texts. Join them with "
+                f"it, as spacy_dice.pairs.v1 does. The text begins: {doc.text[:60]!r}."
             )
-        firsts.append(first.strip())
-        seconds.append(second.strip())
-    encoded = tokenizer(
-        firsts,
-        seconds,
+        texts.append((first.strip(), second.strip()))
+    encoded = hf_objects(model).tokenizer(
+        *map(list, zip(*texts)),
         truncation="longest_first",
         max_length=model.attrs["max_length"],
         padding=True,
         return_tensors="np",
     )
-    types = encoded.get("token_type_ids")
     lengths = encoded["attention_mask"].sum(axis=1)
-    vectors, backprop = model.layers[0]((encoded["input_ids"], types, lengths), is_train)
-
-    def back(gradient: Any) -> Sequence[Doc]:
-        backprop(gradient)
-        return docs
-
-    return vectors, back
+    return _run(
+        model, docs, (encoded["input_ids"], encoded.get("token_type_ids"), lengths), is_train
+    )
 
 
 def _first_piece(outputs: Any) -> torch.Tensor:
@@ -213,31 +179,41 @@ def hf_objects(model: Model) -> HFObjects:
 def _wrapper(
     model_cls: Any,
     read_outputs: Callable,
-    tokenizer: Dict,
-    transformer: Dict,
+    *,
+    tokenizer_config: Dict[str, Any],
+    transformer_config: Dict[str, Any],
     mixed_precision: bool,
-    grad_scaler: Dict,
+    grad_scaler_config: Dict[str, Any],
 ) -> Model:
     layer = HFWrapper(
-        HFObjects(None, None, None, tokenizer, transformer),
+        HFObjects(None, None, None, dict(tokenizer_config), dict(transformer_config)),
         convert_inputs=_to_torch,
         convert_outputs=_from_torch,
         mixed_precision=mixed_precision,
-        grad_scaler_config=grad_scaler,
+        grad_scaler_config=dict(grad_scaler_config),
         model_cls=model_cls,
     )
     layer.attrs["read_outputs"] = read_outputs
     return layer
 
 
-def _to_torch(layer: Model, inputs: Any, is_train: bool) -> Tuple[ArgsKwargs, Callable]:
-    ids, types, lengths = inputs
+def _run(model: Model, inputs: Any, padded: Padded, is_train: bool) -> Tuple[Any, Callable]:
+    """Forward through the encoder; the gradient of what is read ends there."""
+    outputs, backprop = model.layers[0](padded, is_train)
+
+    def back(gradient: Any) -> Any:
+        backprop(gradient)
+        return inputs
+
+    return outputs, back
+
+
+def _to_torch(layer: Model, padded: Padded, is_train: bool) -> Tuple[ArgsKwargs, Callable]:
+    ids, types, lengths = padded
+    mask = numpy.arange(ids.shape[1])[None, :] < lengths[:, None]
+    kwargs = {"input_ids": ids, "attention_mask": mask.astype("int64"), "token_type_ids": types}
     device = layer.shims[0].device  # type: ignore[attr-defined]
-    mask = numpy.arange(ids.shape[1])[None, :] < numpy.asarray(lengths)[:, None]
-    kwargs = {"input_ids": ids, "attention_mask": mask.astype("int64")}
-    if types is not None:
-        kwargs["token_type_ids"] = types
-    tensors = {key: torch.from_numpy(value).to(device) for key, value in kwargs.items()}
+    tensors = {k: torch.from_numpy(v).to(device) for k, v in kwargs.items() if v is not None}
     return ArgsKwargs(args=(), kwargs={**tensors, "return_dict": True}), lambda gradient: []
 
 
@@ -254,27 +230,18 @@ def _from_torch(layer: Model, inputs_outputs: Any, is_train: bool) -> Tuple[Any,
 def _load(model: Model, architecture: str, model_cls: Any, what: str) -> HFObjects:
     name, objects = model.attrs["name"], hf_objects(model)
     try:
-        return huggingface_from_pretrained(
+        made = huggingface_from_pretrained(
             name,
             dict(objects._init_tokenizer_config),
             dict(objects._init_transformer_config),
             model_cls=model_cls,
         )
     except (ValueError, OSError) as error:
-        reason = str(error)[:200]
-        if "Unrecognized configuration class" in reason:
-            raise config_error(
-                f"{architecture}: {name!r} has no {what} in transformers ({reason}). Use another "
-                "encoder, e.g. bert-base-cased."
-            ) from error
-        raise config_error(
-            f"{architecture}: cannot read the encoder {name!r} ({reason}). Give a name on the "
-            "hub, or a local folder."
-        ) from error
-
-
-def _check_tokenizer(tokenizer: Any, model: Model, architecture: str) -> None:
-    name, longest = model.attrs["name"], tokenizer.model_max_length
+        message = f"cannot read the encoder {name!r}. Give a name on the hub, or a local folder."
+        if "Unrecognized configuration class" in str(error):
+            message = f"{name!r} has no {what} in transformers. Use another, e.g. bert-base-cased."
+        raise config_error(f"{architecture}: {message} ({str(error)[:200]})") from error
+    tokenizer = made.tokenizer
     if tokenizer.num_special_tokens_to_add(pair=True) <= tokenizer.num_special_tokens_to_add():
         raise config_error(
             f"{architecture}: the tokenizer of {name!r} has no encoding of pairs, nothing that "
@@ -285,11 +252,12 @@ def _check_tokenizer(tokenizer: Any, model: Model, architecture: str) -> None:
             f"{architecture}: the tokenizer of {name!r} has no padding. Set it, "
             'tokenizer_config = {"pad_token": "..."}.'
         )
-    if model.attrs["max_length"] > longest:
+    if model.attrs["max_length"] > tokenizer.model_max_length:
         raise config_error(
             f"{architecture}: max_length is {model.attrs['max_length']}, but {name!r} reads "
-            f"{longest} pieces at most. Lower it."
+            f"{tokenizer.model_max_length} pieces at most. Lower it."
         )
+    return made
 
 
 def _set(model: Model, made: HFObjects) -> None:

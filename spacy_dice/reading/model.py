@@ -6,6 +6,11 @@ from thinc.api import Model
 
 from ..errors import config_error
 
+WINDOWS = "spacy_dice.QuestionAnswering.v1"
+TEXT_PAIR = "spacy_dice.TextPair.v1"
+# Pieces of a window that are for the question and for new text, at the least.
+ROOM = 8
+
 
 def question_answering(
     name: str,
@@ -39,20 +44,22 @@ def question_answering(
             no room; on initialisation, for an encoder that has no head for questions, or a
             tokenizer that does not encode pairs or gives no offsets.
     """
-    for option, value, low in (("max_length", max_length, 8), ("stride", stride, 0)):
+    for option, value, low in (("max_length", max_length, ROOM), ("stride", stride, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             raise config_error(
-                f"spacy_dice.QuestionAnswering.v1: {option} must be a whole number from {low} on, "
-                f"got {value!r}."
+                f"{WINDOWS}: {option} must be a whole number from {low} on, got {value!r}."
             )
-    if stride > max_length - 8:
+    if stride > max_length - ROOM:
         raise config_error(
-            f"spacy_dice.QuestionAnswering.v1: stride ({stride}) leaves no room for new text in "
-            f"windows of max_length ({max_length}). Lower stride."
+            f"{WINDOWS}: stride ({stride}) leaves no room for new text in windows of max_length "
+            f"({max_length}). Lower stride."
         )
-    return _encoder("spacy_dice.QuestionAnswering.v1").question_answering(
-        *(name, max_length, stride, dict(tokenizer_config), dict(transformer_config)),
-        *(mixed_precision, dict(grad_scaler_config)),
+    return _encoder(WINDOWS).question_answering(
+        {"name": name, "max_length": max_length, "stride": stride},
+        tokenizer_config=tokenizer_config,
+        transformer_config=transformer_config,
+        mixed_precision=mixed_precision,
+        grad_scaler_config=grad_scaler_config,
     )
 
 
@@ -71,8 +78,8 @@ def text_pair(
         name: As in `question_answering`.
         separator: What is between the two texts of a doc, as `spacy_dice.pairs.v1` writes them.
             Both go through the tokenizer's own encoding of pairs.
-        max_length: Pieces of a pair at most; the longer text is cut first.
-        tokenizer_config: As in `question_answering`, as the following ones.
+        max_length: Pieces of a pair at most; the longer text is truncated first.
+        tokenizer_config: Settings of the tokenizer.
         transformer_config: Settings of the encoder.
         mixed_precision: As in spacy-transformers.
         grad_scaler_config: As in spacy-transformers.
@@ -85,10 +92,13 @@ def text_pair(
         ConfigValidationError: As `question_answering`; on use, for a doc without the separator.
     """
     if not separator:
-        raise config_error("spacy_dice.TextPair.v1: separator must not be empty.")
-    return _encoder("spacy_dice.TextPair.v1").text_pair(
-        *(name, separator, max_length, dict(tokenizer_config), dict(transformer_config)),
-        *(mixed_precision, dict(grad_scaler_config)),
+        raise config_error(f"{TEXT_PAIR}: separator must not be empty.")
+    return _encoder(TEXT_PAIR).text_pair(
+        {"name": name, "max_length": max_length, "separator": separator},
+        tokenizer_config=tokenizer_config,
+        transformer_config=transformer_config,
+        mixed_precision=mixed_precision,
+        grad_scaler_config=grad_scaler_config,
     )
 
 

@@ -6,9 +6,9 @@ characters of the document), empty for "no answer". A string is a question witho
 id is its place in the list.
 """
 
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 
 from ..errors import config_error
 
@@ -19,8 +19,11 @@ Extent = Tuple[int, int]
 class Question(NamedTuple):
     """A question of a document.
 
-    answers: where the known answers are; None if they are not known. texts: the known answers as
-    the file has them, which the metric compares with; None if they are not known.
+    Attributes:
+        id: Its name among the questions of the document.
+        text: The question.
+        answers: Where the known answers are; None if that is not known.
+        texts: The known answers, which the metric compares with; None if they are not known.
     """
 
     id: str
@@ -35,101 +38,86 @@ def install_extension() -> None:
         Doc.set_extension("questions", default=None)
 
 
-def read(doc: Doc, owner: str, key: Optional[str] = None) -> List[Question]:
-    """The questions of a document.
+def read(doc: Doc, owner: str) -> List[Question]:
+    """Read the questions of a document.
 
     Args:
         doc: The document.
-        owner: How messages call who asks.
-        key: Where in ``doc.spans`` answers are that questions do not have themselves, by the id
-            of their question; None to look for none.
+        owner: How messages call who reads.
 
     Returns:
         The questions in their order; an empty list for a document without.
 
     Raises:
-        ConfigValidationError: Questions of the wrong form, empty ones, two of one id, answers
-            that are not in the text, spans with an id that no question has.
+        ConfigValidationError: For questions of the wrong form, empty ones, two of one id, answers
+            that are not in the text.
     """
     install_extension()
-    found: List[Question] = []
-    given = doc._.questions
-    if given is None:
-        given = ()
+    given = () if doc._.questions is None else doc._.questions
     if isinstance(given, (str, dict)) or not hasattr(given, "__iter__"):
         raise config_error(
             f"{owner}: doc._.questions must be a list of questions, got {given!r}. Write "
             '[{"id": "q1", "text": "Who came?"}].'
         )
+    found = {}
     for place, item in enumerate(given):
-        found.append(_read_one(item, place, doc, owner))
-    ids = [question.id for question in found]
-    twice = sorted({i for i in ids if ids.count(i) > 1})
-    if twice:
-        raise config_error(
-            f"{owner}: two questions of a doc have the id {twice[0]!r}. {_where(doc)}"
-        )
-    return found if key is None else _with_spans(found, doc, key, owner)
+        question = _read_question(item, place, doc, owner)
+        if question.id in found:
+            raise config_error(
+                f"{owner}: two questions of a doc have the id {question.id!r}. {_where(doc)}"
+            )
+        found[question.id] = question
+    return list(found.values())
 
 
-def _read_one(item: Any, place: int, doc: Doc, owner: str) -> Question:
+def fixed_answers(doc: Doc, spans_key: str) -> Optional[List[Span]]:
+    """The annotated answers of a doc to fixed questions: the spans without an id, or else doc.ents.
+    None for a doc without either annotation.
+    """
+    if spans_key in doc.spans:
+        return [span for span in doc.spans[spans_key] if not span.id]
+    return list(doc.ents) if doc.has_annotation("ENT_IOB") else None
+
+
+def _read_question(item: object, place: int, doc: Doc, owner: str) -> Question:
     if isinstance(item, str):
         item = {"text": item}
     if not isinstance(item, dict) or not isinstance(item.get("text"), str):
         raise config_error(
             f"{owner}: a question must be a string or a dict with 'text' (and 'id'), got {item!r}."
         )
-    number = item.get("id", str(place))
-    if not isinstance(number, str) or not number:
-        raise config_error(f"{owner}: the id of a question must be a string, got {number!r}.")
+    name = item.get("id", str(place))
+    if not isinstance(name, str) or not name:
+        raise config_error(f"{owner}: the id of a question must be a string, got {name!r}.")
     if not item["text"].strip():
-        raise config_error(f"{owner}: question {number!r} of a doc is empty. {_where(doc)}")
-    answers = item.get("answers")
-    if answers is None:
-        return Question(number, item["text"])
-    extents, texts, text = [], [], doc.text
-    for answer in answers:
+        raise config_error(f"{owner}: question {name!r} of a doc is empty. {_where(doc)}")
+    if item.get("answers") is None:
+        return Question(name, item["text"])
+    extents, texts = [], []
+    for answer in item["answers"]:
         try:
-            start, found = answer["answer_start"], answer["text"]
+            start, text = answer["answer_start"], answer["text"]
         except (TypeError, KeyError):
             raise config_error(
-                f"{owner}: an answer of question {number!r} must be a dict of 'text' and "
+                f"{owner}: an answer of question {name!r} must be a dict of 'text' and "
                 f"'answer_start', got {answer!r}."
             ) from None
-        texts.append(found)
-        if start is None:  # only the metric knows it: it is nowhere in the text
-            continue
-        if not found or text[start : start + len(found)] != found:
+        if not text.strip():
             raise config_error(
-                f"{owner}: the answer {found!r} of question {number!r} is not in the text at "
-                f"character {start}. Correct answer_start (spacy_dice.squad.v1 finds such "
-                f"answers). {_where(doc)}"
+                f"{owner}: an answer of question {name!r} is empty. For no answer give an empty "
+                f"list. {_where(doc)}"
             )
-        extents.append((start, start + len(found)))
+        texts.append(text)
+        if start is None:  # it is nowhere in the text: only the metric compares with it
+            continue
+        if start < 0 or doc.text[start : start + len(text)] != text:
+            raise config_error(
+                f"{owner}: the answer {text!r} of question {name!r} is not in the text at "
+                f"character {start}. Correct answer_start. {_where(doc)}"
+            )
+        extents.append((start, start + len(text)))
     known = None if texts and not extents else extents
-    return Question(number, item["text"], known, texts)
-
-
-def _with_spans(found: List[Question], doc: Doc, key: str, owner: str) -> List[Question]:
-    by_id: Any = {}
-    for span in doc.spans[key] if key in doc.spans else ():
-        if span.id_:
-            by_id.setdefault(span.id_, []).append(span)
-    unknown = sorted(set(by_id) - {question.id for question in found})
-    if unknown:
-        raise config_error(
-            f"{owner}: doc.spans[{key!r}] has an answer to the question {unknown[0]!r}, which is "
-            f"none of doc._.questions. Add the question, or correct the span's id. {_where(doc)}"
-        )
-    complete = []
-    for question in found:
-        spans = by_id.get(question.id)
-        if question.texts is None and spans:
-            extents = [(span.start_char, span.end_char) for span in spans]
-            texts = [span.text for span in spans]
-            question = Question(question.id, question.text, extents, texts)
-        complete.append(question)
-    return complete
+    return Question(name, item["text"], known, texts)
 
 
 def _where(doc: Doc) -> str:

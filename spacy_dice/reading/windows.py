@@ -1,10 +1,13 @@
-"""Windows: pairs of a question and a part of a text, as an encoder reads them."""
+"""Windows: a question and a piece of a text each, as an encoder reads them."""
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 
 from .questions import Extent
+
+# What the encoder is given: ids and types (or None) ``(windows, pieces)``, and lengths.
+Padded = Tuple[numpy.ndarray, Optional[numpy.ndarray], numpy.ndarray]
 
 
 class Pair(NamedTuple):
@@ -15,12 +18,17 @@ class Pair(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A question and as much of its text as fits beside it.
+    """A question and as much of its text as fits with it.
 
-    pair: which of the pairs. ids, types: ints ``(pieces,)``, what the encoder takes; types is None
-    for encoders without. first, last: the pieces of the text are those from first up to last.
-    offsets: ints ``(last - first, 2)``, each of these pieces' first and last character
-    (exclusive). cls: the piece that stands for "no answer here", None if there is none.
+    Attributes:
+        pair: Which of the pairs.
+        ids: Ints ``(pieces,)``, the vocabulary's.
+        types: Ints ``(pieces,)``, the segments; None for encoders without.
+        first: The first piece of the text.
+        last: Past the last piece of the text.
+        offsets: Ints ``(last - first, 2)``, the first and last character (exclusive) of each of
+            these pieces.
+        cls: The piece that stands for "no answer here", None if there is none.
     """
 
     pair: int
@@ -39,14 +47,12 @@ class Window(NamedTuple):
     def touch(self, extent: Extent) -> Tuple[Optional[int], Optional[int]]:
         """The first and last piece of an answer; None for one that is not here."""
         start, end = extent
-        begins, ends = self.offsets[:, 0], self.offsets[:, 1]
+        begins, ends = self.offsets.T
         inside = numpy.flatnonzero((ends > start) & (begins < end) & (ends > begins))
         if not len(inside):
             return None, None
-        starts_here, ends_here = begins[0] <= start, ends[-1] >= end
-        first = self.first + int(inside[0]) if starts_here else None
-        last = self.first + int(inside[-1]) if ends_here else None
-        return first, last
+        first = self.first + int(inside[0]) if begins[0] <= start else None
+        return first, self.first + int(inside[-1]) if ends[-1] >= end else None
 
 
 def in_batches(windows: Sequence[Window], max_items: int) -> List[List[int]]:
@@ -62,41 +68,60 @@ def in_batches(windows: Sequence[Window], max_items: int) -> List[List[int]]:
     return batches
 
 
-def pad(windows: Sequence[Window], pad_id: int) -> Any:
-    """Arrays for the encoder: ids, types (or None) and lengths."""
-    longest = max(len(window.ids) for window in windows)
-    ids = numpy.full((len(windows), longest), pad_id, dtype="int64")
-    types = None if windows[0].types is None else numpy.zeros_like(ids)
+def pad(windows: Sequence[Window], pad_id: int) -> Padded:
+    """Arrays for the encoder."""
     lengths = numpy.array([len(window.ids) for window in windows])
+    ids = numpy.full((len(windows), lengths.max()), pad_id, dtype="int64")
+    types = None if windows[0].types is None else numpy.zeros_like(ids)
     for row, window in enumerate(windows):
         ids[row, : lengths[row]] = window.ids
-        if types is not None and window.types is not None:
+        if types is not None:
             types[row, : lengths[row]] = window.types
     return ids, types, lengths
+
+
+def text_mask(windows: Sequence[Window], length: int) -> numpy.ndarray:
+    """Which pieces are of texts: bools ``(windows, length)``."""
+    places = numpy.arange(length)
+    return numpy.array([(places >= w.first) & (places < w.last) for w in windows])
 
 
 def softmax_targets(
     windows: Sequence[Window], answers: Sequence[Sequence[Extent]], length: int
 ) -> numpy.ndarray:
-    """``(2 * windows, length)``: in each window the share of each piece in being where the answer
-    starts, and after all of them where it ends. Without an answer in the window it is the piece
-    that stands for none; several answers share alike.
+    """The targets of starts and ends as distributions over the pieces of a window.
+
+    Args:
+        windows: The windows of a batch.
+        answers: The answers of each pair.
+        length: Pieces of the padded windows.
+
+    Returns:
+        Floats ``(2 * windows, length)``, starts and after all of them ends. Several answers share
+        alike; without an answer in the window it is the piece that stands for none.
     """
     y = numpy.zeros((2, len(windows), length), dtype="float32")
     for row, window in enumerate(windows):
         found = [window.find(extent) for extent in answers[window.pair]]
-        inside: List[Any] = [pieces for pieces in found if pieces is not None]
-        for first, last in inside or [(window.cls, window.cls)]:
-            y[0, row, first] += 1.0 / max(1, len(inside))
-            y[1, row, last] += 1.0 / max(1, len(inside))
+        inside: List[Tuple] = [pieces for pieces in found if pieces] or [(window.cls, window.cls)]
+        for first, last in inside:
+            y[0, row, first] += 1.0 / len(inside)
+            y[1, row, last] += 1.0 / len(inside)
     return y.reshape(-1, length)
 
 
 def sigmoid_targets(
     windows: Sequence[Window], answers: Sequence[Sequence[Extent]]
 ) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """``(pieces of the texts, 2)``: whether an answer starts there and whether one ends; and what
-    is known of it: of an answer that is cut by the window's edge, the end that is seen is not.
+    """The targets of the pieces of texts, each a start or not and an end or not.
+
+    Args:
+        windows: The windows of a batch.
+        answers: The answers of each pair.
+
+    Returns:
+        Floats ``(pieces of the texts, 2)``: whether an answer starts there and whether one ends;
+        and the mask, which is 0 for the visible end of an answer that the window's edge cuts.
     """
     ys, masks = [], []
     for window in windows:
@@ -104,9 +129,8 @@ def sigmoid_targets(
         mask = numpy.ones_like(y)
         for extent in answers[window.pair]:
             pieces = window.touch(extent)
-            whole = None not in pieces
             for column, piece in enumerate(pieces):
-                if piece is not None and whole:
+                if piece is not None and None not in pieces:
                     y[piece - window.first, column] = 1.0
                 elif piece is not None:
                     mask[piece - window.first, column] = 0.0

@@ -2,7 +2,11 @@
 not the host's, where an implicit copy to the host or a mix of devices raises. Where there is a
 GPU, CuPy and CUDA, too."""
 
+import copy
+import json
+import pickle
 import tracemalloc
+from dataclasses import replace
 
 import array_api_strict
 import numpy
@@ -13,21 +17,19 @@ from numpy.testing import assert_allclose
 import dice_core.losses as core
 from dice_core import arrays, formulas
 from dice_core.labels import LabelSpec
+from dice_core.losses import BoundLoss, Compound, DiceCE
+from dice_core.probabilities import Probabilities, from_logits
+from dice_core.schedules import Ramp
 from dice_core.tags import tags_of
-from dice_core.targets import Targets, from_ids, from_labels, read_targets
-from dice_core.views import View, view_of_logits
+from dice_core.targets import Targets, checked_rows, from_ids, from_labels, from_rows
 
-
-class DiceCE(core.DiceCE):
-    term_classes = (core.CrossEntropy, core.Dice)
-
-
+pytestmark = pytest.mark.fast
 OVERLAPS = [
     (core.Dice, {}),
-    (core.Dice, {"squared": False, "log": True, "smooth": 0.0}),
-    (core.SelfAdjustingDice, {}),
+    (core.Dice, {"squared": False, "log": True, "smooth": 0.5}),
     (core.SelfAdjustingDice, {"alpha": 0.1}),
     (core.SelfAdjustingDice, {"alpha": 0.5, "detach_weight": True, "smooth": 0.0}),
+    (core.SelfAdjustingDice, {"squared": True}),
     (core.SemimetricDice, {}),
     (core.Tversky, {"alpha": 0.3, "beta": 0.7}),
 ]
@@ -40,19 +42,28 @@ LOSSES = [
     core.LogitAdjustedCE(),
     core.LogitAdjustedCE(tau=0.5, priors=[0.7, 0.2, 0.05]),
     core.Focal(),
-    core.Focal(gamma=0.5),
+    core.Focal(gamma=0.5, class_weights=[1.0, 2.0, 0.5]),
     DiceCE(weight=0.3),
-    core.Compound([core.SelfAdjustingDice(alpha=0.1), core.Focal()], [2.0, 1.0]),
+    Compound([core.SelfAdjustingDice(alpha=0.1), core.Focal()], [2.0, 1.0]),
+    Compound([DiceCE(class_weights="balanced"), core.WeightedCrossEntropy(), core.Focal()]),
     *(cls(**options, **where) for cls, options in OVERLAPS for where in SETS),
 ]
+SIGMOIDS = [
+    core.CrossEntropy(pos_weight=[1.0, 3.0, 0.5]),
+    core.Focal(alpha=0.25),
+    core.AsymmetricLoss(),
+    core.AsymmetricLoss(gamma_negative=0.0, clip=0.0),
+]
+PAIRS = [(loss, a) for loss in LOSSES for a in ("softmax", "sigmoid")]
+PAIRS += [(loss, "sigmoid") for loss in SIGMOIDS]
+PAIR_IDS = [f"{loss!r}-{activation}" for loss, activation in PAIRS]
 SPEC = LabelSpec("test")
 Z = numpy.random.default_rng(0).normal(size=(7, 3)) * 2
-IDS = [0, 1, -1, 2, 1, 0, 0]
+GOLD = [0, 1, -1, 2, 1, 0, 0]
 
 
 def strict(array):
-    device = array_api_strict.Device("device1")
-    return array_api_strict.asarray(array, device=device)
+    return array_api_strict.asarray(array, device=array_api_strict.Device("device1"))
 
 
 def to_host(array):
@@ -73,49 +84,48 @@ except Exception:  # no CuPy, or no GPU
     pass
 
 
-def targets(kind, like):
-    """The same truth, as ids, as rows of which some cells are masked, or soft."""
+def compute(loss, probabilities, targets, wrt="logits"):
+    """Value and gradient of one batch. loss: or a bound one."""
+    bound = loss if isinstance(loss, BoundLoss) else BoundLoss(loss)
+    value, gradient = bound.compute(probabilities, targets, wrt)
+    return arrays.total(value), gradient
+
+
+def make_targets(kind, like):
+    """The same targets, as ids, as rows of which some cells are masked, or soft."""
     if kind == "ids":
-        return from_ids(IDS, 3, SPEC, like)
+        return from_ids(GOLD, 3, SPEC, like)
     if kind == "negatives":
-        return from_ids(IDS, 3, SPEC, like, negatives=[(2, 1)])
+        return from_ids(GOLD, 3, SPEC, like, negatives=[(2, 1)])
     y = numpy.random.default_rng(1).dirichlet([1.0] * 3, size=7)
     mask = (numpy.random.default_rng(2).random((7, 3)) < 0.7) * 1.0
-    return Targets(SPEC, 3, like, y=arrays.like(y, like), mask=arrays.like(mask, like))
+    return from_rows(arrays.like(y, like), arrays.like(mask, like), SPEC)
 
 
 @pytest.mark.parametrize("wrt", ["logits", "probabilities"])
 @pytest.mark.parametrize("kind", ["ids", "negatives", "soft"])
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_every_library_gives_what_numpy_gives(library, loss, activation, kind, wrt):
-    found = []
-    for make in (numpy.asarray, LIBRARIES[library]):
+@pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
+def test_every_library_gives_what_numpy_gives(loss, activation, kind, wrt):
+    expected = compute(loss, from_logits(Z, activation), make_targets(kind, Z), wrt)
+    for make in LIBRARIES.values():
         logits = make(Z)
-        loss._seen = None  # running counts
-        view = view_of_logits(logits, activation)
-        found.append(loss.value_and_gradient(view, targets(kind, logits), wrt))
-    (value, gradient), (other_value, other_gradient) = found
-    assert type(other_gradient) is type(LIBRARIES[library](Z))
-    assert_allclose(to_host(other_value), value, rtol=1e-10)
-    assert_allclose(to_host(other_gradient), gradient, rtol=1e-8, atol=1e-12)
+        found = compute(loss, from_logits(logits, activation), make_targets(kind, logits), wrt)
+        assert type(found[1]) is type(logits)
+        assert_allclose(to_host(found[0]), expected[0], rtol=1e-10)
+        assert_allclose(to_host(found[1]), expected[1], rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("options", [{}, {"beta": 2.0, "log": True}])
 def test_entities_of_every_library(library, options):
-    names = tags_of(["X"])
-    spec = LabelSpec("test", names)
+    spec = LabelSpec("test", tags_of(["X"]))
     docs = [["B-X", "L-X", "O"], [], ["U-X", None, "U-X"]]
     z = numpy.random.default_rng(0).normal(size=(6, 5))
     found = []
     for make in (numpy.asarray, LIBRARIES[library]):
         logits = make(z)
-        view = view_of_logits(logits, "softmax")
-        found.append(
-            core.EntityDice(**options).value_and_gradient(view, from_labels(docs, spec, logits))
-        )
+        read = from_labels(docs, spec, logits)
+        found.append(compute(core.EntityDice(**options), from_logits(logits, "softmax"), read))
     assert_allclose(to_host(found[1][0]), found[0][0], rtol=1e-10)
     assert_allclose(to_host(found[1][1]), found[0][1], rtol=1e-8, atol=1e-12)
 
@@ -125,153 +135,205 @@ def test_no_rows(library):
     logits = LIBRARIES[library](numpy.zeros((0, 5)))
     spec = LabelSpec("test", tags_of(["X"]))
     for loss in [DiceCE(), core.EntityDice(), core.Dice(), core.WeightedCrossEntropy()]:
-        for reduce in (None, lambda part: part):  # with it, others wait for the sums of this part
-            read = from_ids([], 5, spec, logits)
-            read.reduce = reduce
-            value, gradient = loss.value_and_gradient(view_of_logits(logits, "softmax"), read)
-            assert to_host(value) == 0 and gradient.shape == (0, 5)
+        value, gradient = compute(
+            loss, from_logits(logits, "softmax"), from_ids([], 5, spec, logits)
+        )
+        assert to_host(value) == 0 and gradient.shape == (0, 5)
 
 
-def test_ids_and_rows_are_the_same_truth():
+def test_ids_and_rows_are_the_same_targets():
     """The short way over class ids, and the long one over cells."""
     for loss in LOSSES:
-        found = []
-        for dense in (False, True):
-            loss._seen = None
-            read = from_ids(IDS, 3, SPEC, Z)
-            if dense:
-                weights, read = read.weights, read.dense()
-                read.mask, read.weights = numpy.repeat(weights[:, None], 3, axis=1), None
-            found.append(loss.value_and_gradient(view_of_logits(Z, "softmax"), read))
+        read = from_ids(GOLD, 3, SPEC, Z)
+        dense = read.dense()
+        mask = numpy.repeat(read.weights[:, None], 3, axis=1)
+        rows = from_rows(dense.y, mask, SPEC)
+        found = [compute(loss, from_logits(Z, "softmax"), t) for t in (read, rows)]
         assert_allclose(found[0][0], found[1][0], rtol=1e-10)
         assert_allclose(found[0][1], found[1][1], rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("wrt", ["logits", "probabilities"])
 @pytest.mark.parametrize("kind", ["ids", "negatives", "soft"])
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_rows_in_blocks_are_the_batch(loss, activation, kind, wrt, monkeypatch):
+@pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
+def test_blocks_are_the_batch(loss, activation, kind, wrt, monkeypatch):
+    """Of two batches, one after another, for running counts."""
     found = []
     for cells in (100, 6):
         monkeypatch.setattr(arrays, "CELLS_ON_HOST", cells)
-        loss._seen = None
-        read = targets(kind, Z)
-        # Twice, for running counts; of a batch that is itself a part of something larger.
-        read.reduce = lambda part: 2.0 * part
-        views = [view_of_logits(Z, activation) for _ in range(2)]
-        found.append([loss.value_and_gradient(view, read, wrt) for view in views])
-    for (value, gradient), (other_value, other_gradient) in zip(*found):
+        bound, read = BoundLoss(loss), make_targets(kind, Z)
+        found += [compute(bound, from_logits(z, activation), read, wrt) for z in (Z, -Z)]
+    for (value, gradient), (other_value, other_gradient) in zip(found[:2], found[2:]):
         assert_allclose(other_value, value, rtol=1e-10)
         assert_allclose(other_gradient, gradient, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
+def test_parts_of_a_batch_add_up_to_it(loss, activation):
+    """Chunks and ranks: the totals of the parts are added, and each part gets the sum."""
+    read = make_targets("negatives", Z)
+    value, gradient = compute(loss, from_logits(Z, activation), read)
+    bound, rows = BoundLoss(loss), (slice(0, 3), slice(3, 7))
+    totals = sum(bound.totals(from_logits(Z[r], activation), read.rows(r)) for r in rows)
+    totals = bound.accumulate(totals, 3)
+    parts = [
+        bound.value_and_gradient(from_logits(Z[r], activation), read.rows(r), totals) for r in rows
+    ]
+    assert sum(part.sum() for part, _ in parts) == pytest.approx(value)
+    assert_allclose(numpy.concatenate([g for _, g in parts]), gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
+def test_unknown_cells_do_not_count(loss, activation):
+    """Whatever stands in them, and also not in the totals; a row of them is no row."""
+    y, mask = numpy.eye(3)[[0, 1, 2, 0, 1, 2, 0]], numpy.ones((7, 3))
+    mask[[2, 5]] = 0.0
+    known = mask[:, 0] > 0
+    expected = compute(loss, from_logits(Z[known], activation), from_rows(y[known], None, SPEC))
+    other = numpy.where(known[:, None], Z, 7.0)
+    for scores in (Z, other):
+        value, gradient = compute(
+            loss, from_logits(scores, activation), from_rows(y * mask, mask, SPEC)
+        )
+        assert_allclose(value, expected[0], rtol=1e-10)
+        assert_allclose(gradient[known], expected[1], rtol=1e-8, atol=1e-12)
+        assert not gradient[~known].any()
+
+
 @pytest.mark.parametrize("wrt", ["logits", "probabilities"])
 @pytest.mark.parametrize("kind", ["ids", "rows"])
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if "[" not in repr(loss)], ids=repr)
-def test_three_arrays_beside_the_scores_are_enough(loss, activation, kind, wrt, monkeypatch):
+@pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
+def test_three_arrays_besides_the_scores_are_enough(loss, activation, kind, wrt, monkeypatch):
+    if "[" in repr(loss):
+        pytest.skip("its numbers are for three classes")
     monkeypatch.setattr(arrays, "CELLS_ON_HOST", 500)
     logits = numpy.random.default_rng(0).normal(size=(500, 50))
     read = from_ids(numpy.arange(500) % 50, 50, SPEC, logits)
     read = read.dense() if kind == "rows" else read
-    loss._seen = None
-    loss.value_and_gradient(view_of_logits(logits[:2], activation), read.rows(slice(0, 2)), wrt)
+    compute(loss, from_logits(logits[:2], activation), read.rows(slice(0, 2)), wrt)
     tracemalloc.start()
-    loss.value_and_gradient(view_of_logits(logits, activation), read, wrt)
+    compute(loss, from_logits(logits, activation), read, wrt)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3.5 * logits.nbytes  # with blocks and numbers of rows
 
 
-def test_class_ids_take_little_beside_the_gradient():
+def test_class_ids_take_little_besides_the_gradient():
     """Not even numbers of rows, which weigh much where there are few columns."""
     p = numpy.full((20_000, 20), 0.05, dtype="float32")
     read, loss = from_ids(numpy.arange(20_000) % 20, 20, SPEC, p), DiceCE()
-    loss.value_and_gradient(View("softmax", p[:2].copy(), used_up=True), read.rows(slice(0, 2)))
+    compute(loss, Probabilities("softmax", p[:2].copy(), reusable=True), read.rows(slice(0, 2)))
     tracemalloc.start()
-    _, gradient = loss.value_and_gradient(View("softmax", p, used_up=True), read)
+    bound, probabilities = BoundLoss(loss), Probabilities("softmax", p, reusable=True)
+    totals = bound.totals(probabilities, read)
+    _, gradient = bound.value_and_gradient(probabilities, read, totals)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert gradient is p
-    assert peak < 0.4 * p.nbytes
+    assert peak < 0.5 * p.nbytes
 
 
-def test_what_terms_contribute_is_counted_once_in_blocks(monkeypatch):
-    monkeypatch.setattr(arrays, "CELLS_ON_HOST", 6)
-    loss = core.Compound([core.Dice(level="batch"), core.Compound([core.Focal()])])
-    loss.watch_terms()
-    value, _ = loss.value_and_gradient(view_of_logits(Z, "softmax"), targets("ids", Z))
-    assert_allclose(sum(loss.take_watched().values()), value, rtol=1e-10)
+# -- losses are values ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_three_arrays_beside_the_scores_are_enough_for_entities(activation, monkeypatch):
-    monkeypatch.setattr(arrays, "CELLS_ON_HOST", 500)
-    names = tags_of([str(i) for i in range(12)])
-    spec, n = LabelSpec("test", names), len(names)
-    scores = numpy.full((500, n), 1 / n, dtype="float32")
-    ids = numpy.random.default_rng(0).integers(0, n, size=500)
-    loss = core.EntityDice()
-    loss.value_and_gradient(View(activation, scores[:2]), from_ids(ids[:2], n, spec, scores))
-    read = from_ids(ids, n, spec, scores)
-    tracemalloc.start()
-    loss.value_and_gradient(View(activation, scores), read)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 3.5 * scores.nbytes
+@pytest.mark.parametrize("loss", [*LOSSES, *SIGMOIDS, core.EntityDice()], ids=repr)
+def test_a_loss_is_a_value(loss):
+    """It equals what its plain values make, its copies and its pickle, and cannot be changed."""
+    plain = json.loads(json.dumps(loss.to_dict()))
+    again = core.make_loss(plain)
+    assert again == loss and type(again) is type(loss) and repr(again) == repr(loss)
+    assert copy.deepcopy(loss) == loss == pickle.loads(pickle.dumps(loss))
+    with pytest.raises(AttributeError):
+        loss.smooth = 3.0
+    assert loss != core.Tversky(alpha=0.123)
 
 
-def test_a_loss_of_ones_own_sees_the_batch(monkeypatch):
-    """It may compare rows: nothing cuts them apart unless it says that it can do with parts."""
+def test_one_value_trains_two_models_apart():
+    """Running counts and schedules are each model's own."""
+    loss = Compound([core.WeightedCrossEntropy(), core.Dice(level="batch")], [1.0, iter([1, 0])])
+    first, second = BoundLoss(loss), BoundLoss(loss)
+    read = from_ids([0] * 6 + [1], 3, SPEC, Z)
+    one = compute(first, from_logits(Z, "softmax"), from_ids([2] * 7, 3, SPEC, Z))
+    first.step()
+    expected = compute(BoundLoss(loss), from_logits(Z, "softmax"), read)
+    found = compute(second, from_logits(Z, "softmax"), read)
+    assert_allclose(found[1], expected[1])
+    later = compute(first, from_logits(Z, "softmax"), read)
+    assert not numpy.allclose(later[1], expected[1]) and one[0] != later[0]
+    assert first.current.weights["1"] == 0.0 and second.current.weights["1"] == 1.0
 
-    class Own(core.Focal):
-        def compute_loss(self, view, targets):
-            self.seen = view.p.shape
-            return super().compute_loss(view, targets)
 
-    monkeypatch.setattr(arrays, "CELLS_ON_HOST", 6)
-    for loss in (Own(), core.Compound([Own()])):
-        loss.value_and_gradient(view_of_logits(Z, "sigmoid"), targets("ids", Z))
-        assert (loss if isinstance(loss, Own) else loss.losses["0"]).seen == Z.shape
+def test_schedules():
+    loss = DiceCE(weight=Ramp(0, 1, begin=2, end=4))
+    bound = BoundLoss(loss)
+    assert bound.current.weight == 0.0 and not bound.is_stepped
+    for epoch, weight in ((0.0, 0.0), (3.0, 0.5), (5.0, 1.0)):
+        bound.step(epoch)
+        assert bound.current.weight == weight
+    with pytest.raises(ValueError, match="the weight of 'dice' is a Ramp over epochs"):
+        bound.step()
+    numbers = BoundLoss(Compound([DiceCE(weight=iter([2.0, 3.0, 4.0]))]))
+    numbers.step(0.0)  # before the first update, which the first number is for
+    assert numbers.current.losses["0"].weight == 2.0
+    for weight in (3.0, 4.0, 4.0):
+        numbers.step(0.5)
+        assert numbers.current.losses["0"].weight == weight
 
 
-@pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("smooth", [0.0, 0.5, 1.0])
+# -- kinds of targets, and by hand ------------------------------------------------------
+
+
+def test_rows_of_users():
+    y = numpy.asarray([[1.0, -100, 0.5], [numpy.nan, 0.0, 1.0]])
+    rows, mask = checked_rows(y, None, SPEC)
+    assert rows.tolist() == [[1, 0, 0.5], [0, 0, 1]] and mask.tolist() == [[1, 0, 1], [0, 1, 1]]
+    for wrong in (-1.0, 1.5, -99.0, 2.0):
+        with pytest.raises(ValueError, match="targets must be from 0 to 1"):
+            checked_rows(numpy.asarray([[wrong, 0.0]]), None, SPEC)
+        rows, mask = checked_rows(numpy.asarray([[wrong, 1.0]]), numpy.asarray([[0, 1.0]]), SPEC)
+        assert rows.tolist() == [[0, 1]] and mask.tolist() == [[0, 1]]
+
+
+def test_counts_of_classes_are_exact_beyond_float32():
+    bound = BoundLoss(core.WeightedCrossEntropy())
+    batch = numpy.asarray([2.0**23, 1.0, 2.0**23 + 1], dtype="float32")
+    for _ in range(4):
+        bound.accumulate(batch, 2)
+    bound.accumulate(batch, 2, learn=False)
+    assert bound._accumulated.tolist() == [2.0**25, 4.0, 2.0**25 + 4]
+
+
+@pytest.mark.parametrize("log, smooth", [(False, 0.0), (False, 1.0), (True, 0.5)])
 def test_cells_that_are_not_gold_by_the_one_formula(log, smooth):
     p = numpy.asarray([1e-6, 0.2, 0.9, 1.0])
     expected = formulas.overlap(0 * p, p, 0 * p, 0.3, 0.7, smooth, log)
-    value, slope = formulas.overlap_of_others(p[:, None], 0.3, smooth, log)
+    value, slope = formulas.overlap_without_gold(p[:, None], 0.3, smooth, log)
     assert_allclose(value, expected[0], rtol=1e-9)
     assert_allclose(slope[:, 0], expected[2], rtol=1e-12)
 
 
 def test_semimetric_dice_by_hand():
-    """Dice on hard truths; and where Dice is least at p = 1 for y = 0.4, it is least at y."""
+    """Dice on hard targets; and where Dice is least at p = 1 for y = 0.4, it is least at y."""
     y = numpy.eye(3)[[0, 2, 1]]
     for options in ({}, {"level": "batch"}):
-        pair = [cls(**options) for cls in (core.SemimetricDice, core.Dice)]
-        pair[1].squared, pair[1].plain = False, True
-        found = [
-            loss.value_and_gradient(view_of_logits(Z[:3], "sigmoid"), Targets(SPEC, 3, Z, y=y))
-            for loss in pair
-        ]
+        pair = core.SemimetricDice(**options), core.Dice(squared=False, **options)
+        read = from_rows(y, None, SPEC)
+        found = [compute(loss, from_logits(Z[:3], "sigmoid"), read) for loss in pair]
         assert_allclose(found[0][0], found[1][0])
         assert_allclose(found[0][1], found[1][1])
-    p = numpy.linspace(0.01, 0.99, 99)[:, None]
+    p = numpy.linspace(0.01, 0.99, 99)
     least = []
     for loss in (core.SemimetricDice(smooth=0.0), core.Dice(smooth=0.0, squared=False)):
         values = [
-            loss.compute_loss(
-                View("sigmoid", row[None]), Targets(SPEC, 1, p, y=0 * row[None] + 0.4)
-            )
-            for row in p
+            compute(
+                loss,
+                Probabilities("sigmoid", numpy.asarray([[x]])),
+                from_rows(numpy.asarray([[0.4]]), None, SPEC),
+            )[0]
+            for x in p
         ]
-        least.append(p[int(numpy.argmin([value for value, _ in values])), 0])
+        least.append(p[int(numpy.argmin(values))])
     assert least == pytest.approx([0.4, 0.99])
-    view, read = View("sigmoid", numpy.asarray([[0.3]])), numpy.asarray([[0.4]])
-    value, _ = core.SemimetricDice().compute_loss(view, Targets(SPEC, 1, read, y=read))
-    assert value == pytest.approx(1 - (2 * 0.3 + 1) / (0.3 + 0.4 + 1))
 
 
 def test_overlap_by_hand():
@@ -281,45 +343,44 @@ def test_overlap_by_hand():
     assert value == pytest.approx(1 - 6 / 9)
     assert by_hits == pytest.approx(-2 / 9) and by_predicted == pytest.approx(6 / 81)
     assert formulas.overlap(*counts, 0.25, 0.75, 1.0, False)[0] == pytest.approx(1 - 4 / 5.25)
-    assert formulas.overlap(*counts, 0.5, 0.5, 0.0, True)[0] == pytest.approx(numpy.log(1.5))
+    assert formulas.overlap(*counts, 0.5, 0.5, 1.0, True)[0] == pytest.approx(-numpy.log(4 / 5.5))
 
 
-def test_parts_add_up_to_the_whole():
-    """Of chunks that know the sums over all: value and gradient are those of one batch."""
-    for loss in [DiceCE(), core.SelfAdjustingDice(level="batch"), core.Dice(level="batch")]:
-        view, read = view_of_logits(Z, "softmax"), from_ids(IDS, 3, SPEC, Z)
-        value, gradient = loss.value_and_gradient(view, read)
-        sums = []
-
-        def record(part, sums=sums):
-            sums.append(part)
-            return part
-
-        parts = []
-        for rows in (slice(0, 3), slice(3, 7)):
-            part = from_ids(IDS[rows], 3, SPEC, Z)
-            part.reduce = record
-            loss.value_and_gradient(view_of_logits(Z[rows], "softmax"), part)
-        n_calls = len(sums) // 2
-        whole = [sums[i] + sums[n_calls + i] for i in range(n_calls)]
-        for rows in (slice(0, 3), slice(3, 7)):
-            part = from_ids(IDS[rows], 3, SPEC, Z)
-            replay = iter(whole)
-            part.reduce = lambda _, replay=replay: next(replay)
-            parts.append(loss.value_and_gradient(view_of_logits(Z[rows], "softmax"), part))
-        assert sum(value for value, _ in parts) == pytest.approx(value)
-        assert_allclose(numpy.concatenate([g for _, g in parts]), gradient, rtol=1e-9, atol=1e-12)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
+def test_finite_scores_have_finite_gradients(loss, activation, dtype):
+    """Whatever the smoothing is, at the ends and where sums are next to 0."""
+    losses = [loss]
+    if hasattr(loss, "smooth") and not loss.log:
+        losses += [replace(loss, smooth=0.0), replace(loss, smooth=1e-30)]
+    z = numpy.asarray([[a, b, 0.0] for a in (-800, -46, 46, 800) for b in (-800, -20, 3)], dtype)
+    for each in losses:
+        for scores in (z, z - 60, z * 0 - 46):
+            for ids in ([0] * 12, [1] * 12, [2] * 12):
+                for wrt in ("logits", "probabilities"):
+                    read = from_ids(ids, 3, SPEC, scores)
+                    value, gradient = compute(each, from_logits(scores, activation), read, wrt)
+                    assert numpy.isfinite(value) and numpy.isfinite(gradient).all()
 
 
-def test_reading_keeps_the_library():
-    like = strict(Z)
-    read = read_targets(["a", None], like[:2, :], LabelSpec("x", ("a", "b", "c")), None, None, None)
-    assert type(read.ids) is type(read.weights) is type(like)
-
-
-def test_a_view_of_probabilities_is_that_of_logits():
-    p = view_of_logits(Z, "softmax").p
+def test_probabilities_are_those_of_logits():
+    given = from_logits(Z, "softmax")
     for name in ("log_p", "log_q", "q"):
-        assert_allclose(
-            getattr(View("softmax", p), name)(), getattr(view_of_logits(Z, "softmax"), name)()
-        )
+        from_p = getattr(Probabilities("softmax", given.p), name)()
+        assert_allclose(from_p, getattr(given, name)())
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, core.AsymmetricLoss()], ids=repr)
+def test_a_softmax_of_one_column_is_refused(loss):
+    if "[" in repr(loss) and not isinstance(loss, Compound):
+        return
+    read = from_ids([0, 0], 1, SPEC, Z[:2, :1])
+    with pytest.raises(ValueError, match="a softmax of one column is always 1|is for sigmoids"):
+        compute(loss, from_logits(Z[:2, :1], "softmax"), read)
+
+
+def test_targets_of_documents_keep_their_lengths():
+    read = Targets(SPEC, 3, Z, ids=numpy.zeros(7, dtype=int), lengths=[2, 0, 3, 2])
+    assert read.documents(4) == [slice(0, 2), slice(2, 5), slice(5, 7)]
+    assert read.documents(5) == [slice(0, 5), slice(5, 7)]
+    assert list(read.rows(slice(2, 7)).lengths)[-2:] == [3, 2]

@@ -1,4 +1,7 @@
-"""What a loss in a Flair model promises beside its value and gradient."""
+"""What a loss in a Flair model promises besides its value and gradient."""
+
+import copy
+import logging
 
 import flair.models
 import pytest
@@ -8,9 +11,10 @@ from flair.datasets import FlairDatapointDataset
 from flair.nn import Classifier
 
 import flair_dice
-from flair_dice import DiceCE
+from flair_dice import DiceCE, make_loss, use_loss
 from flair_tests.helpers import labelled, texts
 
+stock = flair.models.TextClassifier
 SENTENCES = [labelled("buy it now", "yes"), labelled("see you", "no"), labelled("buy two", "yes")]
 
 
@@ -19,7 +23,7 @@ def classifier(loss=None, cls=flair_dice.TextClassifier):
     labels = Dictionary(add_unk=False)
     for name in ("no", "yes"):
         labels.add_item(name)
-    options = {} if cls is flair.models.TextClassifier else {"loss": loss}
+    options = {} if cls is stock else {"loss": loss}
     torch.manual_seed(0)
     embeddings = texts(corpus, size=8)
     return cls(embeddings, label_type="class", label_dictionary=labels, **options)
@@ -40,24 +44,78 @@ def test_a_file_of_several_processes_trains_in_one(tmp_path):
 
 @pytest.mark.parametrize("through", [Classifier, flair_dice.TextClassifier])
 def test_only_files_with_our_loss_and_loads_through_us_give_our_classes(through, tmp_path):
-    classifier(cls=flair.models.TextClassifier).save(tmp_path / "stock.pt")
+    classifier(cls=stock).save(tmp_path / "stock.pt")
     classifier("DiceCE").save(tmp_path / "ours.pt")
     ours = through.load(tmp_path / "ours.pt")
-    assert type(ours) is flair_dice.TextClassifier and isinstance(ours.loss, DiceCE)
-    stock = through.load(tmp_path / "stock.pt")
+    assert type(ours) is flair_dice.TextClassifier and ours.loss == DiceCE().core
+    plain = through.load(tmp_path / "stock.pt")
     if through is Classifier:
-        assert type(stock) is flair.models.TextClassifier
+        assert type(plain) is stock
     else:
-        assert type(stock) is flair_dice.TextClassifier and stock.loss is None
+        assert type(plain) is flair_dice.TextClassifier and plain.loss is None
     assert type(flair.models.TextClassifier.load(tmp_path / "ours.pt")).__module__ != "flair_dice"
-
-
-def test_a_second_derivative_is_one_clear_error():
-    z = torch.randn(4, 3, requires_grad=True)
-    (gradient,) = torch.autograd.grad(DiceCE()(z, torch.tensor([0, 1, 2, 0])), z, create_graph=True)
-    with pytest.raises(RuntimeError, match="no second derivative"):
-        gradient.sum().backward()
 
 
 def test_the_model_says_its_loss():
     assert "(loss): DiceCE(weight=1.0" in str(classifier("DiceCE"))
+    assert "(loss)" not in str(classifier())
+
+
+@pytest.mark.parametrize("spec", ["WeightedCrossEntropy", DiceCE(class_weights="balanced")])
+def test_models_with_one_loss_count_each_on_its_own(spec):
+    """What one has seen changes nothing in another, nor in its file."""
+    first, second = classifier(spec).train(), classifier(spec).train()
+    before = set(first.state_dict())
+    assert first.loss == second.loss
+    for _ in range(3):
+        first.forward_loss([SENTENCES[0]])
+    assert first.forward_loss(SENTENCES)[0] != second.forward_loss(SENTENCES)[0]
+    again = copy.deepcopy(first)
+    assert again.forward_loss(SENTENCES)[0] == first.forward_loss(SENTENCES)[0]
+    assert set(first.state_dict()) == before
+    with torch.no_grad():  # an evaluation counts nothing
+        assert first.forward_loss(SENTENCES)[0] == first.forward_loss(SENTENCES)[0]
+
+
+def multi_label():
+    model = classifier(cls=stock)
+    model.multi_label = True
+    return model
+
+
+def test_auto_is_what_was_measured(caplog):
+    balanced = {"name": "CrossEntropy", "class_weights": "balanced"}
+    assert use_loss(multi_label()).loss == make_loss(balanced).core
+    with caplog.at_level(logging.INFO, logger="flair"):
+        assert type(use_loss(classifier(cls=stock))) is stock
+        assert classifier("auto").loss is None
+    assert caplog.text.count('TextClassifier: the loss "auto" is the stock loss') == 2
+    with pytest.raises(ValueError, match='"auto" is what was measured for a kind of model'):
+        make_loss("auto")
+
+
+def test_none_is_the_stock_loss():
+    model = classifier(cls=stock).train()
+    expected = model.forward_loss(SENTENCES)[0]
+    assert type(use_loss(model, None)) is stock
+    use_loss(model, "Focal")
+    assert model.forward_loss(SENTENCES)[0] != expected
+    assert type(use_loss(model, None)) is stock and not hasattr(model, "loss")
+    assert model.forward_loss(SENTENCES)[0] == expected
+
+
+@pytest.mark.parametrize(
+    "loss, message",
+    [
+        (DiceCE(names=["no", "yes"]), "DiceCE: how logits are read \\(names\\) is for the model"),
+        ({"name": "DiceCE", "activation": "sigmoid"}, "how logits are read \\(activation\\)"),
+        ({"name": "CrossEntropy", "pos_weight": {"yes": 2}}, "pos_weight is for sigmoids"),
+        ("AsymmetricLoss", "AsymmetricLoss is for sigmoids"),
+        ({"name": "DiceCE", "weights": 1}, "DiceCE has no option weights. Did you mean weight"),
+    ],
+)
+def test_mistakes_show_when_the_loss_is_set(loss, message):
+    model = classifier(cls=stock)
+    with pytest.raises(ValueError, match=f"TextClassifier: {message}|TextClassifier: .*{message}"):
+        use_loss(model, loss)
+    assert type(model) is stock

@@ -7,8 +7,9 @@ from flair.models.sequence_tagger_utils.viterbi import ViterbiLoss
 from torch.testing import assert_close
 
 from dice_core.labels import LabelSpec
+from dice_core.losses import BoundLoss
 from dice_core.tags import Scheme
-from flair_dice.losses import make_loss
+from flair_dice.losses import core_loss
 from flair_dice.sequence_tagger import chain_head, columns
 from flair_dice.targets import read_targets
 from flair_tests.helpers import LOSSES, bioes_dictionary, brute_force
@@ -48,9 +49,9 @@ def test_marginals_and_likelihood_are_the_sums_over_all_sequences():
         for t in range(length):
             for column, tag in enumerate(columns(tags)):
                 marginal = sum(share for path, share in shares.items() if path[t] == tag)
-                assert_close(head.view().p[row, column], marginal)
+                assert_close(head.logits.softmax(dim=1)[row, column], marginal)
             row += 1
-    assert_close(head.negative_log_likelihood(), likelihood)
+    assert_close(head._negative_log_likelihood(), likelihood)
 
 
 @pytest.mark.parametrize("tag_format", ["BIOES", "BIO"])
@@ -61,8 +62,8 @@ def test_span_marginals_are_the_sums_over_all_sequences(tag_format):
     features = crf(emissions)
     head = chain_head((features, LENGTHS, crf.transitions), gold, tags)
     names = [tags.get_item_for_index(column) for column in columns(tags)]
-    paths = Scheme(names).gold_paths(head.gold_columns.numpy(), LENGTHS.tolist())
-    found = head.path_probabilities(paths)
+    paths = Scheme(names).gold_paths(head.gold.numpy(), LENGTHS.tolist())
+    found = head._path_probabilities(paths)
     start, stop = tags.get_idx_for_item("<START>"), tags.get_idx_for_item("<STOP>")
     ends = LENGTHS.cumsum(0).tolist()
     assert len(found) == (3 if tag_format == "BIOES" else 7)
@@ -89,20 +90,29 @@ def test_cross_entropy_is_viterbi_loss():
         expected = emissions.grad.clone(), crf.transitions.grad.clone()
         emissions.grad = crf.transitions.grad = None
         head = chain_head((crf(emissions), LENGTHS, crf.transitions), gold, tags)
-        ours = head.negative_log_likelihood()
+        ours = head._negative_log_likelihood()
         ours.backward()
         assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
         assert_close(emissions.grad, expected[0], rtol=1e-8, atol=1e-10)
         assert_close(crf.transitions.grad, expected[1], rtol=1e-8, atol=1e-10)
 
 
-def total(spec, emissions, transitions, crf, gold, tags):
-    features = emissions.unsqueeze(-1) + transitions
-    head = chain_head((features, LENGTHS, transitions), gold, tags)
+def total(spec, scores, gold, tags):
+    """The loss of the four sentences, in two parts as they come in chunks."""
+    features, transitions = scores
     names = tuple(tags.get_item_for_index(column) for column in columns(tags))
     labels = LabelSpec("test", names, ("O",), crf=True)
-    targets = read_targets(head.gold_columns, None, head.logits.detach(), labels, LENGTHS.tolist())
-    return make_loss(spec).of_head(head, targets)
+    bound, parts, first = BoundLoss(core_loss(spec, "test")), [], 0
+    for sentences in (slice(0, 3), slice(3, 4)):
+        n = int(LENGTHS[sentences].sum())
+        part = (features[sentences], LENGTHS[sentences], transitions)
+        head = chain_head(part, gold[first : first + n], tags)
+        like = head.logits.detach()
+        parts.append((head, read_targets(head.gold, None, like, labels, head.lengths)))
+        first += n
+    totals = sum(head.totals(bound, targets) for head, targets in parts)
+    totals = bound.accumulate(totals, len(names))
+    return sum(head.loss(bound, targets, totals) for head, targets in parts)
 
 
 @pytest.mark.parametrize("tag_format", ["BIOES", "BIO"])
@@ -112,36 +122,29 @@ def test_gradcheck(spec, tag_format):
     emissions, crf, _ = scores(tags, spread=1.0)
     gold = well_formed(tags)
     transitions = torch.randn_like(crf.transitions).requires_grad_()  # finite: no -10000
-    assert torch.autograd.gradcheck(
-        lambda e, t: total(spec, e, t, crf, gold, tags), [emissions, transitions]
-    )
+
+    def value(emissions, transitions):
+        return total(spec, (emissions.unsqueeze(-1) + transitions, transitions), gold, tags)
+
+    assert torch.autograd.gradcheck(value, [emissions, transitions])
 
 
 @pytest.mark.parametrize("spec", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_narrow_types(spec, dtype):
     """float16 and bfloat16 scores are read exactly, and extreme ones give no NaN."""
     tags = bioes_dictionary()
-    names = tuple(tags.get_items())
-    labels = LabelSpec("test", names, ("O",), crf=True)
-
-    def value(features, transitions):
-        head = chain_head((features, LENGTHS, transitions), gold, tags)
-        targets = read_targets(
-            head.gold_columns, None, head.logits.detach(), labels, LENGTHS.tolist()
-        )
-        return make_loss(spec).of_head(head, targets)
-
     for spread in (1.0, 300.0):
         emissions, crf, _ = scores(tags, spread=spread)
         gold = well_formed(tags)
         features = crf(emissions).detach().to(dtype).requires_grad_()
         transitions = crf.transitions.detach().to(dtype).requires_grad_()
-        narrow = value(features, transitions)
+        narrow = total(spec, (features, transitions), gold, tags)
         narrow.backward()
         assert narrow.dtype == torch.float32
         assert features.grad.isfinite().all() and transitions.grad.isfinite().all()
-        assert_close(narrow, value(features.float(), transitions.float()), rtol=0, atol=0)
+        same = total(spec, (features.float(), transitions.float()), gold, tags)
+        assert_close(narrow, same, rtol=0, atol=0)
         if spread == 1.0:
-            wide = value(features.double(), transitions.double())
+            wide = total(spec, (features.double(), transitions.double()), gold, tags)
             assert narrow.item() == pytest.approx(wide.item(), rel=1e-5)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpora import in_flair
-from dice_core import columns
+from corpora import columns, in_flair
 from flair_tests.helpers import BERT
 
 ROOT = Path(__file__).resolve().parents[2]

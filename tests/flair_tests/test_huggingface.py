@@ -14,7 +14,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from flair_dice import CrossEntropy, DiceCE, TrainerLoss
+from flair_dice import CrossEntropy, DiceCE, EntityDice, Ramp, TrainerLoss
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/huggingface.md"
 KINDS = {
@@ -28,7 +28,7 @@ def test_examples_of_the_documentation(small_bert, tmp_path, monkeypatch):
     """Every block runs, in its order; the trained models learned something, by our loss."""
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     names, trained = {}, []
     for block in blocks:
         assert names.get("trainer") is None or names["trainer"] in trained
@@ -36,10 +36,9 @@ def test_examples_of_the_documentation(small_bert, tmp_path, monkeypatch):
         exec(compile(block, str(PAGE), "exec"), names)
         if "trainer" in names and names["trainer"] not in trained:
             trained.append(names["trainer"])
-    assert [trainer.state.global_step for trainer in trained] == [4, 4, 4, 4]
+    assert [trainer.state.global_step for trainer in trained] == [4, 4, 4, 4, 4]
     assert all(isinstance(t.compute_loss_func, TrainerLoss) for t in trained)
-    assert names["loss"].weights["dice"].current == pytest.approx(0.5, abs=0.4)
-    assert names["loss"].weights["dice"].current > 0
+    assert 0 < names["loss"].loss._bound.current.weight < 1
 
 
 def model_and_rows(kind, n=8):
@@ -130,15 +129,43 @@ def test_reductions_are_alike_and_dice_adds_to_the_gradient(kind, tmp_path):
     assert (alike[0][name] - plain[name]).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["CrossEntropy", "DiceCE", "Focal", "Dice"])
+@pytest.mark.filterwarnings("ignore:TrainerLoss. Dice without")
+def test_an_update_without_a_known_label_changes_nothing(kind, name, tmp_path):
+    """Whatever Trainer's count of labels is: 0, or none in an evaluation."""
+    model, rows = model_and_rows(kind, n=2)
+    batch = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+    labels = torch.full_like(batch.pop("labels"), -100)
+    for count in (None, 0, torch.tensor(0)):
+        model.zero_grad()
+        value = TrainerLoss(name)(model(**batch), labels, count)
+        value.backward()
+        assert value == 0
+        assert all((p.grad == 0).all() for p in model.parameters() if p.grad is not None)
+
+
 def test_several_labels():
     logits, labels = torch.randn(4, 3), torch.randint(0, 2, (4, 3)).float()
     loss = TrainerLoss({"name": "CrossEntropy", "activation": "sigmoid"})
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
-    torch.testing.assert_close(loss({"logits": logits}, labels), 3 * expected)
+    for given in (labels, labels.long()):
+        torch.testing.assert_close(loss({"logits": logits}, given), 3 * expected)
     # Trainer counts 12 labels in these 4 rows.
     torch.testing.assert_close(loss({"logits": logits}, labels, torch.tensor(12)), 3 * expected)
-    with pytest.raises(ValueError, match="need a loss with activation='sigmoid'"):
-        TrainerLoss("CrossEntropy")({"logits": logits}, labels)
+    none = torch.full((4, 3), -100.0)
+    assert loss({"logits": logits}, none, 0) == loss({"logits": logits}, none) == 0
+    for wrong in (labels, labels.long()):
+        with pytest.raises(ValueError, match='need a loss with activation="sigmoid"'):
+            TrainerLoss("CrossEntropy")({"logits": logits}, wrong)
+
+
+@pytest.mark.filterwarnings("ignore:TrainerLoss. EntityDice without")
+def test_each_text_is_a_sentence():
+    torch.manual_seed(0)
+    loss = EntityDice(names=["O", "B-A", "I-A"])
+    logits, labels = torch.randn(2, 4, 3), torch.tensor([[-100, 0, 1, 2], [2, -100, 1, 0]])
+    torch.testing.assert_close(TrainerLoss(loss)({"logits": logits}, labels), loss(logits, labels))
 
 
 def test_an_answer_beyond_the_window_is_not_learned():
@@ -150,21 +177,28 @@ def test_an_answer_beyond_the_window_is_not_learned():
 
 
 def test_mistakes():
-    logits = torch.randn(2, 3)
+    logits = torch.randn(2, 3, requires_grad=True)
     loss = TrainerLoss("DiceCE")
-    for outputs, labels, message in (
-        ({"logits": logits}, torch.tensor([1, 2, 0]), "do not fit logits"),
+    answers = ({"start_logits": logits, "end_logits": logits}, torch.tensor([[1, 2], [0, 1]]))
+    ids = torch.tensor([1, 2])
+    for wrong, outputs, labels, message in (
+        (loss, {"logits": logits}, torch.tensor([1, 2, 0]), "do not fit logits"),
+        (loss, answers[0], ids, r"labels \(batch, 2\)"),
+        (loss, {"last_hidden_state": logits}, ids, "gives no logits"),
+        (TrainerLoss({"name": "DiceCE", "average": "macro"}), *answers, "over which a mean means"),
         (
-            {"start_logits": logits, "end_logits": logits},
-            torch.tensor([1, 2]),
-            r"labels \(batch, 2\)",
+            TrainerLoss({"name": "CrossEntropy", "class_weights": "balanced"}),
+            *answers,
+            "classes of CrossEntropy are positions in a text",
         ),
-        ({"last_hidden_state": logits}, torch.tensor([1, 2]), "gives no logits"),
+        (
+            TrainerLoss(DiceCE(weight=Ramp(0, 1, end=2))),
+            {"logits": logits},
+            ids,
+            r"scheduled weights that nothing steps. Pass callbacks=\[loss.callback\(\)\]",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
-            loss(outputs, labels)
-    macro = TrainerLoss({"name": "DiceCE", "average": "macro"})
-    with pytest.raises(ValueError, match="average='macro' means nothing"):
-        macro({"start_logits": logits, "end_logits": logits}, torch.tensor([[1, 2], [0, 1]]))
-    with pytest.raises(ValueError, match="there is no loss 'Dise'"):
+            wrong(outputs, labels)
+    with pytest.raises(ValueError, match="TrainerLoss: there is no loss 'Dise'"):
         TrainerLoss("Dise")

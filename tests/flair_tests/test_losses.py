@@ -1,29 +1,35 @@
 """Each loss by hand, against finite differences, and what torch users expect of a module.
 
-That they equal the thinc losses is in tests/test_agreement.py.
+That they equal the thinc losses, whose values are checked by hand, is in
+tests/test_agreement.py.
 """
 
 import copy
+import json
 import math
 import pickle
 import subprocess
 import sys
+from dataclasses import dataclass
 
+import numpy
 import pytest
 import torch
 from torch.testing import assert_close
 
+from dice_core import losses as core
 from flair_dice import (
+    AsymmetricLoss,
     Compound,
     CrossEntropy,
     Dice,
     DiceCE,
     EntityDice,
     Focal,
+    Loss,
     Ramp,
-    SelfAdjustingDice,
-    Tversky,
     WeightedCrossEntropy,
+    as_torch,
     make_loss,
 )
 
@@ -31,74 +37,10 @@ P = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]], dtype=torch.float64)
 Z = P.log()
 GOLD = torch.tensor([0, 2])
 CE = -math.log(0.7) - math.log(0.3)
-SMOOTH = [0.9 * math.log(0.7), 0.05 * math.log(0.2), 0.05 * math.log(0.1)]
-SMOOTH += [0.05 * math.log(0.2), 0.05 * math.log(0.5), 0.9 * math.log(0.3)]
 BIOES = ["O", "S-X", "B-X", "E-X", "I-X"]
 
 
 # -- by hand ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "make, options, expected",
-    [
-        (CrossEntropy, {}, CE),
-        (CrossEntropy, {"label_smoothing": 0.1}, -sum(SMOOTH)),
-        (
-            CrossEntropy,
-            {"class_weights": [0.5, 1, 2]},
-            -0.5 * math.log(0.7) - 2 * math.log(0.3),
-        ),
-        (
-            WeightedCrossEntropy,
-            {"counts": [10, 60, 30]},
-            -math.log10(9 + 3) * math.log(0.7) - math.log10(7 / 3 + 3) * math.log(0.3),
-        ),
-        (Focal, {}, -(0.3**2) * math.log(0.7) - 0.7**2 * math.log(0.3)),
-        # 2 p y + 1 over p^2 + y^2 + 1, of each cell
-        (Dice, {}, 6 - 2.4 / 2.49 - 1 / 1.04 - 1 / 1.01 - 1 / 1.04 - 1 / 1.25 - 1.6 / 2.09),
-        (
-            Dice,
-            {"squared": False},
-            6 - 2.4 / 2.7 - 1 / 1.2 - 1 / 1.1 - 1 / 1.2 - 1 / 1.5 - 1.6 / 2.3,
-        ),
-        # (1-p) p is 0.21, 0.16, 0.09 and 0.16, 0.25, 0.21
-        (
-            SelfAdjustingDice,
-            {},
-            6 - 1.42 / 2.21 - 1 / 1.16 - 1 / 1.09 - 1 / 1.16 - 1 / 1.25 - 1.42 / 2.21,
-        ),
-        (
-            Tversky,
-            {"alpha": 0.3, "beta": 0.7},
-            6 - 1.7 / (1.7 + 0.21) - 1 / 1.06 - 1 / 1.03 - 1 / 1.06 - 1 / 1.15 - 1.3 / (1.3 + 0.49),
-        ),
-        # Sums of p: 0.9 and 0.4; each of the classes 0 and 2 has one gold row, 1 has none.
-        (Dice, {"level": "batch", "squared": False}, 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
-        (Dice, {"level": "batch", "squared": False, "average": "micro"}, 2 * (1 - 3 / 4.3)),
-        (
-            Dice,
-            {"level": "batch", "squared": False, "average": "micro", "log": True},
-            -2 * math.log(3 / 4.3),
-        ),
-        (Dice, {"level": "batch", "squared": False, "background": [0]}, 2 * (1 - 1.6 / 2.4)),
-        # Sums of p^2: 0.53 and 0.1
-        (Dice, {"level": "batch"}, 2 * (2 - 2.4 / 2.53 - 1.6 / 2.1) / 2),
-        # Sums of (1-p) p: 0.37 and 0.3
-        (SelfAdjustingDice, {"level": "batch"}, 2 * (2 - 1.42 / 2.37 - 1.42 / 2.3) / 2),
-        # TP 0.7, FP 0.2, FN 0.3; TP 0.3, FP 0.1, FN 0.7
-        (Tversky, {"level": "batch"}, 2 * (2 - 1.7 / 1.95 - 1.3 / 1.7) / 2),
-        (DiceCE, {}, CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
-        (DiceCE, {"background": 1}, CE + 2 * (1 - 3 / 4.3)),
-        (DiceCE, {"average": "micro", "weight": 3}, CE + 3 * 2 * (1 - 3 / 4.3)),
-        (CrossEntropy, {"class_weights": "balanced"}, math.log10(1 + 3) * CE),
-        (DiceCE, {"average": "macro"}, CE + 2 * (2 - 2.4 / 2.9 - 1.6 / 2.4) / 2),
-        (Compound, {"losses": ["CrossEntropy", "CrossEntropy"], "weights": [2, 0.5]}, 2.5 * CE),
-    ],
-)
-def test_value_by_hand(make, options, expected):
-    assert make(**options, reduction="sum")(Z, GOLD).item() == pytest.approx(expected, rel=1e-12)
-    assert make(**options)(Z, GOLD).item() == pytest.approx(expected / 2, rel=1e-12)
 
 
 def test_sigmoid_value_by_hand():
@@ -106,28 +48,13 @@ def test_sigmoid_value_by_hand():
     reading = {"activation": "sigmoid", "reduction": "sum"}
     expected = -math.log(0.7) - math.log(0.6)
     assert CrossEntropy(**reading)(z, y).item() == pytest.approx(expected)
+    value = CrossEntropy(pos_weight=[3.0], **reading)(z, y).item()
+    assert value == pytest.approx(-3 * math.log(0.7) - math.log(0.6))
+    # 0.4 - 0.05 of a negative is left of it
+    value = AsymmetricLoss(**reading)(z, y).item()
+    assert value == pytest.approx(-0.3 * math.log(0.7) - 0.35**4 * math.log(0.65))
     expected = -(0.3**2) * math.log(0.7) - 0.4**2 * math.log(0.6)
     assert Focal(**reading)(z, y).item() == pytest.approx(expected)
-
-
-def entity_probabilities():
-    p = torch.full((4, 5), 0.1, dtype=torch.float64)
-    p[0, 2], p[1, 3], p[2, 0], p[3, 1] = 0.6, 0.6, 0.6, 0.6
-    return p
-
-
-@pytest.mark.parametrize("names", [BIOES, ["O", "U-X", "B-X", "L-X", "I-X"]])
-def test_entity_dice_by_hand(names):
-    z, gold = entity_probabilities().log(), torch.tensor([2, 3, 0, 1])
-    # P = 0.36 and 0.6. Expected: B 0.6 + 0.1 + 0.1 + 0.1, S 0.1 + 0.1 + 0.1 + 0.6.
-    f = (2 * 0.96 + 1) / (1.8 + 2 + 1)
-    assert EntityDice(names=names)(z, gold).item() == pytest.approx(1 - f)
-    f = (5 * 0.96 + 1) / (1.8 + 4 * 2 + 1)
-    assert EntityDice(names=names, beta=2)(z, gold).item() == pytest.approx(1 - f)
-    # A missing token takes its entity out, and the row.
-    f = (2 * 0.6 + 1) / (0.7 + 0.2 + 0.7 + 1 + 1)
-    mask = torch.tensor([True, False, True, True])
-    assert EntityDice(names=names)(z, gold, mask).item() == pytest.approx(1 - f)
 
 
 def test_entity_dice_of_bio_by_hand():
@@ -153,10 +80,9 @@ SPECS = [
     {"name": "CrossEntropy", "label_smoothing": 0.1, "class_weights": [1.0, 0.5, 2.0]},
     {"name": "WeightedCrossEntropy", "counts": [5, 3, 1]},
     {"name": "LogitAdjustedCE", "priors": [0.6, 0.3, 0.1]},
-    {"name": "Focal", "gamma": 0.5},
-    {"name": "Focal"},
+    {"name": "Focal", "gamma": 0.5, "class_weights": [1.0, 2.0, 0.5]},
     {"name": "Dice"},
-    {"name": "Dice", "level": "batch", "log": True, "squared": False, "smooth": 0.0},
+    {"name": "Dice", "level": "batch", "log": True, "squared": False, "smooth": 0.5},
     {"name": "Dice", "level": "batch", "average": "micro", "background": [0]},
     {"name": "SelfAdjustingDice"},
     {"name": "SelfAdjustingDice", "alpha": 0.01, "level": "batch", "smooth": 0.0},
@@ -177,7 +103,7 @@ def test_gradcheck(spec, activation):
 
 
 @pytest.mark.parametrize("names", [BIOES, ["O", "B-X", "I-X", "B-Y", "I-Y"]])
-@pytest.mark.parametrize("options", [{}, {"log": True, "beta": 2.0}, {"smooth": 0.0}])
+@pytest.mark.parametrize("options", [{"log": True, "beta": 2.0}, {"smooth": 0.0}])
 def test_gradcheck_of_entity_dice(options, names):
     torch.manual_seed(0)
     gold = torch.tensor([2, 3, 0, 1, 1] if names is BIOES else [1, 2, 0, 1, 3])
@@ -187,7 +113,18 @@ def test_gradcheck_of_entity_dice(options, names):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("spec", [*SPECS, {"name": "EntityDice", "names": BIOES[:3]}], ids=str)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *SPECS,
+        {"name": "EntityDice", "names": BIOES[:3]},
+        {"name": "EntityDice", "names": BIOES[:3], "smooth": 0.0},
+        {"name": "Dice", "smooth": 0.0},
+        {"name": "DiceCE", "smooth": 0.0},
+        {"name": "SelfAdjustingDice", "alpha": 3.0, "smooth": 0.0},
+    ],
+    ids=str,
+)
 def test_finite_at_the_ends(spec, dtype):
     """Logits as far apart as the type has them, and classes that are ruled out."""
     big = torch.finfo(dtype).max
@@ -200,20 +137,6 @@ def test_finite_at_the_ends(spec, dtype):
             value = loss(z, torch.full((len(rows),), gold))
             value.backward()
             assert value.isfinite() and z.grad.isfinite().all()
-
-
-def test_published_self_adjusting_dice_is_not_monotonic():
-    """The literals of the docstring: least at p = 1/(1+alpha), unless the weight is held."""
-    for alpha, least in [(1, 0.5), (0.1, 0.909), (0.01, 0.990)]:
-        p = torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64)
-        make = {"alpha": alpha, "activation": "sigmoid"}
-        loss = SelfAdjustingDice(**make)
-        values = torch.stack([loss(row.logit()[None, None], torch.tensor([0])) for row in p])
-        assert p[values.argmin()].item() == pytest.approx(least, abs=1e-3)
-        for hold, sign in [(False, 1), (True, -1)]:
-            z = torch.tensor([[0.995]]).double().logit().requires_grad_()
-            SelfAdjustingDice(detach_weight=hold, **make)(z, torch.tensor([0])).backward()
-            assert z.grad.sign().item() == sign
 
 
 # -- as a torch module ------------------------------------------------------------------
@@ -239,17 +162,41 @@ def test_cross_entropy_is_torchs():
     torch.manual_seed(0)
     z, gold = torch.randn(9, 4), torch.randint(0, 4, (9,))
     many = torch.randint(0, 2, (9, 4)).float()
-    for reduction in ("mean", "sum"):
+    for reduction in ("mean", "sum", "none"):
         theirs = torch.nn.CrossEntropyLoss(reduction=reduction)
         assert_close(CrossEntropy(reduction=reduction)(z, gold), theirs(z, gold))
-    theirs = torch.nn.BCEWithLogitsLoss(reduction="sum")
-    assert_close(CrossEntropy(activation="sigmoid", reduction="sum")(z, many), theirs(z, many))
+    weight = torch.tensor([0.5, 1.0, 2.0, 3.0])
+    theirs = torch.nn.CrossEntropyLoss(weight, reduction="sum")
+    assert_close(CrossEntropy(class_weights=weight, reduction="sum")(z, gold), theirs(z, gold))
+    for pos_weight in (None, weight):
+        theirs = torch.nn.BCEWithLogitsLoss(pos_weight=pos_weight, reduction="sum")
+        ours = CrossEntropy(activation="sigmoid", reduction="sum", pos_weight=pos_weight)
+        assert_close(ours(z, many), theirs(z, many))
+    # What the documentation says of their means: ours of several labels is C times theirs.
+    mean = torch.nn.BCEWithLogitsLoss()
+    assert_close(CrossEntropy(activation="sigmoid")(z, many), 4 * mean(z, many))
+    # And torch's share of smoothing is ours times C / (C - 1).
+    theirs = torch.nn.CrossEntropyLoss(label_smoothing=0.2)
+    assert_close(CrossEntropy(label_smoothing=0.15)(z, gold), theirs(z, gold))
     theirs = torch.nn.CrossEntropyLoss(reduction="sum")
     ruled_out = z.masked_fill(torch.nn.functional.one_hot((gold + 1) % 4, 4).bool(), -math.inf)
     assert_close(CrossEntropy(reduction="sum")(ruled_out, gold), theirs(ruled_out, gold))
 
 
-@pytest.mark.parametrize("spec", [*SPECS, {"name": "EntityDice", "names": BIOES[:3]}], ids=str)
+def test_focal_of_sigmoids_is_torchvisions():
+    torch.manual_seed(0)
+    z, y = torch.randn(9, 4), torch.randint(0, 2, (9, 4)).float()
+    p, at = z.sigmoid(), y * 0.25 + (1 - y) * 0.75
+    each = torch.nn.functional.binary_cross_entropy_with_logits(z, y, reduction="none")
+    theirs = at * (1 - p * y - (1 - p) * (1 - y)) ** 2 * each
+    loss = Focal(alpha=0.25, activation="sigmoid", reduction="none")
+    assert_close(loss(z, y), theirs.sum(dim=1))
+
+
+ALL_SPECS = [*SPECS, {"name": "EntityDice", "names": BIOES[:3]}]
+
+
+@pytest.mark.parametrize("spec", ALL_SPECS, ids=str)
 @pytest.mark.parametrize("shape", [(0,), (0, 3)])
 def test_no_rows(spec, shape):
     z = torch.zeros(0, 3, requires_grad=True)
@@ -259,40 +206,101 @@ def test_no_rows(spec, shape):
     assert value.item() == 0 and z.grad.shape == (0, 3)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_rows_that_are_masked_do_not_matter(spec):
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("spec", ALL_SPECS, ids=str)
+def test_what_is_not_known_does_not_matter(spec, activation):
+    """Value and gradient are those of the known rows alone, whatever stands in the others, and
+    however it is said which they are.
+    """
     torch.manual_seed(0)
-    z, gold = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    z, ids = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
     mask = torch.tensor([True, True, False, True, False, True])
-    loss = make_loss(spec)
-    full = z.clone().requires_grad_()
-    loss(full, torch.where(mask, gold, -100), mask).backward()
+    loss = make_loss({**spec, "activation": activation})
     part = z[mask].clone().requires_grad_()
-    loss(part, gold[mask]).backward()
-    assert_close(full.grad[mask], part.grad)
-    assert (full.grad[~mask] == 0).all()
-    by_cells = loss(z, gold, mask[:, None].expand(6, 3).int())
-    assert_close(by_cells, loss(z[mask], gold[mask]))
+    expected = loss(part, ids[mask])
+    expected.backward()
+    rows = torch.nn.functional.one_hot(ids, 3).float()
+    unknown = [(ids.masked_fill(~mask, -100), None), (ids.masked_fill(~mask, 9), mask)]
+    unknown.append((rows, mask[:, None].expand(6, 3).int()))
+    for what in (-100.0, math.nan):
+        unknown.append((rows.masked_fill(~mask[:, None], what), None))
+        unknown.append((rows.masked_fill(~mask[:, None], what), mask.float()))
+    for garbage in (1.0, math.nan, math.inf):
+        dirty = torch.where(mask[:, None], z, garbage)
+        for targets, known in unknown:
+            full = dirty.clone().requires_grad_()
+            value = loss(full, targets, known)
+            value.backward()
+            assert_close(value, expected)
+            assert_close(full.grad[mask], part.grad)
+            assert (full.grad[~mask] == 0).all()
+    nothing = torch.full((6, 3), math.nan, requires_grad=True)
+    value = loss(nothing, torch.full((6,), -100))
+    value.backward()
+    assert value == 0 and (nothing.grad == 0).all()
+
+
+def test_single_labels_that_are_not_known():
+    """-100 and NaN in rows of several labels are left out, each on its own."""
+    torch.manual_seed(0)
+    z, y = torch.randn(4, 3), torch.tensor([[1, 0, -100], [0, 1, 0], [-100, -100, 1], [0, 0, 0]])
+    each = torch.nn.functional.binary_cross_entropy_with_logits
+    right = (each(z, y.clamp(min=0).float(), reduction="none") * (y >= 0)).sum() / 4
+    for rows in (y, y.float(), y.float().masked_fill(y < 0, math.nan)):
+        assert_close(CrossEntropy(activation="sigmoid")(z, rows), right)
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if "batch" not in spec.values()], ids=str)
+def test_losses_of_single_rows(spec):
+    """Of each row its loss, which sums and weights of rows are sums of."""
+    if spec["name"] == "DiceCE":
+        spec = {**spec, "level": "element"}
+    torch.manual_seed(0)
+    z = torch.randn(2, 3, 3, requires_grad=True)
+    gold = torch.tensor([[0, 1, 2], [2, -100, 0]])
+    weights = torch.tensor([[0.5, 0.0, 2.0], [1.0, 3.0, 0.1]])
+    rows = make_loss({**spec, "reduction": "none"})(z, gold)
+    assert rows.shape == (2, 3) and rows[1, 1] == 0
+    weighted = make_loss(spec)(z, gold, sample_weight=weights)
+    assert_close(weighted, (rows * weights).sum() / (weights.sum() - 3.0))
+    first, second = (
+        torch.autograd.grad(value, z)[0] for value in ((rows * weights).sum() / 3.6, weighted)
+    )
+    assert_close(first, second)
+    alone = make_loss({**spec, "reduction": "sum"})(z[:, :1], gold[:, :1])
+    assert_close(rows[:, 0].sum(), alone)
 
 
 @pytest.mark.parametrize("spec", ["DiceCE", "EntityDice"])
-def test_sentences_of_tokens_and_ids_that_are_ignored_as_in_torch(spec):
+def test_sentences_of_tokens(spec):
     torch.manual_seed(0)
     z, gold = torch.randn(2, 3, 5), torch.tensor([[0, 2, 3], [1, 0, -100]])
     loss = make_loss({"name": spec, "names": BIOES})
-    whole = z.clone().requires_grad_()
-    value = loss(whole, gold)
-    value.backward()
-    flat = z.reshape(6, 5).clone().requires_grad_()
     known = torch.tensor([1, 1, 1, 1, 1, 0])
-    expected = loss(flat, gold.flatten().clamp(min=0), known, lengths=[3, 3])
-    expected.backward()
-    assert_close(value, expected)
-    assert_close(whole.grad.reshape(6, 5), flat.grad)
-    assert (whole.grad[1, 2] == 0).all()
+    expected = loss(z.reshape(6, 5), gold.flatten().clamp(min=0), known, lengths=[3, 3])
+    assert_close(loss(z, gold), expected)
     assert_close(loss(z, gold, known.reshape(2, 3)), expected)
     with pytest.raises(ValueError, match="whose last dimension is the classes; got .2, 5."):
         loss(z, torch.zeros(2, 5, dtype=torch.long))
+
+
+def test_pieces_of_words_do_not_matter_to_entities():
+    """First-piece labels: all other pieces are unknown, also inside of entities."""
+    torch.manual_seed(0)
+    for names in (BIOES, ["O", "B-X", "I-X", "B-Y", "I-Y"]):
+        gold = torch.tensor([[-100, 0, 2, -100, 3, 0, -100], [1, -100, -100, 2, 3, 1, 0]])
+        z = torch.randn(2, 7, 5)
+        first = gold != -100
+        loss = EntityDice(names=names)
+        assert_close(loss(z, gold), loss(z[first], gold[first], lengths=first.sum(dim=1).tolist()))
+
+
+def test_the_outside_tag_is_the_background():
+    torch.manual_seed(0)
+    names, z, gold = ["B-X", "O", "I-X"], torch.randn(6, 3), torch.tensor([0, 1, 1, 2, 1, 1])
+    without = DiceCE(names=names, background=None)(z, gold)
+    assert_close(DiceCE(names=names)(z, gold), DiceCE(names=names, background="O")(z, gold))
+    assert DiceCE(names=names)(z, gold) != without
 
 
 def test_a_row_can_say_what_it_is_not():
@@ -301,6 +309,39 @@ def test_a_row_can_say_what_it_is_not():
     y = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     value = CrossEntropy(reduction="sum")(Z, y, mask)
     assert value.item() == pytest.approx(-math.log(0.8) - math.log(0.3))
+
+
+@pytest.mark.parametrize("spec", ["CrossEntropy", "DiceCE", "Focal"])
+def test_a_graph_that_is_walked_twice(spec):
+    """As torch's own losses do it, whatever was done to the first gradient in between."""
+    torch.manual_seed(0)
+    weight = torch.randn(3, 3, requires_grad=True)
+    x, gold = torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
+    for reduction, leaf in (("mean", True), ("none", True), ("mean", False)):
+        if reduction == "none" and spec == "DiceCE":
+            continue
+        z = torch.randn(4, 3, requires_grad=True) if leaf else x @ weight
+        of = z if leaf else weight
+        value = make_loss({"name": spec, "reduction": reduction})(z, gold).sum()
+        value.backward(retain_graph=True)
+        first = of.grad.clone()
+        of.grad.zero_()
+        value.backward(retain_graph=True)
+        assert_close(of.grad, first)
+        torch.nn.utils.clip_grad_norm_([of], 1e-3)
+        of.grad = None
+        value.backward()
+        assert_close(of.grad, first)
+        with pytest.raises(RuntimeError, match="second time"):
+            value.backward()
+        of.grad = None
+
+
+def test_a_second_derivative_is_one_clear_error():
+    z = torch.randn(4, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(DiceCE()(z, torch.tensor([0, 1, 2, 0])), z, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        gradient.sum().backward()
 
 
 def test_inside_autocast():
@@ -316,60 +357,87 @@ def test_inside_autocast():
     assert_close(value, loss(logits.detach().float(), gold), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(
-    "spec", [*SPECS, {"name": "EntityDice", "names": BIOES, "log": True}], ids=str
-)
-def test_specs_make_the_same_loss(spec):
+def test_arrays_and_lists_are_read():
+    loss, rows = DiceCE(activation="sigmoid"), [[1, 0, 1], [0, 0, 1]]
+    expected = loss(Z, torch.tensor(rows).double())
+    for targets in (rows, numpy.asarray(rows), torch.tensor(rows), torch.tensor(rows).bool()):
+        assert loss(Z, targets) == expected
+    assert DiceCE()(Z, GOLD.numpy(), numpy.asarray([1, 1])) == DiceCE()(Z, GOLD)
+
+
+# -- as values --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", ALL_SPECS, ids=str)
+def test_copies_are_the_same_loss(spec):
     torch.manual_seed(0)
     loss = make_loss({**spec, "reduction": "sum"})
-    z, gold = torch.randn(6, len(loss.names or "012")), torch.tensor([0, 1, 2, 0, 1, 2])
-    for again in (make_loss(loss.to_dict()), copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+    z, gold = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    for again in (
+        make_loss(json.loads(json.dumps(loss.to_dict()))),
+        copy.deepcopy(loss),
+        pickle.loads(pickle.dumps(loss)),
+    ):
         assert type(again) is type(loss) and again.to_dict() == loss.to_dict()
+        assert again.core == loss.core and repr(again) == repr(loss)
         assert_close(again(z, gold), loss(z, gold))
     assert not loss.state_dict()
 
 
-def test_spec_of_a_compound():
-    ramp = {"name": "Ramp", "first": 0.0, "last": 2.0, "begin": 1.0, "end": 3.0}
-    dice_ce = DiceCE(weight=Ramp(0, 2, begin=1, end=3)).to_dict()
-    assert dice_ce["weight"] == ramp
-    spec = {
-        "name": "Compound",
-        "losses": {
-            "ce": {"name": "CrossEntropy", "label_smoothing": 0.0, "class_weights": {"O": 0.5}},
-            "both": dice_ce,
-        },
-        "weights": {"ce": 1.0, "both": {**ramp, "begin": 0.5}},
-    }
-    assert make_loss(spec).to_dict() == spec
+def test_modules_of_one_loss_count_each_on_its_own():
+    """Also inside of Compounds; a copy goes on where it was made."""
+    torch.manual_seed(0)
+    balanced = core.WeightedCrossEntropy()
+    z, gold = torch.randn(6, 3), torch.tensor([0, 0, 0, 0, 1, 2])
+    first, second = Compound([balanced, "Dice"]), Compound({"a": balanced, "b": CrossEntropy()})
+    fresh = second(z, gold)
+    for _ in range(3):
+        first(z, gold.flip(0) * 0)
+    again = copy.deepcopy(first)
+    assert_close(copy.deepcopy(second)(z, gold), fresh)
+    assert_close(again(z, gold), first(z, gold))
+    assert first(z, gold) != Compound([balanced, "Dice"])(z, gold)
+    with torch.no_grad():  # an evaluation is not learned from
+        assert second(z, gold) == second(z, gold) == second.eval()(z, gold)
 
 
 def test_schedules():
-    loss = DiceCE(weight=Ramp(0, 2, begin=1, end=3))
+    loss = Compound(["CrossEntropy", DiceCE(weight=iter([3, 4]))], [Ramp(0, 2, 1, 3), iter([5, 6])])
+    z = torch.zeros(2, 3)
     seen = []
-    for epoch in (0, 0.5, 1, 1.5, 2, 3, 9):
-        loss.step_schedules(epoch)
-        seen.append(loss.weights["dice"].current)
-    assert seen == [0, 0, 0, 0.5, 1, 2, 2]
-    loss = Compound(["CrossEntropy", DiceCE(weight=iter([3, 4]))], [1, iter([5, 6])])
-    seen = []
-    for epoch in range(3):
-        loss.step_schedules(epoch)
-        seen.append([weight.current for weight in loss.weights_in_use()])
-    assert seen == [[1, 5, 1, 3], [1, 6, 1, 4], [1, 6, 1, 4]]
-    assert make_loss(loss.to_dict()).to_dict()["weights"] == {"0": 1.0, "1": 6.0}
-    assert pickle.loads(pickle.dumps(loss)).weights["1"].current == 6
+    for epoch in (0, 1.5, 9):
+        loss.step(epoch)
+        seen.append([weight for _, weight, _ in loss._bound.current.terms()])
+    assert seen == [[0, 5, 15], [0.5, 6, 24], [2, 6, 24]]
+    ce, dice = CrossEntropy()(z, GOLD), DiceCE(weight=4.0)(z, GOLD)
+    assert_close(loss(z, GOLD), 2 * ce + 6 * dice)
+    ramp = {"name": "Ramp", "first": 0.0, "last": 2.0, "begin": 1.0, "end": 3.0}
+    assert make_loss(loss.to_dict()).to_dict()["weights"] == {"0": ramp, "1": 6.0}
+    assert_close(pickle.loads(pickle.dumps(loss))(z, GOLD), loss(z, GOLD))
+    with pytest.raises(ValueError, match="the weight of '0' is a Ramp over epochs"):
+        loss.step()
 
 
-def test_a_subclass_of_a_third_party():
-    class Halved(CrossEntropy):
-        def compute_loss(self, view, targets):
-            value, slope = super().compute_loss(view, targets)
-            slope.gold /= 2
-            return value / 2, slope
+@dataclass(frozen=True)
+class Halved(core.CrossEntropy):
+    """A loss of a third party."""
 
-    value = make_loss({"name": "Halved", "label_smoothing": 0.0})(Z, GOLD)
-    assert value.item() == pytest.approx(CE / 4)
+    share: float = 0.5
+
+    def value_and_slope(self, probabilities, targets, totals):
+        value, slope = super().value_and_slope(probabilities, targets, totals)
+        slope.gold *= self.share
+        return value * self.share, slope
+
+
+def test_a_loss_of_your_own():
+    for loss in (make_loss({"name": "Halved", "share": 0.25}), as_torch(Halved(share=0.25))):
+        again = pickle.loads(pickle.dumps(make_loss(loss.to_dict())))
+        assert again(Z, GOLD).item() == pytest.approx(CE / 8)
+    value = Compound([Halved(), "CrossEntropy"], reduction="sum")(Z, GOLD)
+    assert value.item() == pytest.approx(1.5 * CE)
+    with pytest.raises(TypeError, match="is a subclass of dice_core.losses.Loss"):
+        Loss()
 
 
 # -- mistakes ---------------------------------------------------------------------------
@@ -378,47 +446,52 @@ def test_a_subclass_of_a_third_party():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: DiceCE(smooth=-1), "DiceCE: smooth must be a finite number"),
-        (lambda: Dice(smooth=-1), "Dice: smooth must be a finite number from 0 on, got -1"),
-        (lambda: Dice(level="token"), "Dice: level must be one of element, batch, got 'token'"),
-        (lambda: Dice(squared=1), "Dice: squared must be true or false"),
-        (lambda: Focal(gamma=True), "Focal: gamma must be a number, got True"),
-        (lambda: Focal(gamma=math.nan), "Focal: gamma must be a finite number"),
-        (lambda: Focal(reduction="none"), "Focal: reduction must be one of mean, sum"),
-        (lambda: CrossEntropy(label_smoothing=1.0), "label_smoothing must be below 1"),
-        (lambda: CrossEntropy(class_weights=0.5), "class_weights must be a dict"),
-        (lambda: CrossEntropy(class_weights={"O": -1}), "class_weights\\['O'\\] must be"),
-        (lambda: WeightedCrossEntropy(K=0), "K must be a finite number from 1 on"),
-        (lambda: Compound([]), "losses is empty"),
-        (lambda: Compound(["Dice"], {"x": 1}), "weights must name terms of losses \\(0\\), got x"),
-        (lambda: Compound(["Dice"], ["x"]), "the weight of '0' must be a number"),
-        (lambda: DiceCE(weight=[]), "the weight of 'dice' is a schedule without a number"),
-        (lambda: Ramp(0, 1, begin=2), "Ramp: end must not be before begin"),
-        (lambda: Ramp(0, math.inf), "Ramp: last must be a finite number"),
+        (lambda: DiceCE(smooth=-1), "^flair_dice.DiceCE: smooth must be a finite number"),
+        (lambda: Focal(reduction="row"), "Focal: reduction must be one of mean, sum, none"),
+        (lambda: Focal(activation="relu"), "Focal: activation must be one of softmax, sigmoid"),
+        (lambda: DiceCE(reduction="none"), 'reduction="none" is for losses of single rows'),
+        (lambda: CrossEntropy(weight=[1, 2]), "Did you mean class_weights\\? It is torch's weight"),
+        (lambda: Dice(weight=[1, 2]), "flair_dice.Dice has no option weight"),
+        (lambda: Compound(["Dice"], {"x": 1}), "flair_dice.Compound: weights must name terms"),
+        (lambda: Compound([Dice(reduction="sum")]), "Dice: how logits are read \\(reduction\\)"),
+        (lambda: make_loss("auto"), '"auto" is what was measured for a kind of model'),
         (
             lambda: make_loss("DiceXE"),
             "no loss 'DiceXE'. Did you mean DiceCE\\? There are: .*Compound, CrossEntropy, Dice",
         ),
-        (lambda: make_loss({"name": "Dice", "beta": 2}), "Dice has no option beta. It has: act"),
-        (lambda: make_loss(torch.nn.CrossEntropyLoss()), "make a subclass of flair_dice.Loss"),
-        (lambda: make_loss(3), "must be a loss of flair_dice"),
-        (lambda: make_loss({"weight": 3}), "must be a loss of flair_dice"),
+        (lambda: make_loss({"name": "Dice", "beta": 2}), "make_loss: Dice has no option beta"),
+        (
+            lambda: make_loss(torch.nn.CrossEntropyLoss()),
+            "of your own is a subclass of dice_core.losses.Loss",
+        ),
+        (lambda: make_loss(3), "must be a loss, the name of one"),
+        (lambda: make_loss({"weight": 3}), "must be a loss, the name of one"),
         (lambda: Dice()(Z[0], GOLD), "logits must be floats \\(rows, classes\\), got \\(3,\\)"),
         (lambda: Dice()(Z.long(), GOLD), "logits must be floats"),
         (lambda: Dice()(Z, GOLD[:1]), "targets must be class ids \\(2,\\), of an integer type"),
         (lambda: Dice()(Z, GOLD.float()), "targets must be class ids"),
         (lambda: Dice()(Z, P[:, :2]), "or rows \\(2, 3\\), got \\(2, 2\\)"),
         (lambda: Dice()(Z, GOLD + 1), "class id 3 is not one of 0 to 2. Rows of unknown class"),
-        (lambda: Dice()(Z, GOLD - 100), "class id -100 is not one of 0 to 2"),
+        (
+            lambda: Dice()(Z, ["a", "b"]),
+            "targets must be a tensor, or .* got list. Labels are class",
+        ),
+        (lambda: Dice()(Z, P * 2), "targets must be from 0 to 1 .* but range from 0.2 to 1.4"),
+        (lambda: Dice()(Z, P - 0.2), "targets must be from 0 to 1"),
+        (lambda: Dice()(Z, GOLD, torch.tensor([1, 2])), "mask must be 0 or 1 .* is sample_weight"),
+        (lambda: Dice()(Z, GOLD, sample_weight=torch.ones(3)), "sample_weight must have the shape"),
+        (lambda: Dice()(Z, GOLD, sample_weight=-torch.ones(2)), "sample_weight must be finite"),
+        (lambda: Dice()(Z[:, :1], GOLD * 0), "a softmax of one column is always 1"),
+        (lambda: Dice(activation="sigmoid")(Z[:, :1], GOLD * 0), "Give rows \\(2, 1\\) of 0 and 1"),
         (lambda: Dice()(Z, GOLD, torch.ones(3)), "mask must have the shape \\(2,\\) or \\(2, 3\\)"),
         (lambda: Dice(names=["a"])(Z, GOLD), "1 names for 3 columns of logits"),
-        (lambda: Dice(background="O")(Z, GOLD), "background has the label 'O', but the loss was"),
+        (lambda: DiceCE(background="O")(Z, GOLD), "background has the label 'O', but the loss was"),
         (
-            lambda: Dice(background="O", names=["a", "b", "c"])(Z, GOLD),
+            lambda: DiceCE(background="O", names=["a", "b", "c"])(Z, GOLD),
             "background has the label 'O', which is none of its labels: a, b, c",
         ),
         (
-            lambda: Dice(background=[0, 1, 2], names=["a", "b", "c"])(Z, GOLD),
+            lambda: DiceCE(background=[0, 1, 2], names=["a", "b", "c"])(Z, GOLD),
             "background names every label",
         ),
         (lambda: CrossEntropy(class_weights=[1, 2])(Z, GOLD), "has 2 numbers for 3 classes"),

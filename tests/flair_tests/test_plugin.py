@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -9,9 +10,8 @@ from flair.trainers import ModelTrainer
 from flair.trainers.plugins import TrainerPlugin
 from torch.testing import assert_close
 
-import flair_dice.plugin
+from dice_core import losses as core
 from flair_dice import DiceCE, LossPlugin, Ramp, SequenceTagger, SpanClassifier, use_loss
-from flair_dice.totals import OverChunks
 from flair_tests.helpers import LOSSES, ner_corpus, part_of, seed, train, words
 from flair_tests.test_models import (
     entity_sentences,
@@ -82,13 +82,8 @@ def distance(first, second):
 @pytest.mark.parametrize("name", LOSSES)
 def test_chunks_give_the_gradient_of_the_whole_batch(name, use_crf, folder, tmp_path):
     """A batch of 32 sentences in chunks of 5."""
-    loss = LOSSES[name]
-    if name == "wce":  # its running counts are those of the chunks
-        loss = {"name": "WeightedCrossEntropy", "counts": [100] + [5] * 12}
-    if name == "adjusted":
-        loss = {"name": "LogitAdjustedCE", "priors": [0.7] + [0.02] * 12}
     seen = [
-        gradients(*tagger(folder, loss, use_crf), tmp_path, mini_batch_chunk_size=size)
+        gradients(*tagger(folder, LOSSES[name], use_crf), tmp_path, mini_batch_chunk_size=size)
         for size in (None, 5)
     ]
     assert distance(*seen) < 1e-5
@@ -104,28 +99,37 @@ def test_without_the_plugin_it_is_another(folder, tmp_path):
     assert distance(*seen) > 0.1
 
 
-def test_dropout_is_the_same_in_both_passes(folder, tmp_path, monkeypatch):
+COUNTED = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded(core.Dice):
+    """Records what it counts in a chunk that is trained on, and what it is told of the batch."""
+
+    def value_and_slope(self, probabilities, targets, totals):
+        COUNTED.append((self.totals(probabilities, targets), totals))
+        return super().value_and_slope(probabilities, targets, totals)
+
+
+def test_dropout_is_the_same_in_both_passes(folder, tmp_path):
     """What is counted is what is trained on."""
-    pairs = []
-
-    class Checked(OverChunks):
-        def replay(self, total):
-            super().replay(total)
-            self.counted, self.trained_on = dict(self._sums), {}
-            pairs.append((self.counted, self.trained_on))
-
-        def __call__(self, part):
-            if not self._recording:
-                seen = self.trained_on.get(self._call, 0)
-                self.trained_on[self._call] = seen + part.detach()
-            return super().__call__(part)
-
-    monkeypatch.setattr(flair_dice.plugin, "OverChunks", Checked)
-    model, corpus = tagger(folder, "DiceCE", True, dropout=0.3)
+    COUNTED.clear()
+    model, corpus = tagger(folder, Recorded(level="batch"), False, dropout=0.3)
     gradients(model, corpus, tmp_path, mini_batch_chunk_size=5)
-    (pair,) = pairs
-    assert len(pair[0]) == 2  # counts, rows
-    assert_close(*pair, rtol=1e-5, atol=1e-5)
+    chunks, totals = zip(*COUNTED[:7])
+    assert_close(sum(chunks), totals[0], rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(total, totals[0]) for total in totals)
+
+
+@pytest.mark.parametrize("loss", ["WeightedCrossEntropy", "LogitAdjustedCE"])
+def test_running_counts_grow_by_batches(loss, folder, tmp_path):
+    """Not by chunks, nor by evaluations on dev: as without chunks."""
+    seen = []
+    for size in (None, 5):
+        model, corpus = tagger(folder, loss, False)
+        train(model, corpus, tmp_path, epochs=2, mini_batch_chunk_size=size, plugins=[LossPlugin()])
+        seen.append(model._bound._accumulated)
+    assert torch.equal(*seen) and seen[0][-1] == 2 * sum(map(len, corpus.train))
 
 
 def test_without_the_plugin_chunks_are_warned_about_once(folder, tmp_path, caplog):
@@ -147,7 +151,14 @@ def test_without_the_plugin_chunks_are_warned_about_once(folder, tmp_path, caplo
             corpus._train = part_of(corpus.train, 5)
         train(model, corpus, tmp_path, epochs=1, **{"mini_batch_size": 8, **options})
     assert "cuts them up" not in caplog.text
-    assert caplog.text.count(": Dice without a cross-entropy hardly trains") == 1
+
+
+@pytest.mark.parametrize("plugins", [[], [LossPlugin()]])
+def test_a_loss_that_hardly_trains_on_its_own_is_warned_about(plugins, folder, tmp_path, caplog):
+    """Once in a training, with the plugin and without."""
+    model, corpus = tagger(folder, "SelfAdjustingDice", False)
+    train(model, corpus, tmp_path, epochs=2, mini_batch_size=8, plugins=plugins)
+    assert caplog.text.count("SelfAdjustingDice without a cross-entropy hardly trains") == 1
 
 
 def test_chunks_without_anything_to_learn_from(tmp_path):
@@ -171,7 +182,7 @@ def test_chunks_of_models_of_models(make, tmp_path):
         embeddings_storage_mode="none",
         plugins=[LossPlugin()],
     )
-    assert all(getattr(module, "_chunks", None) is None for module in model.modules())
+    assert all(getattr(module, "_totals", None) is None for module in model.modules())
 
 
 def test_a_schedule_goes_with_the_epochs(folder, tmp_path):
@@ -179,21 +190,22 @@ def test_a_schedule_goes_with_the_epochs(folder, tmp_path):
     model, corpus = tagger(folder, DiceCE(weight=Ramp(0, 1, begin=1, end=1)), True)
     seen = []
 
-    class Recorded(LossPlugin):
+    class Seen(LossPlugin):
         @LossPlugin.hook
         def after_training_batch(self, **kwargs):
-            seen.append(self.model.loss.weights["dice"].current)
+            seen.append(self.model._bound.current.weight)
             super().after_training_batch(**kwargs)
 
-    train(model, corpus, tmp_path, epochs=3, mini_batch_size=8, plugins=[Recorded()])
+    train(model, corpus, tmp_path, epochs=3, mini_batch_size=8, plugins=[Seen()])
     assert seen == [0.0] * 4 + [1.0] * 8
 
 
 def test_a_schedule_that_nothing_steps_is_a_mistake(folder, tmp_path):
     for loss in (DiceCE(weight=Ramp(0, 1, end=1)), DiceCE(weight=iter([1, 2]))):
         model, corpus = tagger(folder, loss, False)
-        with pytest.raises(ValueError, match="plugins=\\[flair_dice.LossPlugin\\(\\)\\]"):
-            train(model, corpus, tmp_path, epochs=1)
+        for _ in range(2):  # it does not get over it
+            with pytest.raises(ValueError, match="plugins=\\[flair_dice.LossPlugin\\(\\)\\]"):
+                train(model, corpus, tmp_path, epochs=1)
 
 
 def test_a_second_call_of_the_trainer(tmp_path):
@@ -212,7 +224,20 @@ def test_a_second_call_of_the_trainer(tmp_path):
             plugins=[LossPlugin()],
             create_file_logs=False,
         )
-    assert model.loss.weights["dice"].current == updates - 1
+    assert model._bound.current.weight == updates - 1
+
+
+def test_one_plugin_for_two_trainers_and_the_class_in_its_place(tmp_path):
+    plugin, seen = LossPlugin(), []
+    for _ in range(2):
+        seed()
+        model, corpus, _ = text_classifier()
+        use_loss(model, DiceCE(weight=itertools.count()))
+        train(model, corpus, tmp_path, epochs=1, mini_batch_size=8, plugins=[plugin])
+        seen.append(model._bound.current.weight)
+    assert seen == [math.ceil(len(corpus.train) / 8) - 1] * 2
+    with pytest.raises(ValueError, match="LossPlugin: plugins has the class itself"):
+        train(model, corpus, tmp_path, epochs=1, plugins=[LossPlugin])
 
 
 @pytest.mark.parametrize("use_crf", [False, True])

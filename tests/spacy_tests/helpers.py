@@ -1,12 +1,15 @@
 """What several test files share."""
 
 import re
+import subprocess
+import sys
 
 import numpy
 import spacy.cli  # noqa: F401 (adds the commands)
 from spacy.cli._util import app
 from spacy.tokens import Doc
 from spacy.training import Example
+from thinc.api import fix_random_seed
 from typer.testing import CliRunner
 
 # Sentences with BILUO tags; "-" would be a missing one.
@@ -43,6 +46,25 @@ def params(pipe):
     return [node.get_param(name) for node in pipe.model.walk() for name in node.param_names]
 
 
+def update_gradients(nlp, name, data, **options):
+    """All gradients of one update of a component, which is not applied."""
+    fix_random_seed(2)
+    nlp.update(data, sgd=False, **options)
+    nodes = nlp.get_pipe(name).model.walk()
+    return [node.get_grad(key).copy() for node in nodes for key in node.grad_names]
+
+
+def assert_same_gradients(found, expected):
+    """Relative to the largest of them: how much rounding adds differs from processor to
+    processor, and what training makes of it grows from update to update.
+    """
+    assert len(found) == len(expected) > 0
+    scale = max(abs(gradient).max() for gradient in expected)
+    assert scale > 0
+    for ours, theirs in zip(found, expected):
+        numpy.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * scale)
+
+
 def numeric_gradient(f, x, h=1e-6):
     """Central differences of f, a function of an array, at x."""
     gradient = numpy.zeros_like(x)
@@ -71,3 +93,27 @@ def invoke(*args):
     the standard output that there was when it was imported."""
     done = CliRunner().invoke(app, [str(arg) for arg in args])
     return done.exit_code, done.output
+
+
+# Hides this package from Python, and its entry points from spaCy.
+HIDDEN = """
+import sys, importlib.metadata as metadata
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "spacy_dice":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hide())
+everything = metadata.distributions
+metadata.distributions = lambda **kwargs: (
+    d for d in everything(**kwargs) if d.metadata["Name"] != "spacy-flair-dice"
+)
+import spacy
+assert not spacy.blank("en").has_factory("dice_ner")
+"""
+
+
+def without_us(code):
+    """Run code where this package is not installed. RETURNS what it printed."""
+    done = subprocess.run([sys.executable, "-c", HIDDEN + code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

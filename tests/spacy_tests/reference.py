@@ -25,7 +25,10 @@ def cross_entropy(z, y, activation, weights=None, negative_weights=None, gamma=0
         else torch.tensor(weights, dtype=z.dtype)
     )
     w0 = w1 if negative_weights is None else torch.tensor(negative_weights, dtype=z.dtype)
-    y = y * (1 - smoothing) + (y.sum(1, keepdim=True) - y) * smoothing / (n_classes - 1)
+    if activation == "sigmoid":
+        y = y * (1 - smoothing) + smoothing / 2
+    else:
+        y = y * (1 - smoothing) + (y.sum(1, keepdim=True) - y) * smoothing / (n_classes - 1)
     total = -(w1 * y * torch.exp(gamma * log_q) * log_p).sum()
     if activation == "sigmoid":
         total = total - (w0 * (1 - y) * torch.exp(gamma * log_p) * log_q).sum()
@@ -56,12 +59,13 @@ def overlap(z, y, activation, kind, level, average, smooth, log=False, backgroun
     num, den = counts(z, y, activation, kind, **options)
     if level == "element":
         return coefficient_loss(num, den, smooth, log).sum()
-    present = [c for c in range(z.shape[1]) if y[:, c].sum() > 0 and c not in background]
+    counted = [c for c in range(z.shape[1]) if c not in background]
+    if average == "micro":
+        num, den = num[:, counted].sum(), den[:, counted].sum()
+        return len(z) * coefficient_loss(num, den, smooth, log)
+    present = [c for c in counted if y[:, c].sum() > 0]
     if not present:
         return z.sum() * 0
-    if average == "micro":
-        num, den = num[:, present].sum(), den[:, present].sum()
-        return len(z) * coefficient_loss(num, den, smooth, log)
     terms = [coefficient_loss(num[:, c].sum(), den[:, c].sum(), smooth, log) for c in present]
     return len(z) * sum(terms) / len(terms)
 

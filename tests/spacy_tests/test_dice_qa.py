@@ -1,6 +1,5 @@
 """dice_qa: learns to read, predicts, is saved whole, and refuses what it cannot read."""
 
-import copy
 import json
 import os
 import pickle
@@ -17,16 +16,23 @@ import spacy
 import torch
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from thinc.api import Adam, ConfigValidationError
+from thinc.api import ConfigValidationError
 
 import spacy_dice
 from spacy_dice.reading import answers as decoding
 from spacy_dice.reading.encoder import hf_objects
-from spacy_dice.reading.questions import install_extension, read
+from spacy_dice.reading.questions import install_extension
 from spacy_dice.reading.scorer import answers
-from spacy_dice.reading.windows import Pair, Window, in_batches, pad
+from spacy_dice.reading.windows import (
+    Pair,
+    Window,
+    in_batches,
+    pad,
+    sigmoid_targets,
+    softmax_targets,
+)
 from spacy_tests import reading
-from spacy_tests.helpers import scores
+from spacy_tests.helpers import TOK2VEC, scores
 from spacy_tests.reading import BERT, QUESTIONS, ask, examples_of, make
 
 TEXT = "For many years now Greta has lived in Lima, near the old harbour."
@@ -50,14 +56,14 @@ def trained(squad_file):
     return nlp
 
 
-def ner_examples(nlp, n=24, several=True):
+def ner_examples(nlp, n=24):
     """Docs whose answers to fixed questions are in doc.ents."""
     made = []
     for i in range(n):
         name, city = reading.NAMES[i % 12], reading.CITIES[(5 * i) % 12]
         other = reading.NAMES[(i + 3) % 12]
-        words = f"{name} and {other} live in {city} now .".split() if several else ["no", "one"]
-        ents = "B-PERSON O B-PERSON O O B-CITY O O".split() if several else ["O", "O"]
+        words = f"{name} and {other} live in {city} now .".split()
+        ents = "B-PERSON O B-PERSON O O B-CITY O O".split()
         if i % 4 == 0:
             words, ents = "nothing else happened here today .".split(), ["O"] * 6
         made.append(Example(Doc(nlp.vocab, words=words), Doc(nlp.vocab, words=words, ents=ents)))
@@ -83,7 +89,12 @@ def untrained(squad_file):
 def untrained_pipe(nlp, **config):
     """Another component on the same encoder, of other options."""
     pipe = nlp.get_pipe("dice_qa")
-    options = {**pipe.cfg, "loss": spacy_dice.CrossEntropy(), **config}
+    options = {
+        "activation": pipe.cfg["activation"],
+        **pipe.cfg["made_with"],
+        "loss": spacy_dice.CrossEntropy(),
+        **config,
+    }
     return type(pipe)(nlp.vocab, pipe.model, **options)
 
 
@@ -96,24 +107,13 @@ def several(windows, logits, max_length, threshold):
 
 
 def test_answers_questions_of_docs(trained):
-    doc = trained(
-        ask(
-            trained,
-            TEXT,
-            {"id": "who", "text": "Who lives there?"},
-            {"id": "where", "text": "Which city is it?"},
-            {"id": "what", "text": "What did the painter eat?"},
-        )
-    )
+    asked = {"who": "Who lives there?", "where": "Which city is it?", "what": "What did he eat?"}
+    doc = trained(ask(trained, TEXT, *({"id": k, "text": text} for k, text in asked.items())))
     assert answers(doc) == {"who": "Greta", "where": "Lima", "what": ""}
-    assert [(s.text, s.label_, s.id_) for s in doc.spans["answers"]] == [
-        ("Greta", "ANSWER", "who"),
-        ("Lima", "ANSWER", "where"),
-    ]
-    probabilities = doc.spans["answers"].attrs["scores"]
-    assert (
-        probabilities.shape == (2,) and (probabilities > 0.3).all() and (probabilities <= 1).all()
-    )
+    spans = [(s.text, s.label_, s.id_) for s in doc.spans["answers"]]
+    assert spans == [("Greta", "ANSWER", "who"), ("Lima", "ANSWER", "where")]
+    found = doc.spans["answers"].attrs["scores"]
+    assert found.shape == (2,) and (found > 0.3).all() and (found <= 1).all()
 
 
 def test_scores_of_an_evaluation(trained, tmp_path):
@@ -133,7 +133,7 @@ def test_no_answer_is_given_only_where_it_may_be(trained):
     must_answer = untrained_pipe(trained, no_answer=False)
     (found,) = must_answer.predict([ask(trained, TEXT, "What did the painter eat?")])
     assert len(found) == 1
-    sure = untrained_pipe(trained, no_answer=True, threshold=1.0)
+    sure = untrained_pipe(trained, threshold=1.0)
     assert sure.predict([ask(trained, TEXT, "Who lives there?")]) == [[]]
 
 
@@ -142,11 +142,7 @@ def test_entities_by_reading(fixed):
     doc = fixed(text)
     spans = sorted((s.start, s.text, s.label_, s.id_) for s in doc.spans["answers"])
     assert spans == [(0, "Ada", "PERSON", ""), (2, "Hugo", "PERSON", ""), (5, "Oslo", "CITY", "")]
-    assert [(e.text, e.label_) for e in doc.ents] == [
-        ("Ada", "PERSON"),
-        ("Hugo", "PERSON"),
-        ("Oslo", "CITY"),
-    ]
+    assert [(e.start, e.text, e.label_, "") for e in doc.ents] == spans
     assert (doc.spans["answers"].attrs["scores"] >= 0.25).all()
     found = fixed.evaluate(ner_examples(fixed, 8))
     assert found["qa_spans_f"] > 0.9 and set(found["qa_spans_per_type"]) == {"PERSON", "CITY"}
@@ -163,17 +159,14 @@ def test_entities_that_are_there_stay(fixed):
 
 
 def test_more_questions_and_questions_of_docs_together(fixed):
-    copy = make().from_bytes(fixed.to_bytes())
+    copy = pickle.loads(pickle.dumps(fixed))
     pipe = copy.get_pipe("dice_qa")
-    pipe.add_question("CITY2", QUESTIONS["CITY"])
+    pipe.questions = {**QUESTIONS, "CITY2": QUESTIONS["CITY"]}
     doc = copy(ask(copy, "Ada and Hugo live in Oslo now .", QUESTIONS["CITY"]))
-    assert [s.label_ for s in doc.spans["answers"] if s.text == "Oslo"] == [
-        "CITY",
-        "CITY2",
-        "ANSWER",
-    ]
+    labels = [s.label_ for s in doc.spans["answers"] if s.text == "Oslo"]
+    assert labels == ["CITY", "CITY2", "ANSWER"]
     with pytest.raises(ValueError, match="the question 'X' is empty"):
-        pipe.add_question("X", " ")
+        pipe.questions = {"X": " "}
     assert pipe.labels == ("PERSON", "CITY", "CITY2")
 
 
@@ -186,12 +179,12 @@ def test_every_loss_gives_a_gradient_that_its_value_falls_along(
     asked = pipe.gold(examples_of(untrained, squad_file, limit=2))
     gold, windows = [one.gold for one in asked], pipe._encode(asked)
     logits = pipe.model.predict(windows)
-    value, gradient = pipe._loss_of(windows, gold, logits)
+    value, gradient = pipe._compute_loss(windows, gold, logits)
     assert gradient.shape == logits.shape and numpy.isfinite(gradient).all()
     outside = pad(windows, 0)[2][:, None] <= numpy.arange(logits.shape[1])
     assert (gradient[outside] == 0).all() and outside.any()
     step = 0.05 * gradient / numpy.linalg.norm(gradient)
-    lower, _ = pipe._loss_of(windows, gold, (logits - step).astype("float32"))
+    lower, _ = pipe._compute_loss(windows, gold, (logits - step).astype("float32"))
     expected = 0.05 * float(numpy.linalg.norm(gradient))
     assert value - lower == pytest.approx(expected, rel=0.05)
 
@@ -206,7 +199,7 @@ def test_cross_entropy_is_that_of_transformers(untrained, squad_file):
     windows = [window for window in windows if len(window.ids) == length]
     assert len(windows) > 8
     logits, backprop = pipe.model.begin_update(windows)
-    value, gradient = pipe._loss_of(windows, gold, logits)
+    value, gradient = pipe._compute_loss(windows, gold, logits)
     model = hf_objects(pipe.model).transformer
     model.zero_grad()
     backprop(gradient)
@@ -224,43 +217,6 @@ def test_cross_entropy_is_that_of_transformers(untrained, squad_file):
         if name in ours:
             torch.testing.assert_close(ours[name] / n, parameter.grad, rtol=2e-4, atol=1e-7)
     model.zero_grad()
-
-
-@pytest.mark.parametrize("clip, tolerance", [(0.0, 1e-3), (1.0, 0.02)])
-def test_trains_as_transformers_does(clip, tolerance, tmp_path):
-    """Step by step the losses of the same model with AdamW, by the mean of its own loss over
-    windows of several lengths (without padding), with the same dropout. thinc clips each tensor
-    of the gradient of the sum, transformers' Trainer all of that of the mean."""
-    nlp = make(dropout=0.1)
-    examples = examples_of(nlp, reading.write(tmp_path / "a.json"), per_question=True)
-    nlp.initialize(lambda: examples)
-    pipe = nlp.get_pipe("dice_qa")
-    model = copy.deepcopy(hf_objects(pipe.model).transformer)
-    theirs = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-    ours = Adam(1e-3, L2=0.01, L2_is_weight_decay=True, grad_clip=clip, use_averages=False)
-    for step in range(5):
-        batch, losses = examples[5 * step : 5 * step + 5], {}
-        torch.manual_seed(step)
-        nlp.update(batch, sgd=ours, losses=losses)
-        asked = pipe.gold(batch)
-        windows = pipe._encode(asked)
-        (order,) = in_batches(windows, 8192)
-        windows = [windows[i] for i in order]
-        ids, types, lengths = map(torch.as_tensor, pad(windows, 0))
-        assert len(set(lengths.tolist())) > 1
-        mask = torch.arange(ids.shape[1]) < lengths[:, None]
-        places = torch.tensor([window.find(asked[window.pair].gold[0]) for window in windows])
-        torch.manual_seed(step)
-        output = model.train()(ids, mask.long(), types)
-        logits = torch.cat([output.start_logits, output.end_logits])
-        logits = logits.masked_fill(~torch.cat([mask, mask]), -torch.inf)
-        loss = torch.nn.functional.cross_entropy(logits, places.T.reshape(-1))
-        theirs.zero_grad()
-        loss.backward()
-        if clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-        theirs.step()
-        assert losses["dice_qa"] / 10 == pytest.approx(loss.item(), rel=tolerance)
 
 
 def test_predicts_as_the_pipeline_of_transformers(trained, squad_file, tmp_path):
@@ -290,11 +246,14 @@ def test_training_goes_on_and_rehearses(trained, squad_file):
     bias = hf_objects(pipe.model).transformer.qa_outputs.bias
     with torch.no_grad():
         bias += torch.tensor([0.3, 0.0])  # a softmax does not see it
-        hf_objects(pipe.model).transformer.qa_outputs.weight *= 1.1
-    for _ in range(3):
+        hf_objects(pipe.model).transformer.qa_outputs.weight *= 1.5
+    distances, sgd.learn_rate = [], 2e-4
+    for _ in range(10):
         losses = {}
         nlp.rehearse(examples, sgd=sgd, losses=losses)
-    assert losses["dice_qa"] > 1e-6
+        distances.append(losses["dice_qa"])
+    # The first steps of the optimizer go too far; then it comes back to what was learned.
+    assert distances[0] > 1e-6 and min(distances[-3:]) < max(distances) / 2
     losses = {}
     nlp.update(examples, sgd=sgd, losses=losses)
     assert losses["dice_qa"] > 0
@@ -318,11 +277,30 @@ def test_windows_cover_a_text_and_overlap(untrained):
     assert (covered[[not c.isspace() for c in words]] >= 1).all() and covered.max() == 2
     shared = set(map(tuple, long[0].offsets)) & set(map(tuple, long[1].offsets))
     assert len(shared) == 16
-    # An answer in the part that windows share is found in both; one cut by an edge in neither.
+    # An answer in the part that windows share is found in both; one over an edge in neither.
     first, second = long[0].offsets[-16], long[0].offsets[-1]
     assert long[0].find((first[0], second[1])) and long[1].find((first[0], second[1]))
     beyond = (int(second[0]), int(long[1].offsets[20][1]))
     assert long[0].find(beyond) is None and long[0].touch(beyond)[0] is not None
+
+
+def test_what_is_known_of_an_answer_at_the_edge_of_a_window(untrained):
+    """Its visible end is neither an end of an answer nor none, unless another one ends there."""
+    offsets = numpy.stack([numpy.arange(6) * 2, numpy.arange(6) * 2 + 1], axis=1)
+    first = Window(0, numpy.zeros(6), None, 1, 5, offsets[:4], 0)
+    second = Window(1, numpy.zeros(6), None, 1, 5, offsets[2:], 0)
+    gold = [[(4, 9), (0, 3)], [(4, 9), (2, 5), (8, 9)]]
+    y, mask = sigmoid_targets([first, second], gold)
+    assert y.T.tolist() == [[1, 0, 0, 0, 1, 0, 1, 0], [0, 1, 0, 0, 0, 0, 1, 0]]
+    assert mask.T.tolist() == [[1, 1, 0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1, 1]]
+    pipe = untrained_pipe(untrained, activation="sigmoid")
+    logits = numpy.zeros((2, 6, 2), dtype="float32")
+    _, gradient = pipe._compute_loss([first, second], gold, logits)
+    assert ((gradient[:, 1:5] != 0).reshape(8, 2) == (mask > 0)).all()
+    assert (gradient[:, [0, 5]] == 0).all()
+    shares = softmax_targets([first, second], gold, 6).reshape(2, 2, 6)
+    assert shares[:, 0].tolist() == [[0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
+    assert shares[:, 1].tolist() == [[0, 0.5, 0, 0.5, 0, 0], [0, 0, 0, 1, 0, 0]]
 
 
 def test_batches_are_of_like_length_and_bounded():
@@ -379,8 +357,8 @@ def test_a_long_text(n, trained):
     assert found.score == pytest.approx(best.score, rel=1e-3)
 
 
-def test_a_batch_beyond_the_limit_learns_in_parts(squad_file):
-    """The gradient of a cross-entropy is the same, however a batch is cut up."""
+def test_a_batch_beyond_the_limit_is_split(squad_file):
+    """The gradient of a cross-entropy is the same, however a batch is split."""
     gradients = []
     for items in (8192, 70):
         nlp = make(layers=1, max_batch_items=items)
@@ -414,9 +392,9 @@ def test_best_span_is_the_best_of_all(seed):
     windows, logits = random_windows(rng)
     found, null = decoding.best(windows, logits, 3)
     tried, nulls = [], []
-    for window, of_window in zip(windows, logits):
+    for window, rows in zip(windows, logits):
         pieces = [0, *range(window.first, window.last)]
-        p = torch.softmax(torch.tensor(of_window[pieces]), dim=0).numpy()
+        p = torch.softmax(torch.tensor(rows[pieces]), dim=0).numpy()
         nulls.append(p[0, 0] * p[0, 1])
         for s in range(1, len(pieces)):
             for e in range(s, min(s + 3, len(pieces))):
@@ -437,8 +415,8 @@ def test_several_spans_do_not_overlap_and_reach_the_threshold(seed):
     for a in found:
         assert not any(a.start < b.end and b.start < a.end for b in found if a is not b)
     # None that could be added is left out.
-    for window, of_window in zip(windows, logits):
-        p = 1 / (1 + numpy.exp(-of_window[window.first : window.last]))
+    for window, rows in zip(windows, logits):
+        p = 1 / (1 + numpy.exp(-rows[window.first : window.last]))
         for s in range(len(p)):
             for e in range(s, min(s + 3, len(p))):
                 start, end = window.offsets[s, 0], window.offsets[e, 1]
@@ -479,6 +457,9 @@ def test_what_is_saved_needs_neither_hub_nor_folder(trained, tmp_path):
     nlp = spacy.load(tmp_path / "model")
     assert answers(nlp(ask(nlp, TEXT, "Who lives there?"))) == {"0": "Greta"}
     assert nlp.get_pipe("dice_qa").cfg == trained.get_pipe("dice_qa").cfg
+    changed = {"components": {"dice_qa": {"max_answer_length": 5}}}
+    pipe = spacy.load(tmp_path / "model", config=changed).get_pipe("dice_qa")
+    assert (pipe.max_answer_length, pipe.no_answer) == (5, True)
     assert "spacy-transformers>=1.3.8" in nlp.meta["requirements"]
     json.dumps(nlp.get_pipe("dice_qa").cfg)
     again = make().from_bytes(trained.to_bytes())
@@ -496,14 +477,8 @@ def test_command_line(run_spacy, configs, small_bert, tmp_path):
     status, output = run_spacy(
         *("train", configs / "dice_qa.cfg", "-o", tmp_path),
         *("--paths.train", tmp_path / "train.json", "--paths.dev", dev),
-        *(
-            "--paths.transformer",
-            small_bert,
-            "--training.max_epochs",
-            12,
-            "--training.eval_frequency",
-            12,
-        ),
+        *("--paths.transformer", small_bert),
+        *("--training.max_epochs", 12, "--training.eval_frequency", 12),
         *("--training.optimizer.learn_rate.initial_rate", 0.001),
         *("--training.optimizer.learn_rate.warmup_steps", 2),
         *("--components.dice_qa.no_answer", "true"),
@@ -518,32 +493,6 @@ def test_command_line(run_spacy, configs, small_bert, tmp_path):
     assert answers(doc) == {"0": "Lima", "1": ""}
     found = nlp.evaluate(examples_of(nlp, dev))
     assert found["qa_has_answer_exact"] > 0.9 and found["qa_no_answer_exact"] > 0.9
-
-
-@pytest.mark.slow
-def test_other_commands(fixed, run_spacy, configs, tmp_path):
-    fixed.to_disk(tmp_path / "model")
-    status, output = run_spacy("package", tmp_path / "model", tmp_path, "--force")
-    assert status == 0, output
-    (meta,) = tmp_path.glob("en_pipeline-*/meta.json")
-    needs = " ".join(json.loads(meta.read_text())["requirements"])
-    assert "spacy-flair-dice" in needs and "spacy-transformers" in needs
-    config = tmp_path / "base.cfg"
-    block = '[components]\n\n[components.dice_qa]\nfactory = "dice_qa"\n'
-    config.write_text(f'[nlp]\nlang = "en"\npipeline = ["dice_qa"]\n\n{block}')
-    status, output = run_spacy("init", "fill-config", config, tmp_path / "full.cfg")
-    assert status == 0 and "max_answer_length = 30" in (tmp_path / "full.cfg").read_text(), output
-    run_spacy("init", "fill-config", configs / "dice_qa.cfg", tmp_path / "ours.cfg")
-    paths = ("--paths.train", "a", "--paths.dev", "b")
-    status, output = run_spacy("debug", "config", tmp_path / "ours.cfg", *paths)
-    assert status == 0, output
-    docs = spacy.tokens.DocBin(docs=[eg.reference for eg in ner_examples(fixed, 8)])
-    docs.to_disk(tmp_path / "dev.spacy")
-    status, output = run_spacy(
-        *("find-threshold", tmp_path / "model", tmp_path / "dev.spacy", "dice_qa", "threshold"),
-        *("qa_spans_f", "-n", 5),
-    )
-    assert status == 0 and "Best threshold" in output, output
 
 
 def test_tune_finds_the_thresholds_of_questions(fixed, tmp_path):
@@ -586,19 +535,25 @@ def test_tune_says_what_it_does_not_serve(trained):
         ({"questions": {"ANSWER": "Who?"}}, "ANSWER is the label of answers"),
         ({"activation": "tanh"}, "activation must be one of softmax, sigmoid"),
         ({"threshold": 1.5}, "threshold must be from 0 to 1"),
-        ({"thresholds": {"A": 0.5}}, "thresholds are of fixed questions, with a sigmoid"),
+        ({"thresholds": {"A": 0.5}}, "thresholds has the label 'A', which is none of its labels"),
+        ({"questions": {"A": "Who?"}, "thresholds": {"A": 0.5}}, 'do nothing with .* "softmax"'),
+        ({"threshold": 0.5}, "threshold does nothing where every question is given an answer"),
+        ({"set_ents": True}, "set_ents does nothing without fixed questions"),
         (
             {"activation": "sigmoid", "questions": {"A": "Who?"}, "thresholds": {"A": 2}},
-            "the threshold of 'A' must be from 0 to 1",
+            "thresholds of .A. must be from 0 to 1",
         ),
         ({"spans_key": ""}, "spans_key must be a name"),
         ({"max_answer_length": 0}, "max_answer_length must be 1 at least"),
         ({"loss": spacy_dice.EntityDice()}, "EntityDice needs a head of tags of entities"),
-        ({"loss": spacy_dice.DiceCE(average="macro")}, 'average = "macro" means nothing'),
-        ({"loss": spacy_dice.CrossEntropy(class_weights={"start": 2.0})}, "weights of classes"),
+        ({"loss": spacy_dice.DiceCE(average="macro")}, "over which a mean means nothing"),
+        (
+            {"loss": spacy_dice.CrossEntropy(class_weights={"start": 2.0})},
+            "class_weights means nothing",
+        ),
         ({"loss": spacy_dice.WeightedCrossEntropy()}, "weights of classes"),
-        ({"loss": spacy_dice.LogitAdjustedCE()}, "LogitAdjustedCE.v1 are positions"),
-        ({"loss": "DiceCE"}, "the loss must be one of spacy_dice's"),
+        ({"loss": spacy_dice.LogitAdjustedCE()}, "LogitAdjustedCE are positions"),
+        ({"loss": 3}, "loss must be a loss, the name of one"),
     ],
 )
 def test_options_that_do_not_fit(config, message, untrained):
@@ -613,29 +568,13 @@ def test_losses_that_a_sigmoid_can_have(untrained):
         spacy_dice.CrossEntropy(class_weights={"start": 2.0}),
         spacy_dice.WeightedCrossEntropy(),
     ):
-        assert untrained_pipe(untrained, activation="sigmoid", loss=loss).loss is loss
+        assert untrained_pipe(untrained, activation="sigmoid", loss=loss).loss == loss.core
 
 
 def test_a_model_that_does_not_read_pairs():
+    model = {"@architectures": "spacy.Tagger.v2", "tok2vec": TOK2VEC}
     with pytest.raises(ConfigValidationError, match="Use spacy_dice.QuestionAnswering.v1"):
-        spacy.blank("en").add_pipe(
-            "dice_qa",
-            config={
-                "model": {
-                    "@architectures": "spacy.Tagger.v2",
-                    "tok2vec": {
-                        "@architectures": "spacy.HashEmbedCNN.v2",
-                        "width": 8,
-                        "depth": 1,
-                        "embed_size": 10,
-                        "window_size": 1,
-                        "maxout_pieces": 2,
-                        "subword_features": True,
-                        "pretrained_vectors": None,
-                    },
-                }
-            },
-        )
+        spacy.blank("en").add_pipe("dice_qa", config={"model": model})
 
 
 @pytest.mark.parametrize(
@@ -656,25 +595,27 @@ def test_models_that_do_not_fit(model, message, squad_file):
 
 def test_encoders_without_what_it_takes(squad_file, tmp_path):
     from tokenizers import Tokenizer
-    from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast, ViTConfig
-
-    ViTConfig().save_pretrained(tmp_path / "images")
-    AutoTokenizer.from_pretrained(BERT).save_pretrained(tmp_path / "images")
-    own = json.loads(AutoTokenizer.from_pretrained(BERT).backend_tokenizer.to_str())
-    own["post_processor"] = None
-    single = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(own)), pad_token="[PAD]"
+    from transformers import (
+        AutoTokenizer,
+        BertConfig,
+        BertModel,
+        PreTrainedTokenizerFast,
+        ViTConfig,
     )
-    from transformers import BertModel
 
-    BertModel(
-        BertConfig(hidden_size=8, num_attention_heads=1, num_hidden_layers=1, intermediate_size=8)
-    ).save_pretrained(tmp_path / "single")
-    single.save_pretrained(tmp_path / "single")
-    for name, message in (
-        ("images", "has no head for questions"),
-        ("single", "no encoding of pairs"),
-    ):
+    tokenizer = AutoTokenizer.from_pretrained(BERT)
+    ViTConfig().save_pretrained(tmp_path / "images")
+    tokenizer.save_pretrained(tmp_path / "images")
+    no_pairs = json.loads(tokenizer.backend_tokenizer.to_str())
+    no_pairs["post_processor"] = None
+    single = Tokenizer.from_str(json.dumps(no_pairs))
+    small = {"hidden_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1}
+    BertModel(BertConfig(**small, intermediate_size=8)).save_pretrained(tmp_path / "single")
+    PreTrainedTokenizerFast(tokenizer_object=single, pad_token="[PAD]").save_pretrained(
+        tmp_path / "single"
+    )
+    cases = {"images": "has no head for questions", "single": "no encoding of pairs"}
+    for name, message in cases.items():
         nlp = make(layers=1, model={"name": str(tmp_path / name), "transformer_config": {}})
         with pytest.raises(ConfigValidationError, match=message):
             nlp.initialize(lambda: examples_of(nlp, squad_file, limit=1))
@@ -706,13 +647,23 @@ def test_answers_that_cannot_be_learned(untrained):
     example = Example(untrained.make_doc(TEXT), doc)
     with pytest.raises(ConfigValidationError, match="'Bob' of question 'q' is not in the text"):
         untrained.update([example])
-    doc._.questions = [{"id": "q", "text": "Who?"}]
-    doc.spans["answers"] = [Span(doc, 0, 1, label="ANSWER", span_id="p")]
-    with pytest.raises(ConfigValidationError, match="question 'p', which is none of"):
+    doc._.questions = [{"id": "q", "text": "Who?", "answers": [{"text": " ", "answer_start": 3}]}]
+    with pytest.raises(ConfigValidationError, match="an answer of question 'q' is empty"):
         untrained.update([example])
     other = Example(untrained.make_doc("Another text"), untrained.make_doc("Another  text"))
     with pytest.raises(ConfigValidationError, match="the texts of an example differ"):
         untrained.update([other])
+
+
+def test_answers_of_several_annotators(untrained):
+    """A softmax learns the first, as one does with SQuAD; a sigmoid all of them."""
+    doc = untrained.make_doc(TEXT)
+    spans = [{"text": " Greta", "answer_start": 18}, {"text": "Lima", "answer_start": 38}]
+    doc._.questions = [{"id": "q", "text": "Who?", "answers": spans}]
+    for activation, expected in (("softmax", [(19, 24)]), ("sigmoid", [(19, 24), (38, 42)])):
+        pipe = untrained_pipe(untrained, activation=activation)
+        (asked,) = pipe.gold([Example(untrained.make_doc(TEXT), doc)])
+        assert asked.gold == expected
 
 
 def test_data_that_teaches_nothing(untrained):
@@ -739,16 +690,6 @@ def test_warnings_of_what_cannot_be_predicted(untrained, squad_file):
 def test_use_loss_points_to_the_block(untrained):
     with pytest.raises(ValueError, match=r"is a dice_qa, which takes its loss from \[components"):
         spacy_dice.use_loss(untrained, {"dice_qa": spacy_dice.DiceCE()})
-
-
-def test_gold_by_spans_with_ids(untrained):
-    """Answers to a doc's question may be given by spans alone."""
-    doc = untrained.make_doc(TEXT)
-    doc._.questions = [{"id": "q", "text": "Who?"}, {"id": "r", "text": "Why?"}]
-    doc.spans["answers"] = [Span(doc, 4, 5, label="ANSWER", span_id="q")]
-    first, second = read(doc, "test", "answers")
-    assert first.texts == ["Greta"] and TEXT[slice(*first.answers[0])] == "Greta"
-    assert second.answers is None  # not known, which is not "none"
 
 
 def test_without_the_extra_it_says_so():

@@ -28,8 +28,13 @@ def test_trains_on_a_transformer(name, steps, run_spacy, configs, corpus, tagged
     assert scores(output)[-1] > 0.9, output
     nlp = spacy.load(tmp_path / "model-best")
     words = "yesterday Barento told me that the train was late again .".split()
-    docs = list(nlp.pipe([" ".join(words)] * 3))
+    docs = list(nlp.pipe([" ".join(words)] * 3, n_process=2, batch_size=2))
     if name == "dice_ner":
         assert [[e.text for e in doc.ents] for doc in docs] == [["Barento"]] * 3
+        nlp.replace_listeners("transformer", "dice_ner", ["model.tok2vec"])
+        nlp.remove_pipe("transformer")
+        nlp.to_disk(tmp_path / "alone")
+        alone = spacy.load(tmp_path / "alone")
+        assert [e.text for e in alone(" ".join(words)).ents] == ["Barento"]
     else:
         assert [token.tag_ for token in docs[2]][:3] == ["WORD", "NAME", "WORD"]

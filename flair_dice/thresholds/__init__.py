@@ -1,0 +1,1 @@
+"""Thresholds for F1, for Flair's models."""

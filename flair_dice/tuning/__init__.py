@@ -1,1 +1,0 @@
-"""Deciding for F1, for Flair's models."""
