@@ -170,7 +170,8 @@ def apply(name: str, array: Array) -> Array:
         return cast(Array, getattr(numpy, name)(array, out=array))
     if hasattr(array, f"{name}_"):
         return cast(Array, getattr(array, f"{name}_")())
-    return getattr(namespace(array), name)(array)
+    made: Array = getattr(namespace(array), name)(array)
+    return made
 
 
 def full_like(array: Array, number: float) -> Array:

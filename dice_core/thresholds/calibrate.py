@@ -77,21 +77,24 @@ def _pair(p: ArrayLike, right: ArrayLike) -> Tuple[Array, Array]:
 def softmax(scores: Array) -> Array:
     """Of each row."""
     exp = numpy.exp(scores - scores.max(axis=-1, keepdims=True))
-    return exp / exp.sum(axis=-1, keepdims=True)
+    made: numpy.ndarray = exp / exp.sum(axis=-1, keepdims=True)
+    return made
 
 
 def sigmoid(scores: ArrayLike) -> Array:
     """1 / (1 + exp(-x)), without overflow."""
     scores = numpy.asarray(scores, dtype="float64")
     exp = numpy.exp(-numpy.abs(scores))
-    return numpy.where(scores >= 0, 1 / (1 + exp), exp / (1 + exp))
+    made: numpy.ndarray = numpy.where(scores >= 0, 1 / (1 + exp), exp / (1 + exp))
+    return made
 
 
 def logit(p: ArrayLike) -> Array:
     """log(p / (1 - p)), of anything from 0 to 1; the ends are pulled in to +-40."""
     p = numpy.asarray(p, dtype="float64")
     with numpy.errstate(divide="ignore"):
-        return numpy.clip(numpy.log(p) - numpy.log1p(-p), -40.0, 40.0)
+        made: numpy.ndarray = numpy.clip(numpy.log(p) - numpy.log1p(-p), -40.0, 40.0)
+        return made
 
 
 # -- the best temperature ------------------------------------------------------------------
@@ -184,7 +187,8 @@ def cell_confidence(
         return at_each(temperature)
 
     def at_each(temperature: ArrayLike) -> Array:
-        return sigmoid(scores / numpy.asarray(temperature) + center)[usable]
+        made: numpy.ndarray = sigmoid(scores / numpy.asarray(temperature) + center)[usable]
+        return made
 
     def fit(per_label: bool) -> Temperature:
         common = fit_sigmoid(scores[usable] + center, gold[usable], center)

@@ -207,7 +207,10 @@ class _Search:
 
     def each(self, shifts: Mapping[int, Array]) -> Array:
         """``(G, C, 3)``: counts of each fold with a shift of its own."""
-        return numpy.sum([self.table(shift, frozenset([f])) for f, shift in shifts.items()], axis=0)
+        made: numpy.ndarray = numpy.sum(
+            [self.table(shift, frozenset([f])) for f, shift in shifts.items()], axis=0
+        )
+        return made
 
     # -- choosing --------------------------------------------------------------------------
 

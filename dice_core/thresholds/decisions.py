@@ -88,7 +88,10 @@ class ScoredLabels:
     @property
     def counted(self) -> Array:
         """Bools ``(C,)``: all labels but the background."""
-        return numpy.arange(len(self.names)) != (-1 if self.background is None else self.background)
+        made: numpy.ndarray = numpy.arange(len(self.names)) != (
+            -1 if self.background is None else self.background
+        )
+        return made
 
     def overall(
         self, measure: Any, counts: Array, average: str, counted: Optional[Array] = None
@@ -118,7 +121,8 @@ class ScoredLabels:
 
     def total(self, shift: Array) -> Array:
         """``(C, 3)``: the counts of all documents."""
-        return self.counts(shift, numpy.zeros(self.n_docs, dtype="int64"), 1)[0]
+        made: numpy.ndarray = self.counts(shift, numpy.zeros(self.n_docs, dtype="int64"), 1)[0]
+        return made
 
     def fit(self, rules: Sequence[Rule], docs: Array, task: Task) -> List[Array]:
         """The shift that each rule chooses on these documents, a mask ``(D,)``."""

@@ -88,7 +88,10 @@ class DecodedLabels(ScoredLabels):
         inside = groups >= 0
         n_cells, is_in = 3 * len(self.names), groups[inside] == numpy.arange(n_groups)[:, None]
         counts = self.per_doc(shift, inside)[inside].reshape(-1, n_cells)
-        return (is_in.astype("float64") @ counts).reshape(n_groups, len(self.names), 3)
+        made: numpy.ndarray = (is_in.astype("float64") @ counts).reshape(
+            n_groups, len(self.names), 3
+        )
+        return made
 
     def common(self, docs: Array, task: Task) -> Array:
         best, objective = numpy.zeros(self.size), task.objective
@@ -128,7 +131,8 @@ class DecodedLabels(ScoredLabels):
         """``(C, 3)``: the counts in these documents with one number of a shift set."""
         shift = base.copy()
         shift[at] = value
-        return self.per_doc(shift)[docs].sum(axis=0)
+        made: numpy.ndarray = self.per_doc(shift)[docs].sum(axis=0)
+        return made
 
     def _overall_common(self, task: Task) -> Array:
         if self._base is None:
@@ -261,4 +265,7 @@ class SpanCounts:
 
     def _keys(self, doc: Array, start: Array, end: Array, column: Array) -> Array:
         """A number for each span that ends before all of those that are gold have ended."""
-        return ((doc * self._beyond + start) * self._beyond + end) * len(self._column) + column
+        made: numpy.ndarray = ((doc * self._beyond + start) * self._beyond + end) * len(
+            self._column
+        ) + column
+        return made

@@ -225,7 +225,8 @@ def overall(
     if counted is not None:
         counts = counts[..., counted, :]
     if average == "micro":
-        return measure(counts.sum(axis=-2))
+        made: numpy.ndarray = measure(counts.sum(axis=-2))
+        return made
     n = counts.sum(axis=-1) if over == "seen" else counts[..., TP] + counts[..., FN]
     weight = numpy.ones(n.shape) if over == "all" else (n > 0).astype("float64")
     return ratio((measure(counts) * weight).sum(axis=-1), weight.sum(axis=-1))
@@ -240,7 +241,10 @@ def precision_recall(counts: ArrayLike) -> Tuple[Array, Array, Array]:
 def ratio(a: ArrayLike, b: ArrayLike) -> Array:
     """a / b, and 0 where b is 0."""
     b = numpy.asarray(b)
-    return numpy.divide(a, b, out=numpy.zeros(numpy.broadcast(a, b).shape), where=(b != 0))
+    made: numpy.ndarray = numpy.divide(
+        a, b, out=numpy.zeros(numpy.broadcast(a, b).shape), where=(b != 0)
+    )
+    return made
 
 
 def _split(counts: ArrayLike) -> Any:

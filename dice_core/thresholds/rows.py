@@ -139,12 +139,13 @@ class IndependentLabels(ScoredLabels):
             profit = numpy.where(self._is_threshold, seen[:, :, TP] - price * found, NEVER)
             totals.append(seen[profit.argmax(axis=0), columns][free].sum(axis=0))
         best = int(smooth(objective.rank(numpy.asarray(totals)), objective).argmax())
-        pooled = seen[:, :, TP] - prices[best] * found
+        pooled: numpy.ndarray = seen[:, :, TP] - prices[best] * found
         if mixture == 0.0 or objective.has_floor:
             return pooled
         size = max(totals[best] @ (2, 1, 1), 1.0)  # TP counts twice in F1
         macro = alone / max(len(free), 1)
-        return mixture * macro + (1 - mixture) * 2 * pooled / size
+        made: numpy.ndarray = mixture * macro + (1 - mixture) * 2 * pooled / size
+        return made
 
     def _best_threshold(self, values: Array, c: int) -> float:
         """The middle of the first thresholds of the highest value, of ``(N + 1,)``."""
@@ -295,7 +296,8 @@ class CompetingLabels(ScoredLabels):
         lift = numpy.where(task.free, lift - lift[task.free].min(), 0.0)
         strengths = numpy.linspace(-0.5, 1.0, 31)
         counts = numpy.stack([self._row_counts(scores + s * lift, gold) for s in strengths])
-        return strengths[int(values(counts).argmax())] * lift
+        made: numpy.ndarray = strengths[int(values(counts).argmax())] * lift
+        return made
 
     def single(self, docs: Array, mixture: float, common: Array, task: Task) -> Array:
         """Label by label, until nothing changes."""
@@ -405,7 +407,8 @@ class _Leaders:
     def _runner_up(self, first: Array, rows: Any) -> Array:
         others = self._shifted[rows].copy()
         numpy.put_along_axis(others, first[:, None], -numpy.inf, axis=1)
-        return others.argmax(axis=1)
+        made: numpy.ndarray = others.argmax(axis=1)
+        return made
 
 
 def _distinct(margins: Array) -> Array:

@@ -42,7 +42,8 @@ class ScoreThresholds:
             Bools ``(..., C)``; where labels compete, ints ``(...)``, their columns.
         """
         shifted = _as_array(scores) + numpy.asarray(list(self.shifts.values()))
-        return shifted.argmax(axis=-1) if self.thresholds is None else shifted >= 0
+        made: numpy.ndarray = shifted.argmax(axis=-1) if self.thresholds is None else shifted >= 0
+        return made
 
 
 def tune_scores(
