@@ -50,6 +50,8 @@ def counts(z, y, activation, kind, **options):
         weight = torch.exp(options["alpha"] * torch.where(p < 1, log_q, -1e6))
         if options["detach_weight"]:
             weight = weight.detach()
+        if options.get("squared"):
+            return 2 * weight * p * y, (weight * p) ** 2 + y**2
         return 2 * weight * p * y, weight * p + y
     tp, fp, fn = p * y, p * (1 - y), q * y
     return tp, tp + options["alpha"] * fp + options["beta"] * fn

@@ -190,6 +190,11 @@ OVERLAPS = [
     ("dsc", SelfAdjustingDice, {"alpha": 0.01, "detach_weight": False, "smooth": 1.0}),
     ("dsc", SelfAdjustingDice, {"alpha": 0.5, "detach_weight": True, "smooth": 0.3}),
     ("dsc", SelfAdjustingDice, {"alpha": 0.0, "detach_weight": False, "smooth": 1.0}),
+    (
+        "dsc",
+        SelfAdjustingDice,
+        {"alpha": 0.5, "detach_weight": False, "smooth": 1.0, "squared": True},
+    ),
     ("tversky", Tversky, {"alpha": 0.3, "beta": 0.7, "smooth": 1.0}),
     ("tversky", Tversky, {"alpha": 0.0, "beta": 2.0, "smooth": 0.1}),
 ]
