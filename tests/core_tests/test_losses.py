@@ -296,11 +296,34 @@ def test_rows_of_users():
 
 def test_counts_of_classes_are_exact_beyond_float32():
     bound = BoundLoss(core.WeightedCrossEntropy())
-    batch = numpy.asarray([2.0**23, 1.0, 2.0**23 + 1], dtype="float32")
-    for _ in range(4):
-        bound.accumulate(batch, 2)
-    bound.accumulate(batch, 2, learn=False)
-    assert bound._accumulated.tolist() == [2.0**25, 4.0, 2.0**25 + 4]
+    bound.accumulate(numpy.asarray([2.0**24, 0.0, 2.0**24], dtype="float32"), 2)
+    for _ in range(4):  # float32 would stay where it is
+        bound.accumulate(numpy.asarray([1.0, 1.0, 2.0], dtype="float32"), 2)
+    bound.accumulate(numpy.asarray([1.0, 1.0, 2.0], dtype="float32"), 2, learn=False)
+    assert bound._accumulated.tolist() == [2.0**24 + 4, 4.0, 2.0**24 + 8]
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_sum_is_the_sum_of_its_terms(activation):
+    """Each term gets its own totals."""
+    terms = [core.WeightedCrossEntropy(), core.Dice(level="batch"), core.LogitAdjustedCE()]
+    terms += [core.Tversky(level="batch", alpha=0.2, beta=0.8), core.Focal()]
+    weights = [1.0, 2.0, 0.5, 3.0, 1.5]
+    read = make_targets("soft", Z)
+    found = compute(Compound(terms, weights), from_logits(Z, activation), read)
+    alone = [compute(loss, from_logits(Z, activation), read) for loss in terms]
+    assert_allclose(found[0], sum(w * value for w, (value, _) in zip(weights, alone)))
+    assert_allclose(found[1], sum(w * gradient for w, (_, gradient) in zip(weights, alone)))
+
+
+def test_a_row_of_no_class_teaches_a_softmax_nothing():
+    """But one of which only some cells are known says "not these classes"."""
+    y = numpy.zeros((2, 3))
+    mask = numpy.asarray([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    _, gradient = compute(
+        core.CrossEntropy(), from_logits(Z[:2], "softmax"), from_rows(y, mask, SPEC)
+    )
+    assert not gradient[0].any() and gradient[1, 0] > 0
 
 
 @pytest.mark.parametrize("log, smooth", [(False, 0.0), (False, 1.0), (True, 0.5)])
