@@ -25,6 +25,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=256)
     args = parser.parse_args()
+    n_files = len(list(args.texts.glob("*.parquet")))
+    if not n_files:
+        parser.error(f"{args.texts} has no Parquet files.")
+    model = Path(args.model)  # or the name of a package
     out = args.out.resolve()
     # Logical processors: readers, writers and the filter of checkpoints take one each, and wait for
     # ever if the workers have all. In a cluster: ray.init("auto").
@@ -35,11 +39,10 @@ def main() -> None:
         delete_checkpoint_on_success=False,
     )
     # A block for each file: what is written of them is kept when the job is killed.
-    n_files = len(list(args.texts.glob("*.parquet")))
     texts = ray.data.read_parquet(str(args.texts.resolve()), override_num_blocks=n_files)
     texts.map_batches(
         TagTexts,
-        fn_constructor_kwargs={"model": str(Path(args.model).resolve())},
+        fn_constructor_kwargs={"model": str(model.resolve()) if model.exists() else args.model},
         batch_size=args.batch_size,
         batch_format="numpy",
         num_cpus=1,

@@ -2,13 +2,14 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy
+import psutil
 import pytest
 import spacy
 from hypothesis import given, settings
@@ -157,7 +158,7 @@ def job(pipeline, tmp_path):
     import pyarrow.parquet as parquet
 
     (tmp_path / "texts").mkdir()
-    texts = {f"{n}-{i}": f"Ann saw {n} and {i} ." for n in range(8) for i in range(2000)}
+    texts = {f"{n}-{i}": f"Ann saw {n} and {i} ." for n in range(8) for i in range(4000)}
     for n in range(8):
         ids = [key for key in texts if key.startswith(f"{n}-")]
         rows = {"id": ids, "text": [texts[key] for key in ids]}
@@ -177,10 +178,14 @@ def job(pipeline, tmp_path):
     return tmp_path / "out", texts, start
 
 
-def workers():
-    """Processes that hold a pipeline."""
-    found = subprocess.run(["pgrep", "-f", "ray::.*TagTexts"], capture_output=True, text=True)
-    return [int(pid) for pid in found.stdout.split()]
+def workers(process):
+    """Processes of this job that hold a pipeline."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it is gone
+            if "TagTexts" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_a_killed_job_loses_nothing(job, pipeline):
@@ -193,8 +198,8 @@ def test_a_killed_job_loses_nothing(job, pipeline):
     while not list(out.glob("*.parquet")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    for pid in workers()[:1]:
-        os.kill(pid, signal.SIGKILL)
+    workers(process)[0].kill()
+    assert process.poll() is None and len(list(out.glob("*.parquet"))) < 8  # not done
     process.kill()
     process.wait()
     assert start().wait(timeout=300) == 0
