@@ -209,12 +209,12 @@ class DiceCE(_Sum):
     _DICE: ClassVar[Tuple[str, ...]] = ("level", "smooth", "squared", "log", "background")
 
     def check_options(self) -> None:
-        of_dice: Dict[str, Any] = {name: getattr(self, name) for name in self._DICE}
+        dice_options: Dict[str, Any] = {name: getattr(self, name) for name in self._DICE}
         if self.level != "element" or self.average != AUTO:
-            of_dice["average"] = self.average
+            dice_options["average"] = self.average
         try:  # the options are this loss's: so is the mistake
             cross_entropy = CrossEntropy(class_weights=self.class_weights)
-            dice = Dice(**of_dice)
+            dice = Dice(**dice_options)
         except ValueError as error:
             self.refuse(str(error).partition(": ")[2])
         for name in ("smooth", "background"):

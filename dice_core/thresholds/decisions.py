@@ -132,14 +132,14 @@ class ScoredLabels:
         shifts = []
         for rule in rules:
             margin, n = rule.margin, len(self.names)
-            of_rule = task._replace(objective=task.objective.raised(margin))
+            raised = task._replace(objective=task.objective.raised(margin))
             if margin not in common:
-                common[margin] = self.common(seen, of_rule)
+                common[margin] = self.common(seen, raised)
             shift = common[margin].copy()
             if rule.kind == "labels":
                 key = (margin, rule.mixture)
                 if key not in single:
-                    single[key] = self.single(seen, rule.mixture, shift, of_rule)
+                    single[key] = self.single(seen, rule.mixture, shift, raised)
                 # Thresholds of labels with few examples are drawn towards the common one.
                 weight = self.n_examples / (self.n_examples + rule.shrinkage)
                 drawn = weight * single[key] + (1 - weight) * shift[:n]
