@@ -8,7 +8,7 @@ VENV ?= .venv
 # A checkout of Flair, tag v0.15.1, for its tests.
 FLAIR ?= .data/flair
 
-.PHONY: quickstart test docs package upstream upstream_flair benchmark lint clean
+.PHONY: quickstart test docs package gpu wheels upstream upstream_flair benchmark lint clean
 
 quickstart: $(VENV)/quickstart/ready
 	$(VENV)/quickstart/bin/python quickstart.py $(if $(DATA),--data "$(DATA)") $(ARGS)
@@ -21,11 +21,37 @@ docs: $(VENV)/docs/ready
 	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict
 	@echo "out/site/index.html"
 
-# Wheel and sdist, in out/dist; each extra alone in an environment of its own: it imports, trains,
-# and passes the tests that need no more. Takes long and downloads much: EXTRAS=spacy for one.
-EXTRAS ?= none spacy flair transformers
+# Wheel and sdist, in out/dist; the wheel with an extra in an environment of its own: it imports,
+# trains and predicts. EXTRAS="none spacy flair transformers" for one after another; other versions:
+# PYTHON=python3.13 TRY='--constraints tests/lowest.txt' or TRY='--with spacy==3.7.5'.
+EXTRAS ?= spacy
 package: $(VENV)/package/ready
-	$(VENV)/package/bin/python tests/package.py --python $(PYTHON) $(EXTRAS)
+	$(VENV)/package/bin/python tests/package.py --python $(PYTHON) $(TRY) -- $(EXTRAS)
+
+# Every check and ratio on a GPU, in minutes; DEVICE=cpu: on the processor. With WHEELS=folder,
+# which `make wheels` fills elsewhere, nothing is downloaded, and $(PYTHON) has torch and CuPy.
+DEVICE ?= cuda
+WHEELS ?=
+ifneq ($(WHEELS),)
+GPU_READY = $(VENV)/gpu_site/ready
+GPU_PYTHON = PYTHONPATH=$(abspath $(VENV))/gpu_site $(PYTHON)
+else ifeq ($(DEVICE),cpu)
+GPU_READY = $(VENV)/test/ready
+GPU_PYTHON = $(VENV)/test/bin/python
+else
+GPU_READY = $(VENV)/gpu/ready
+GPU_PYTHON = $(VENV)/gpu/bin/python
+endif
+gpu: $(GPU_READY)
+	$(GPU_PYTHON) -m benchmarks.gpu --device $(DEVICE) $(ARGS)
+
+# With the Python 3.12 of the other machine's kind; without debugging symbols and data of services.
+wheels:
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(WHEELS) -r benchmarks/wheels.txt
+	cd $(WHEELS) && for wheel in *.whl; do rm -rf x && $(PYTHON) -m zipfile -e $$wheel x && \
+	rm -rf x/botocore/data && find x -name '*.so*' -exec strip --strip-unneeded {} + && \
+	(cd x && $(PYTHON) -m zipfile -c ../$$wheel *) && rm -r x || exit 1; done
+	du -sh $(WHEELS)
 
 # spaCy's own tests, with our losses in the components that they make. Those that assert the
 # stock loss's values fail; tests/upstream/spacy_expected.tsv lists them, and no other may.
@@ -57,7 +83,10 @@ $(FLAIR)/tests/resources:
 
 # What the losses and components cost, as ratios to the toolkits' own; DATA=folder of a corpus.
 benchmark: $(VENV)/test/ready
-	$(VENV)/test/bin/python -m benchmarks.speed $(if $(DATA),--data "$(DATA)")
+	OMP_NUM_THREADS=1 $(VENV)/test/bin/python -m benchmarks.speed.losses --rounds 15
+	OMP_NUM_THREADS=1 $(VENV)/test/bin/python -m benchmarks.speed.crf --rounds 15
+	OMP_NUM_THREADS=1 $(VENV)/test/bin/python -m benchmarks.speed.components --predict --sentences 300 $(if $(DATA),--data "$(DATA)")
+	OMP_NUM_THREADS=1 $(VENV)/test/bin/python -m benchmarks.speed.components --sentences 300 $(if $(DATA),--data "$(DATA)")
 
 lint: $(VENV)/test/ready
 	$(VENV)/test/bin/ruff check .
@@ -76,7 +105,17 @@ $(VENV)/docs/ready: setup.cfg
 
 $(VENV)/package/ready:
 	$(PYTHON) -m venv $(VENV)/package
-	$(VENV)/package/bin/pip install --disable-pip-version-check --quiet build
+	$(VENV)/package/bin/pip install --disable-pip-version-check --quiet build twine
+	touch $@
+
+$(VENV)/gpu/ready: setup.cfg
+	$(PYTHON) -m venv $(VENV)/gpu
+	$(VENV)/gpu/bin/pip install --disable-pip-version-check --quiet -e ".[flair,transformers,cuda13]" "accelerate>=0.26"
+	touch $@
+
+$(VENV)/gpu_site/ready: setup.cfg benchmarks/wheels.txt
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target $(@D) $(WHEELS)/*.whl
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-build-isolation --upgrade --target $(@D) .
 	touch $@
 
 $(VENV)/test/ready: setup.cfg tests/constraints.txt

@@ -46,10 +46,10 @@ SIZES = {"train": 300, "dev": 400}  # sentences, drawn at random; test is whole
 UPDATES, EVALUATIONS, RATE = 300, 10, 0.001
 UPDATES_GENERATED = 120  # so regular a corpus is soon learnt
 LIMITS = """
-One seed; README.md has the means of five. Where nothing is gained: with a learning rate of 0.003
-(--learn-rate 0.003) stock comes close here, and on other corpora of one frequent label catches up.
-Components for which no loss was shown to gain (ner, tagger, morphologizer and others) are left as
-they are."""
+One seed; docs/components/spancat.md has the means of five. Where nothing is gained: with a
+learning rate of 0.003 (--learn-rate 0.003) stock comes close here, and on other corpora of one
+frequent label catches up. Components for which no loss was shown to gain (ner, tagger,
+morphologizer and others) are left as they are."""
 Curve = List[Tuple[int, float]]  # updates, F1 on dev in per cent
 
 

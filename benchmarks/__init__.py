@@ -4,6 +4,19 @@ compare/ trains and scores, speed/ measures time, report/ makes tables and pictu
 compare/ measured: lines of results/, which results.py reads and writes.
 """
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Dict
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def versions(*packages: str) -> Dict[str, str]:
+    """The versions of those packages that are installed: what a number was measured with."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            pass
+    return found

@@ -5,8 +5,9 @@ A run is a model that was trained with one loss and one seed, and scored.
 
 import json
 import statistics
+from collections import defaultdict
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import ROOT
 
@@ -59,7 +60,22 @@ def rounded(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value
 
 
+def group_runs(runs: Iterable[Run], *keys: str) -> Dict[Tuple[str, ...], Dict[str, Seeds]]:
+    """Runs by the values of some keys, in their order, then by loss, then by seed."""
+    groups: Any = defaultdict(lambda: defaultdict(dict))
+    for run in runs:
+        values = (run[key] for key in keys)
+        group = tuple(" ".join(v) if isinstance(v, list) else str(v) for v in values)
+        groups[group][run["loss"]][run["seed"]] = run
+    return {group: dict(groups[group]) for group in sorted(groups)}
+
+
 # -- scores ----------------------------------------------------------------------------
+
+
+def tuned(seeds: Seeds) -> Seeds:
+    """The runs after `spacy_dice.tune`; without those that were not tuned."""
+    return {s: {**run, **run["tuned"]} for s, run in seeds.items() if "tuned" in run}
 
 
 def counts_macro(data: str, model: str) -> bool:
@@ -117,6 +133,12 @@ def text(found: Optional[Gain]) -> str:
     if found is None:
         return ""
     return f"{found.mean:+.1f}" + ("" if found.half is None else f" ± {found.half:.1f}")
+
+
+def mean_text(values: Sequence[float]) -> str:
+    """A mean and its interval as a table shows it."""
+    half = interval(values)
+    return f"{statistics.fmean(values):.1f}" + ("" if half is None else f" ± {half:.1f}")
 
 
 def table_row(cells: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ Sentences from templates, 9 in 10 tokens outside, three entity types of which on
 Dev and test have names that train has not, so that context must be learnt.
 """
 
+import json
 import random
 from pathlib import Path
 from typing import Iterator, List, Tuple
@@ -61,3 +62,15 @@ def _entity(label: str, rng: random.Random) -> List[Tuple[str, str]]:
     if label == "product" and len(words) > 1:
         words[-1] = str(rng.randint(2, 900))
     return [(word, ("I-" if i else "B-") + label) for i, word in enumerate(words)]
+
+
+def write_questions(path: Path) -> Path:
+    """Write a file of SQuAD 1.1: a question for each of 24 texts."""
+    paragraphs = []
+    for number, name in enumerate(("Ada", "Bruno", "Clara", "Derek", "Elena", "Felix") * 4):
+        answers = [{"text": name, "answer_start": 4}]
+        question = {"id": str(number), "question": "Who lives there?", "answers": answers}
+        context = f"Now {name} lives there, at number {number}."
+        paragraphs.append({"context": context, "qas": [question]})
+    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf8")
+    return path

@@ -21,30 +21,30 @@ class Array(Protocol):
         """The type of its numbers."""
 
     @property
-    def device(self) -> Any:
+    def device(self) -> object:
         """Where it is."""
 
-    def __getitem__(self, key: Any) -> "Array": ...
-    def __setitem__(self, key: Any, value: Any) -> None: ...
+    def __getitem__(self, key: object) -> "Array": ...
+    def __setitem__(self, key: object, value: object) -> None: ...
     def __neg__(self) -> "Array": ...
     def __invert__(self) -> "Array": ...
-    def __add__(self, other: Any) -> "Array": ...
-    def __radd__(self, other: Any) -> "Array": ...
-    def __sub__(self, other: Any) -> "Array": ...
-    def __rsub__(self, other: Any) -> "Array": ...
-    def __mul__(self, other: Any) -> "Array": ...
-    def __rmul__(self, other: Any) -> "Array": ...
-    def __truediv__(self, other: Any) -> "Array": ...
-    def __rtruediv__(self, other: Any) -> "Array": ...
-    def __pow__(self, other: Any) -> "Array": ...
-    def __matmul__(self, other: Any) -> "Array": ...
-    def __and__(self, other: Any) -> "Array": ...
-    def __or__(self, other: Any) -> "Array": ...
-    def __lt__(self, other: Any) -> "Array": ...
-    def __le__(self, other: Any) -> "Array": ...
-    def __gt__(self, other: Any) -> "Array": ...
-    def __ge__(self, other: Any) -> "Array": ...
-    def __eq__(self, other: Any) -> "Array": ...  # type: ignore[override]
+    def __add__(self, other: object) -> "Array": ...
+    def __radd__(self, other: object) -> "Array": ...
+    def __sub__(self, other: object) -> "Array": ...
+    def __rsub__(self, other: object) -> "Array": ...
+    def __mul__(self, other: object) -> "Array": ...
+    def __rmul__(self, other: object) -> "Array": ...
+    def __truediv__(self, other: object) -> "Array": ...
+    def __rtruediv__(self, other: object) -> "Array": ...
+    def __pow__(self, other: object) -> "Array": ...
+    def __matmul__(self, other: object) -> "Array": ...
+    def __and__(self, other: object) -> "Array": ...
+    def __or__(self, other: object) -> "Array": ...
+    def __lt__(self, other: object) -> "Array": ...
+    def __le__(self, other: object) -> "Array": ...
+    def __gt__(self, other: object) -> "Array": ...
+    def __ge__(self, other: object) -> "Array": ...
+    def __eq__(self, other: object) -> "Array": ...  # type: ignore[override]
     def __float__(self) -> float: ...
 
 
@@ -55,6 +55,7 @@ class Namespace(Protocol):
 
 
 Number = Union[float, Array]
+_numpy = cast(Namespace, numpy)
 _NAMESPACES: Dict[type, Namespace] = {}
 # How large `blocks` are at most: what stays in a processor's cache, and what keeps a GPU busy.
 CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 18, 1 << 22
@@ -62,12 +63,17 @@ CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 18, 1 << 22
 SHARE, MIN_CELLS = 8, 1 << 13
 
 
+def is_numpy(array: object) -> bool:
+    """Whether it is NumPy's own."""
+    return isinstance(array, (numpy.ndarray, numpy.generic))
+
+
 def namespace(array: Array) -> Namespace:
     """The array API namespace of an array."""
     kind = type(array)
     if kind not in _NAMESPACES:
         if is_numpy(array) and hasattr(numpy, "astype"):  # from 2.1 on it keeps to the standard
-            _NAMESPACES[kind] = cast(Namespace, numpy)
+            _NAMESPACES[kind] = _numpy
         else:
             # Imported when first needed: spaCy imports this package at every start.
             from array_api_compat import array_namespace
@@ -76,20 +82,24 @@ def namespace(array: Array) -> Namespace:
     return _NAMESPACES[kind]
 
 
-def like(values: Any, array: Array) -> Array:
+def device(array: Array) -> object:
+    """The device of an array, for the argument of that name; NumPy's know theirs from 2.0 on."""
+    return getattr(array, "device", "cpu")
+
+
+def like(values: object, array: Array) -> Array:
     """Numbers, or an array of any library, on the device and of the type of another array."""
-    xp, device = namespace(array), array.device
+    xp, place = namespace(array), device(array)
     if isinstance(values, float):
-        if xp is numpy:
-            scalar: Array = array.dtype.type(values)  # faster than an array of no dimension
-            return scalar
-        return xp.asarray(values, dtype=array.dtype, device=device)
+        if xp is _numpy:
+            return cast(Array, array.dtype.type(values))  # faster than an array of no dimension
+        return xp.asarray(values, dtype=array.dtype, device=place)
     if type(values) is type(array):
-        return xp.astype(values.to(device) if hasattr(values, "to") else values, array.dtype)
-    values = to_numpy(values) if hasattr(values, "shape") else numpy.asarray(values)
-    if values.dtype.kind == "f":  # not every device holds float64
-        values = values.astype("float32" if array.dtype == xp.float32 else "float64")
-    return xp.asarray(values, dtype=array.dtype, device=device)
+        return xp.astype(values.to(place) if hasattr(values, "to") else values, array.dtype)
+    host = to_numpy(values)
+    if host.dtype.kind == "f":  # not every device holds float64
+        host = host.astype("float32" if array.dtype == xp.float32 else "float64")
+    return xp.asarray(host, dtype=array.dtype, device=place)
 
 
 def to_numpy(array: Any) -> numpy.ndarray:
@@ -100,7 +110,7 @@ def to_numpy(array: Any) -> numpy.ndarray:
         array = array.get()
     elif hasattr(array, "detach"):  # torch
         array = array.detach().cpu().numpy()
-    elif hasattr(array, "to_device"):
+    elif not is_numpy(array) and hasattr(array, "to_device"):
         array = array.to_device(namespace(array).Device("CPU_DEVICE"))
     return numpy.asarray(array)
 
@@ -109,55 +119,37 @@ def wide(array: Array) -> Array:
     """In float64, in which counts of whole trainings stay exact; on the host, where the device
     has no such numbers.
     """
-    if str(array.device).startswith("mps"):
+    if str(device(array)).startswith("mps"):
         return cast(Array, to_numpy(array).astype("float64"))
     xp = namespace(array)
     return xp.astype(array, xp.float64)
 
 
-def smallest(array: Array) -> float:
-    """The smallest number that the type holds well."""
-    info: Any = namespace(array).finfo(array.dtype)
-    return float(info.smallest_normal)
-
-
-def largest(array: Array) -> float:
-    """The largest number that the type holds."""
-    info: Any = namespace(array).finfo(array.dtype)
-    return float(info.max)
+def limits(array: Array) -> numpy.finfo:
+    """``max``, ``eps`` and ``smallest_normal`` of the type of an array."""
+    return cast(numpy.finfo, namespace(array).finfo(array.dtype))
 
 
 def floor(array: Array) -> float:
     """The number that stands for 0 where a logarithm or a ratio is taken."""
-    return 16 * smallest(array)
+    return 16 * float(limits(array).smallest_normal)
 
 
 def negligible(array: Array) -> float:
     """A sum of probabilities below which there is nothing, so that ratios by it stay finite, also
     times the number of rows: 2e-28 in float32.
     """
-    info: Any = namespace(array).finfo(array.dtype)
-    return float(info.eps) ** 4
+    return float(limits(array).eps) ** 4
 
 
-def at_least(array: Array, low: float) -> Array:
-    """The larger of each entry and ``low``."""
+def at_least(array: Array, low: float, reusable: bool = False) -> Array:
+    """The larger of each entry and ``low``, in place of the array if that is reusable."""
+    out = array if reusable and array.shape else None
     if is_numpy(array):
-        return cast(Array, numpy.maximum(array, low))  # type: ignore[call-overload]
-    if hasattr(array, "clamp"):
-        return cast(Array, array.clamp(min=low))
+        return _numpy.maximum(array, low, out=out)
     xp = namespace(array)
-    return xp.maximum(array, xp.asarray(low, dtype=array.dtype, device=array.device))
-
-
-def at_most(array: Array, high: float) -> Array:
-    """The smaller of each entry and ``high``."""
-    if is_numpy(array):
-        return cast(Array, numpy.minimum(array, high))  # type: ignore[call-overload]
-    if hasattr(array, "clamp"):
-        return cast(Array, array.clamp(max=high))
-    xp = namespace(array)
-    return xp.minimum(array, xp.asarray(high, dtype=array.dtype, device=array.device))
+    # torch's own is faster than that of the standard.
+    return xp.clamp(array, min=low, out=out) if hasattr(xp, "clamp") else xp.clip(array, low, None)
 
 
 def apply(name: str, array: Array) -> Array:
@@ -170,8 +162,7 @@ def apply(name: str, array: Array) -> Array:
         return cast(Array, getattr(numpy, name)(array, out=array))
     if hasattr(array, f"{name}_"):
         return cast(Array, getattr(array, f"{name}_")())
-    made: Array = getattr(namespace(array), name)(array)
-    return made
+    return cast(Array, getattr(namespace(array), name)(array))
 
 
 def full_like(array: Array, number: float) -> Array:
@@ -187,10 +178,10 @@ def gather(array: Array, ids: Array) -> Array:
     """``(N,)``: of each row ``(N, C)`` the column that ids ``(N,)`` say."""
     if is_numpy(array):
         return array[numpy.arange(ids.shape[0]), ids]
-    if hasattr(array, "scatter_add_"):
-        picked: Array = array.gather(1, ids[:, None])[:, 0]  # type: ignore[attr-defined]
-        return picked
-    return namespace(array).take_along_axis(array, ids[:, None], axis=1)[:, 0]
+    xp = namespace(array)
+    if hasattr(array, "scatter_add_"):  # torch
+        return xp.gather(array, 1, ids[:, None])[:, 0]
+    return xp.take_along_axis(array, ids[:, None], axis=1)[:, 0]
 
 
 def add_at(array: Array, ids: Array, values: Array) -> None:
@@ -218,18 +209,16 @@ def add_product(array: Array, factors: Array, others: Array, reusable: bool = Fa
 
 def sum_by(values: Array, ids: Array, size: int) -> Array:
     """``(size,)``: the sum of values ``(N,)`` by ids ``(N,)`` from 0 on."""
-    if is_numpy(values):
-        host_ids, host_values = to_numpy(ids), to_numpy(values)
-        if size > CELLS_ON_HOST:  # bincount makes float64 of all
-            sums = numpy.zeros(size, dtype=values.dtype)
-            numpy.add.at(sums, host_ids, host_values)
-        else:
-            sums = numpy.bincount(host_ids, weights=host_values, minlength=size)
-            sums = sums.astype(values.dtype)
+    if isinstance(values, numpy.ndarray):
+        if size <= CELLS_ON_HOST:
+            counts = numpy.bincount(to_numpy(ids), weights=values, minlength=size)
+            return cast(Array, counts.astype(values.dtype))
+        sums = numpy.zeros(size, dtype=values.dtype)  # bincount makes float64 of all
+        numpy.add.at(sums, to_numpy(ids), values)
         return cast(Array, sums)
-    xp = namespace(values)
-    if hasattr(values, "new_zeros"):
+    if hasattr(values, "new_zeros"):  # torch
         return cast(Array, values.new_zeros(size).index_add_(0, ids, values))
+    xp = namespace(values)
     if _has_fancy_indices(values):
         if not values.shape[0]:  # CuPy's bincount takes no empty array
             return xp.zeros(size, dtype=values.dtype)
@@ -241,12 +230,12 @@ def blocks(array: Array) -> List[slice]:
     """Rows of ``(N, C)``, in parts that bound what else is in use at a time."""
     n_rows, n_columns = array.shape
     n_cells = n_rows * n_columns
-    if n_cells <= min(MIN_CELLS, CELLS_ON_HOST):
-        return [slice(0, n_rows)]
-    if is_numpy(array):
-        cells = min(CELLS_ON_HOST, max(MIN_CELLS, n_cells // SHARE))
-    else:
-        cells = CELLS_ON_HOST if str(array.device) == "cpu" else CELLS_ELSEWHERE
+    cells = min(MIN_CELLS, CELLS_ON_HOST)
+    if n_cells > cells:
+        if is_numpy(array):
+            cells = min(CELLS_ON_HOST, max(MIN_CELLS, n_cells // SHARE))
+        else:
+            cells = CELLS_ON_HOST if str(device(array)) == "cpu" else CELLS_ELSEWHERE
     if n_cells <= cells:
         return [slice(0, n_rows)]
     step = max(1, cells // max(1, n_columns))
@@ -262,32 +251,26 @@ def total(array: Array) -> Array:
 
 def column_sums(array: Array) -> Array:
     """``(C,)``: the sum of each column ``(N, C)``, as a product with ones, which is faster."""
-    if is_numpy(array):
-        return cast(Array, numpy.ones(array.shape[0], dtype=array.dtype) @ to_numpy(array))
-    return namespace(array).sum(array, axis=0)
+    xp = namespace(array)
+    return xp.ones(array.shape[0], dtype=array.dtype, device=device(array)) @ array
 
 
 def row_sums(array: Array) -> Array:
     """``(N,)``: the sum of each row ``(N, C)``, as a product with ones, which is faster."""
-    ones = namespace(array).ones(array.shape[1], dtype=array.dtype, device=array.device)
-    return array @ ones
+    xp = namespace(array)
+    return array @ xp.ones(array.shape[1], dtype=array.dtype, device=device(array))
 
 
 def concat(arrays: Sequence[Array]) -> Array:
-    """The rows of all arrays, one after another."""
-    return namespace(arrays[0]).concat(list(arrays), axis=0)
+    """The rows of all arrays, one after another; of one the array itself."""
+    return arrays[0] if len(arrays) == 1 else namespace(arrays[0]).concat(list(arrays), axis=0)
 
 
 def _one_hot(ids: Array, size: int, like: Array) -> Array:
     xp = namespace(like)
-    hits = ids[:, None] == xp.arange(size, device=like.device)[None, :]
+    hits = ids[:, None] == xp.arange(size, device=device(like))[None, :]
     return xp.astype(hits, like.dtype)
 
 
 def _has_fancy_indices(array: Array) -> bool:
     return is_numpy(array) or hasattr(array, "get")
-
-
-def is_numpy(array: object) -> bool:
-    """Whether it is NumPy's own."""
-    return isinstance(array, (numpy.ndarray, numpy.generic))

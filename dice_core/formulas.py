@@ -109,7 +109,7 @@ def self_adjusting_mass(
 
     ds/dp = (1-p)^alpha - alpha p (1-p)^(alpha-1), without its second part if the weight is held
     constant. For a softmax and alpha < 1 that is infinite at p = 1: see `slopes.Slope.steep`.
-    q is None for 1-p of a softmax and alpha = 1.
+    q is None for 1-p of a softmax and alpha = 1, and may be overwritten.
 
     Source: Li et al. 2020, equation 11; its released code for ``squared``.
     """
@@ -132,21 +132,24 @@ def _self_adjusted(
         slope *= -2.0
         slope += p
         return s, slope
-    weight = q if alpha == 1 else q**alpha
-    s = weight * p
-    slope = s if j is p else weight * j
+    if alpha == 1:
+        s, slope = q * p, q * j
+        if not detach_weight:
+            slope -= p * j
+        return s, slope
+    # In place: a new array costs more time than the numbers in it.
+    s = q**alpha
+    slope = s if j is p else s * j
+    s *= p
     if detach_weight or not alpha:
         return s, slope
-    if alpha == 1:
-        return s, slope - p * j
-    if not is_softmax:  # j is p q: there is nothing to divide by
-        change = p * s
-        change *= -alpha
-        change += slope
-        return s, change
-    # A power is what takes time: that of alpha - 1 is a division away. At q = 0 both are 0.
-    change = s / arrays.at_least(q, arrays.floor(q))
-    change *= p
+    if is_softmax:  # a power is what takes time: that of alpha - 1 is a division away
+        change = arrays.at_least(q, arrays.floor(q), reusable=True)  # at q = 0 s is 0
+        change = arrays.apply("reciprocal", change)
+        change *= p
+        change *= s
+    else:
+        change = s * p
     change *= -alpha
     change += slope
     return s, change
@@ -181,22 +184,28 @@ def overlap(
     xp = namespace(predicted)
     rest = 1.0 - alpha - beta
     num = hits + smooth
-    den = alpha * predicted + (smooth + beta * gold)
+    den = alpha * predicted
+    den += smooth + beta * gold
     if rest:  # not Dice
         den += rest * hits
     low, empty = arrays.negligible(den), None
     if smooth <= low:
         empty = den <= low
         den = xp.where(empty, xp.ones_like(den), den)
-    one_by = den**-1.0
-    f = num / den
+    # In place: a new array costs more time than the numbers in it.
+    one_by = arrays.apply("reciprocal", den)
     if log:
-        num = arrays.at_least(num + 0.0 * den, low)
-        value = -xp.log(num / den)
+        num = arrays.at_least(num, low)
+        value = -xp.log(num * one_by)
         by_hits, by_predicted = rest * one_by - 1.0 / num, alpha * one_by
     else:
-        by_hits, by_predicted = (rest * f - 1.0) * one_by if rest else -one_by, alpha * f * one_by
-        value = 1.0 - f
+        value = num
+        value *= one_by
+        by_predicted = value * one_by
+        by_predicted *= alpha
+        by_hits = (rest * value - 1.0) * one_by if rest else -1.0 * one_by
+        value *= -1.0
+        value += 1.0
     if empty is None:
         return value, by_hits, by_predicted
     zero = xp.zeros_like(den)
@@ -217,17 +226,16 @@ def overlap_without_gold(
     Returns:
         The sum of the losses of each row, ``(N,)``, and their derivatives by ``predicted``.
     """
-    xp = namespace(predicted)
     if smooth <= arrays.negligible(predicted) or not alpha:
-        zero = xp.zeros_like(predicted)
+        zero = namespace(predicted).zeros_like(predicted)
         value, _, slope = overlap(zero, predicted, zero, alpha, 0.0, smooth, log)
-        return xp.sum(value, axis=1), slope
+        return arrays.row_sums(value), slope
     c = smooth / alpha
-    logs = arrays.row_sums(xp.log1p(predicted * (1.0 / c))) if log else None
+    logs = arrays.row_sums(namespace(predicted).log1p(predicted * (1.0 / c))) if log else None
     slope = predicted if reusable else predicted + c
     if reusable:
         slope += c
-    slope **= -1.0  # a reciprocal, in one pass
+    slope = arrays.apply("reciprocal", slope)
     if logs is not None:
         return logs, slope
     value = predicted.shape[1] - c * arrays.row_sums(slope)
@@ -272,7 +280,8 @@ def overlap_of_set(
         hits, predicted, gold = hits @ present, predicted @ present, gold @ present
         share = present
     else:
-        share = present / arrays.at_least(arrays.total(present), 1.0)
+        n_present = present @ present  # of 0 and 1; a sum takes longer
+        share = present / arrays.at_least(n_present, 1.0)
     value, by_hits, by_predicted = overlap(hits, predicted, gold, alpha, beta, smooth, log)
     if not micro:
         value = value @ share

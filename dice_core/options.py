@@ -1,7 +1,8 @@
 """The options of losses: their types, and the checks that turn what users write into values."""
 
 import math
-from typing import Any, Dict, List, Literal, Mapping, Sequence, Tuple, Union, cast
+import unicodedata
+from typing import Dict, List, Literal, Mapping, Sequence, Tuple, TypeVar, Union, cast
 
 Level = Literal["element", "batch"]
 Average = Literal["auto", "micro", "macro"]
@@ -16,6 +17,7 @@ ACTIVATIONS = ("softmax", "sigmoid")
 WRTS = ("logits", "probabilities")
 AUTO: Literal["auto"] = "auto"
 BALANCED: Literal["balanced"] = "balanced"
+Option = TypeVar("Option")
 
 
 def number(owner: str, name: str, value: object, low: float = 0.0, high: float = math.inf) -> float:
@@ -46,7 +48,7 @@ def flag(owner: str, name: str, value: object) -> bool:
     return value
 
 
-def one_of(owner: str, name: str, value: Any, choices: Sequence[Any]) -> Any:
+def one_of(owner: str, name: str, value: Option, choices: Sequence[object]) -> Option:
     """One of the choices; a ValueError for anything else."""
     if not isinstance(value, (str, type(None))) or value not in choices:
         known = ", ".join(map(str, choices))
@@ -54,7 +56,7 @@ def one_of(owner: str, name: str, value: Any, choices: Sequence[Any]) -> Any:
     return value
 
 
-def per_label(owner: str, name: str, values: Any, high: float = math.inf) -> PerLabel:
+def per_label(owner: str, name: str, values: object, high: float = math.inf) -> PerLabel:
     """Numbers by label, or a list of them by class id; a ValueError for anything else."""
     if isinstance(values, Mapping):
         return {k: number(owner, f"{name}[{k!r}]", v, high=high) for k, v in values.items()}
@@ -73,7 +75,7 @@ def background(value: Background) -> Union[str, Tuple[Union[str, int], ...]]:
     return (value,) if isinstance(value, (str, int)) else tuple(value)
 
 
-def named(owner: str, values: Any) -> Dict[str, Any]:
+def named(owner: str, values: object) -> Dict[str, object]:
     """Values by name; those of a list are named by their positions, from 0 on."""
     if isinstance(values, Mapping):
         return {str(name): value for name, value in values.items()}
@@ -94,10 +96,25 @@ def listed(names: Sequence[str], most: int = 10) -> str:
     return f"{shown} ... and {rest:,} more" if rest > 0 else shown
 
 
+# Behind a wide character, so that the length of a text is the room that it takes; never printed.
+FILLER = "\u2060"
+
+
+def filled(text: str) -> str:
+    """A text that is as long as it is wide on a screen, where Chinese takes two columns.
+
+    Example:
+        >>> len(filled("a")), len(filled("\u4eba"))
+        (1, 2)
+    """
+    wide = (character for character in text if unicodedata.east_asian_width(character) in "WF")
+    return text.translate({ord(character): character + FILLER for character in wide})
+
+
 Plain = Union[None, bool, int, float, str, List["Plain"], Dict[str, "Plain"]]
 
 
-def plain(value: Any) -> Plain:
+def plain(value: object) -> Plain:
     """A value of JSON: what options of losses become in configs and model files."""
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())

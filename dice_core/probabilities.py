@@ -1,13 +1,14 @@
 """Probabilities: a model's scores as every loss reads them."""
 
 import math
-from typing import Optional, Tuple, cast
+from typing import Callable, Dict, Optional, Tuple, TypeVar, cast
 
 from . import arrays
 from .arrays import Array, namespace
 
 # What takes the place of -inf, a class that a model rules out: finite, so that nothing is NaN.
 RULED_OUT = -1e30
+Made = TypeVar("Made")
 
 
 class Probabilities:
@@ -36,6 +37,7 @@ class Probabilities:
         assert given is not None
         self.like = given
         self.low = arrays.floor(self.like)
+        self._made: Dict[Tuple[int, ...], Tuple[object, object]] = {}
         self._gathered: Optional[Tuple[Array, Array]] = None
         self._top: Optional[Tuple[Array, Array, Array]] = None
         self._softplus: Optional[Array] = None
@@ -67,11 +69,19 @@ class Probabilities:
 
     def gather(self, ids: Array) -> Array:
         """``(N,)``: p of the column of each row that ids ``(N,)`` say."""
-        if (
-            self._gathered is None or self._gathered[0] is not ids
-        ):  # all terms of a compound ask for the same
+        # All terms of a sum ask for the same.
+        if self._gathered is None or self._gathered[0] is not ids:
             self._gathered = (ids, arrays.gather(self.p, ids))
         return self._gathered[1]
+
+    def once(self, make: Callable[[], Made], *sources: object) -> Made:
+        """What ``make`` gives, which is computed once for each tuple of sources, the objects that
+        it depends on besides the probabilities: for totals and for slopes.
+        """
+        key = tuple(map(id, sources))
+        if key not in self._made:
+            self._made[key] = sources, make()  # the sources, too: no other object has their ids
+        return cast(Made, self._made[key][1])
 
     def top(self) -> Tuple[Array, Array, Array]:
         """Of each row of a softmax with N > 0 the class ``(N,)`` with p above 1/2 (any, if there
@@ -81,7 +91,7 @@ class Probabilities:
         if self._top is None:
             xp, p = namespace(self.p), self.p
             # As a product with the rounded p, which is 10 times faster than argmax.
-            columns = xp.arange(p.shape[1], dtype=p.dtype, device=p.device)
+            columns = xp.arange(p.shape[1], dtype=p.dtype, device=arrays.device(p))
             ids = xp.astype(xp.round(p) @ columns, xp.int64)
             ids = xp.clip(ids, 0, p.shape[1] - 1)
             rest = xp.asarray(p, copy=True)
@@ -94,7 +104,7 @@ class Probabilities:
         if self.logits is not None:
             q = -self.logits
             return arrays.apply("sigmoid", q) if hasattr(q, "sigmoid_") else _sigmoid(q)
-        q = arrays.at_least(1.0 - self.p, 0.0)
+        q = arrays.at_least(1.0 - self.p, 0.0, reusable=True)
         if exact and self.activation == "softmax" and self.p.shape[0]:
             # Only a row's largest p can be next to 1.
             ids, _, others = self.top()
@@ -105,20 +115,22 @@ class Probabilities:
 
     def log_p(self) -> Array:
         """``(N, C)``, in nats."""
-        if self.logits is not None:
-            log_p = arrays.at_most(self.logits, 0.0)
-            log_p -= self._log_rest()
-            return log_p
-        return arrays.apply("log", arrays.at_least(self.p, self.low))
+        if self.logits is None:
+            return arrays.apply("log", arrays.at_least(self.p, self.low))
+        log_p = arrays.at_least(self.logits, 0.0)
+        log_p *= -1.0
+        log_p += self.logits  # the smaller of it and 0, exactly
+        log_p -= self._log_rest()
+        return log_p
 
     def log_q(self) -> Array:
         """``(N, C)``, of 1 - p, in nats."""
-        if self.logits is not None:
-            log_q = arrays.at_most(self.logits, 0.0)
-            log_q -= self.logits
-            log_q -= self._log_rest()
-            return log_q
-        return arrays.apply("log", arrays.at_least(self.q(exact=True), self.low))
+        if self.logits is None:
+            return arrays.apply("log", arrays.at_least(self.q(exact=True), self.low))
+        log_q = arrays.at_least(self.logits, 0.0)
+        log_q *= -1.0
+        log_q -= self._log_rest()
+        return log_q
 
     def _log_rest(self) -> Array:
         """log(1 + exp(-|z|)) of logits z: what log p and log q have in common."""

@@ -4,7 +4,7 @@ Where a training is, by updates and epochs, is not theirs to know: see `losses.b
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import Dict, Iterable, Iterator, List, Optional, Union
 
 from . import options
 
@@ -56,7 +56,7 @@ class Ramp:
         share = (epoch - self.begin) / (self.end - self.begin)
         return self.first + share * (self.last - self.first)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> Dict[str, object]:
         """Plain values that make it again."""
         return {"name": "Ramp", **vars(self)}
 
@@ -76,9 +76,9 @@ class Numbers:
         ValueError: For an iterator without a number, or with what is none.
     """
 
-    def __init__(self, iterator: Iterator[Any], owner: str):
+    def __init__(self, iterator: Iterator[object], owner: str):
         self._owner = owner
-        self._rest: Optional[Iterator[Any]] = iterator
+        self._rest: Optional[Iterator[object]] = iterator
         self._drawn: List[float] = []
         self.at(0)
         if not self._drawn:
@@ -102,17 +102,17 @@ class Numbers:
     def __repr__(self) -> str:
         return f"{self._drawn[-1]:g}"
 
-    def __deepcopy__(self, memo: Dict[int, Any]) -> "Numbers":
+    def __deepcopy__(self, memo: Dict[int, object]) -> "Numbers":
         return self
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> Dict[str, object]:
         return {"_owner": self._owner, "_rest": None, "_drawn": self._drawn[-1:]}
 
 
 Weight = Union[float, Ramp, Numbers]
 
 
-def weight(owner: str, name: str, value: Any) -> Weight:
+def weight(owner: str, name: str, value: object) -> Weight:
     """The weight of a term from what users write.
 
     Args:
@@ -128,7 +128,7 @@ def weight(owner: str, name: str, value: Any) -> Weight:
         return Ramp(**{key: number for key, number in value.items() if key != "name"})
     if isinstance(value, (Ramp, Numbers)):
         return value
-    if hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict)):
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict)):
         return Numbers(iter(value), f"{owner}: the weight of {name!r}")
     value = value.item() if hasattr(value, "item") else value
     return options.number(owner, f"the weight of {name!r}", value)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Callable, Optional
 
 from . import arrays
-from .arrays import Array, namespace
+from .arrays import Array, Number, namespace
 from .probabilities import Probabilities
 from .targets import Targets
 
@@ -50,8 +50,8 @@ class Slope:
         gold = None if self.gold is None else self.gold[rows]
         return Slope(cells, self.columns, gold, self.steep)
 
-    def scale(self, factor: Array) -> None:
-        """Multiply it, in place, with a scalar."""
+    def scale(self, factor: Number) -> None:
+        """Multiply it, in place, with a number."""
         for name in ("cells", "columns", "gold"):
             form = getattr(self, name)
             if form is not None:
@@ -99,7 +99,7 @@ def by_probabilities(probabilities: Probabilities, slope: Slope, targets: Target
 
 def _by_probabilities(probabilities: Probabilities, slope: Slope, targets: Targets) -> Array:
     p = probabilities.p
-    xp, limit = namespace(p), arrays.largest(p) / 4
+    xp, limit = namespace(p), float(arrays.limits(p).max) / 4
     cells = _as_cells(probabilities, slope, targets)
     j = p * (1.0 - p) if probabilities.activation == "sigmoid" else p
     gradient = xp.where(j > 0, cells / arrays.at_least(j, arrays.floor(j)), 0.0)

@@ -103,7 +103,7 @@ class Targets:
         if self.weights is not None:
             return self.weights
         like = self.like
-        return namespace(like).ones(self.size, dtype=like.dtype, device=like.device)
+        return namespace(like).ones(self.size, dtype=like.dtype, device=arrays.device(like))
 
     def known_only(self, cells: Array) -> Array:
         """Cells ``(N, C)`` times the mask; the same array where there is none."""
@@ -131,7 +131,7 @@ class Targets:
         if self.ids is None:
             return self
         xp = namespace(self.like)
-        columns = xp.arange(self.n_classes, device=self.ids.device)
+        columns = xp.arange(self.n_classes, device=arrays.device(self.ids))
         y = xp.astype(self.ids[:, None] == columns[None, :], self.like.dtype)
         return replace(self, ids=None, y=y)
 
@@ -176,7 +176,7 @@ def from_ids(
         wrong = gold[(gold >= n_classes) | (gold < MISSING)][0]
         raise spec.config_error(f"class id {wrong} is not one of 0 to {n_classes - 1}.")
     known = gold != MISSING
-    n, device = len(gold), like.device
+    n, device = len(gold), arrays.device(like)
     xp = namespace(like)
     if not negatives:
         weights = None if known.all() else arrays.like(known.astype("float32"), like)

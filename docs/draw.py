@@ -1,50 +1,40 @@
-"""Draws the losses for the documentation, from the losses themselves.
+"""Draws the pictures of the documentation: losses, from the losses themselves, and results.
 
-    python docs/draw.py FOLDER
+    python docs/draw.py
 
-Each picture shows the loss and its gradient by the logit, against the probability p of the class,
-for a cell where the class is gold and for one where it is not. Lines differ by their dashes, too,
-so that they can be told apart in black and white.
+writes docs/pictures, each picture in a light and a dark form. Each shows the loss and its gradient
+with respect to the logit, against the probability p of the class, for an entry where the class is
+gold and for one where it is not. The pictures of the results are in plots.py.
 """
 
-import io
 import sys
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
-import matplotlib
 import numpy as np
 
-from dice_core import losses as core
-from dice_core.labels import LabelSpec
-from dice_core.probabilities import from_logits
-from dice_core.targets import Targets
+DOCS = Path(__file__).resolve().parent
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]
+import plots  # noqa: E402
+import svg  # noqa: E402
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from benchmarks import results  # noqa: E402
+from dice_core import losses as core  # noqa: E402
+from dice_core.labels import LabelSpec  # noqa: E402
+from dice_core.probabilities import from_logits  # noqa: E402
+from dice_core.targets import Targets  # noqa: E402
 
-GOLD = {"color": "#0072B2", "linestyle": "-", "linewidth": 2.0}
-OTHER = {"color": "#D55E00", "linestyle": (0, (5, 2)), "linewidth": 2.0}
-THIRD = {"color": "#009E73", "linestyle": (0, (4, 1.5, 1, 1.5)), "linewidth": 2.0}
-FOURTH = {"color": "#CC79A7", "linestyle": (0, (1, 1)), "linewidth": 2.2}
-PLAIN = {"color": "#666666", "linestyle": (0, (1, 2)), "linewidth": 1.4}
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "svg.fonttype": "path",
-    "svg.hashsalt": "losses",
-    "figure.facecolor": "white",
-}
+FOLDER = DOCS / "pictures"
+# Styles of lines.
+GOLD, OTHER, THIRD, FOURTH, PLAIN = range(5)
 Z = np.linspace(-7.5, 7.5, 301)
 P = 1 / (1 + np.exp(-Z))
 # A batch for the losses of sets: 5 rows are of the class, 95 are not.
 N_GOLD, N_OTHER = 5, 95
 P_GOLD, P_OTHER = 0.3, 0.03
 Curve = Tuple[np.ndarray, np.ndarray]
-Lines = List[Tuple[str, Curve, Dict]]
+Lines = List[Tuple[str, Curve, int]]
+Picture = Callable[[svg.Theme], str]
 
 
 def value_and_gradient(loss: core.Loss, z: np.ndarray, activation: str, targets: Targets) -> Curve:
@@ -104,60 +94,51 @@ def squared_error(y: float) -> Curve:
     return (P - y) ** 2 / 2, (P - y) * P * (1 - P)
 
 
-def panels(lines: Lines, x: str = "p, the probability of the class") -> bytes:
-    """Two panels, of loss and of gradient, as SVG."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), layout="constrained")
-        for axis, which, title in zip(
-            axes, (0, 1), ("loss", "gradient by the logit (below 0: p is raised)")
-        ):
-            for label, curve, style in lines:
-                axis.plot(P, curve[which], label=label, **style)
-            axis.set_xlim(0, 1)
-            axis.set_xlabel(x)
-            axis.set_title(title, fontsize=9, loc="left")
-        axes[1].axhline(0, color="black", linewidth=0.8)
-        shown = np.concatenate([c[0] for _, c, s in lines if s is not PLAIN])
-        low, high = shown.min(), shown.max()
-        low = 0.0 if low < high / 3 else low  # the rest of a batch adds what does not move
-        axes[0].set_ylim(low - 0.03 * (high - low), high + 0.05 * (high - low))
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles,
-            labels,
-            loc="outside upper center",
-            ncols=min(len(lines), 3),
-            frameon=False,
-            handlelength=3.2,
-        )
-        return as_svg(figure)
+def panels(title: str, lines: Lines, x: str = "p, the probability of the class") -> Picture:
+    """Two panels, of loss and of gradient."""
+
+    def points(curve: np.ndarray) -> List[svg.Point]:
+        return [(float(p), float(value)) for p, value in zip(P, curve)]
+
+    shown = np.concatenate([curve[0] for _, curve, style in lines if style != PLAIN])
+    low, high = float(shown.min()), float(shown.max())
+    low = 0.0 if low < high / 3 else low  # the rest of a batch adds what does not move
+    room = high - low
+    loss = [svg.Line(name, points(curve[0]), style) for name, curve, style in lines]
+    gradient = [svg.Line(name, points(curve[1]), style) for name, curve, style in lines]
+    whole = [value for line in gradient for _, value in line.points]
+    ends = (min(0.0, *whole), max(0.0, *whole))
+    margin = 0.04 * (ends[1] - ends[0])
+    made = [
+        svg.Panel("loss", x, loss, (0, 1), (low - 0.03 * room, high + 0.05 * room)),
+        svg.Panel(
+            *("gradient by the logit (below 0: p is raised)", x, gradient, (0, 1)),
+            *((ends[0] - margin, ends[1] + margin), False, True),
+        ),
+    ]
+    return lambda theme: svg.lines(made, title, theme, 220)
 
 
-def as_svg(figure) -> bytes:
-    made = io.BytesIO()
-    figure.savefig(made, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return made.getvalue()
-
-
-def cell_pair(loss: core.Loss) -> bytes:
-    """A loss of cells, with cross-entropy for comparison."""
+def cell_pair(title: str, loss: core.Loss) -> Picture:
+    """A loss of single entries, with cross-entropy for comparison."""
     ce = core.CrossEntropy()
     return panels(
+        title,
         [
             ("the class is gold", cell_curve(loss, 1.0), GOLD),
             ("it is not", cell_curve(loss, 0.0), OTHER),
             ("cross-entropy of the gold class", cell_curve(ce, 1.0), PLAIN),
-        ]
+        ],
     )
 
 
-def batch_pair(loss: core.Loss) -> bytes:
+def batch_pair(title: str, loss: core.Loss) -> Picture:
     """A loss of sets, with cross-entropy for comparison."""
     value, gradient = batch_curve(core.CrossEntropy(), 1.0)
     own = batch_curve(loss, 1.0)
     # Moved to where the other ends: only differences of the loss of a whole batch mean something.
     return panels(
+        title,
         [
             ("a row where the class is gold", own, GOLD),
             ("a row where it is not", batch_curve(loss, 0.0), OTHER),
@@ -167,17 +148,19 @@ def batch_pair(loss: core.Loss) -> bytes:
     )
 
 
-def weighted() -> bytes:
+def weighted() -> Picture:
     """Of a class with 5 in 100 rows, with the paper's weights."""
-    return rare_class(lambda: core.WeightedCrossEntropy(counts=[95.0, 5.0]))
+    make = lambda: core.WeightedCrossEntropy(counts=[95.0, 5.0])  # noqa: E731
+    return rare_class("Weighted cross-entropy of a rare class", make)
 
 
-def adjusted() -> bytes:
+def adjusted() -> Picture:
     """Of a class with 5 in 100 rows."""
-    return rare_class(lambda: core.LogitAdjustedCE(priors=[0.95, 0.05]))
+    make = lambda: core.LogitAdjustedCE(priors=[0.95, 0.05])  # noqa: E731
+    return rare_class("Logit-adjusted cross-entropy of a rare class", make)
 
 
-def rare_class(make: Callable[[], core.Loss]) -> bytes:
+def rare_class(title: str, make: Callable[[], core.Loss]) -> Picture:
     """Two classes, of which the one that is shown has 5 in 100 rows."""
 
     def of(y: float) -> Curve:
@@ -192,15 +175,16 @@ def rare_class(make: Callable[[], core.Loss]) -> bytes:
         return values, gradients
 
     return panels(
+        title,
         [
             ("a class of 5 in 100 rows, gold", of(1.0), GOLD),
             ("the other is gold", of(0.0), OTHER),
             ("cross-entropy, gold", cell_curve(core.CrossEntropy(), 1.0), PLAIN),
-        ]
+        ],
     )
 
 
-def tversky() -> bytes:
+def tversky() -> Picture:
     """Three prices of a missed row, at the level of a batch."""
     losses = [
         ("alpha 0.1, beta 0.9: recall", core.Tversky(level="batch", alpha=0.1, beta=0.9), GOLD),
@@ -208,39 +192,43 @@ def tversky() -> bytes:
         ("0.9, 0.1: precision", core.Tversky(level="batch", alpha=0.9, beta=0.1), OTHER),
     ]
     return panels(
+        "Tversky over a batch, with three prices",
         [(name, batch_curve(loss, 1.0), style) for name, loss, style in losses],
         x="p of a gold row, the others staying",
     )
 
 
-def self_adjusting() -> bytes:
+def self_adjusting() -> Picture:
     """As published, with the gradient's weight held, and with the released scripts' alpha."""
     make = core.SelfAdjustingDice
     return panels(
+        "Self-adjusting Dice",
         [
             ("gold, alpha 1 (as published)", cell_curve(make(), 1.0), GOLD),
             ("gold, detach_weight", cell_curve(make(detach_weight=True), 1.0), THIRD),
             ("gold, alpha 0.01", cell_curve(make(alpha=0.01), 1.0), FOURTH),
             ("not gold, alpha 1", cell_curve(make(), 0.0), OTHER),
             ("cross-entropy, gold", cell_curve(core.CrossEntropy(), 1.0), PLAIN),
-        ]
+        ],
     )
 
 
-def semimetric() -> bytes:
+def semimetric() -> Picture:
     """Of a soft target."""
     y = 0.6
     return panels(
+        "Semimetric Dice and Dice of a target of 0.6",
         [
             ("SemimetricDice, target 0.6", cell_curve(core.SemimetricDice(), y), GOLD),
             ("Dice, target 0.6", cell_curve(core.Dice(squared=False), y), OTHER),
-        ]
+        ],
     )
 
 
-def entity() -> bytes:
+def entity() -> Picture:
     """Of an entity of two tokens."""
     return panels(
+        "EntityDice of an entity of two tokens",
         [
             ("EntityDice", entity_curve(core.EntityDice()), GOLD),
             ("EntityDice, log", entity_curve(core.EntityDice(log=True)), OTHER),
@@ -250,77 +238,80 @@ def entity() -> bytes:
     )
 
 
-def compound() -> bytes:
+def compound() -> Picture:
     """Cross-entropy with more and more Dice."""
     lines = []
     for weight, style in ((0.0, PLAIN), (1.0, GOLD), (3.0, OTHER)):
         values, gradients = batch_curve(core.DiceCE(weight=weight), 1.0)
         name = f"cross-entropy + {weight:g} x Dice" if weight else "cross-entropy alone"
         lines.append((name, (values - values[-1], gradients), style))
-    return panels(lines, x="p of a gold row, the others staying")
+    title = "Cross-entropy combined with more and more Dice"
+    return panels(title, lines, x="p of a gold row, the others staying")
 
 
-def pull() -> bytes:
-    """How hard each loss pulls at a gold row that is missed: the picture of why."""
-    lines = [
+def pull() -> Picture:
+    """How strongly each loss raises a gold row that is missed: the picture of why."""
+    curves = [
         ("DiceCE", batch_curve(core.DiceCE(), 1.0, others=0.05)[1], GOLD),
-        ("cross-entropy", batch_curve(core.CrossEntropy(), 1.0)[1], {**PLAIN, "linewidth": 2.0}),
-        (
-            "squared error: stock\nspancat, span_finder,\ntextcat_multilabel",
-            squared_error(1)[1],
-            OTHER,
-        ),
-        ("Dice of one cell (DL)", cell_curve(core.Dice(), 1.0)[1], THIRD),
-        (
-            "self-adjusting Dice\nof one cell (DSC)",
-            cell_curve(core.SelfAdjustingDice(), 1)[1],
-            FOURTH,
-        ),
+        ("cross-entropy", batch_curve(core.CrossEntropy(), 1.0)[1], PLAIN),
+        ("squared error (stock spancat, textcat_multilabel)", squared_error(1)[1], OTHER),
+        ("Dice of one entry (DL)", cell_curve(core.Dice(), 1.0)[1], THIRD),
+        ("self-adjusting Dice (DSC)", cell_curve(core.SelfAdjustingDice(), 1)[1], FOURTH),
     ]
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
-        for label, gradient, style in lines:
-            raised = np.where(gradient < 0, -gradient, np.nan)
-            axis.plot(P, raised, label=label, **style)
-        axis.set_xscale("log")
-        axis.set_yscale("log")
-        axis.set_xlim(6e-4, 1)
-        axis.set_ylim(2e-4, 20)
-        axis.set_xlabel("p of the gold class; on the left, what is missed")
-        axis.set_ylabel("how hard p is raised\n(minus the gradient by the logit)")
-        figure.legend(loc="outside right center", frameon=False, handlelength=3.4, labelspacing=1)
-        return as_svg(figure)
+    lines = []
+    for name, gradient, style in curves:
+        raised = [(float(p), float(-slope)) for p, slope in zip(P, gradient) if slope < 0]
+        lines.append(svg.Line(name, raised, style))
+    panel = svg.Panel(
+        *("", "p of the gold class: missed rows on the left, found rows on the right", lines),
+        *((6e-4, 1.0), (2e-4, 20.0), True),
+        y_label="minus the gradient",
+    )
+    title = "How strongly each loss raises the probability of a gold class, against p"
+    return lambda theme: svg.lines([panel], title, theme, 270)
 
 
-PICTURES: Dict[str, Callable[[], bytes]] = {
+PICTURES: Dict[str, Callable[[], Picture]] = {
     "cross-entropy": lambda: panels(
+        "Cross-entropy and half the squared error",
         [
             ("cross-entropy, gold", cell_curve(core.CrossEntropy(), 1.0), GOLD),
             ("cross-entropy, not gold", cell_curve(core.CrossEntropy(), 0.0), OTHER),
             ("half the squared error, gold", squared_error(1.0), PLAIN),
-        ]
+        ],
     ),
     "weighted-cross-entropy": weighted,
     "logit-adjusted-ce": adjusted,
-    "focal": lambda: cell_pair(core.Focal()),
-    "asymmetric-loss": lambda: cell_pair(core.AsymmetricLoss()),
-    "dice": lambda: cell_pair(core.Dice()),
-    "dice-batch": lambda: batch_pair(core.Dice(level="batch", squared=False)),
+    "focal": lambda: cell_pair("The focal loss with gamma 2", core.Focal()),
+    "asymmetric-loss": lambda: cell_pair("ASL with its defaults", core.AsymmetricLoss()),
+    "dice": lambda: cell_pair("Dice of one entry", core.Dice()),
+    "dice-batch": lambda: batch_pair(
+        "Dice of a batch of 5 gold rows and 95 others", core.Dice(level="batch", squared=False)
+    ),
     "self-adjusting-dice": self_adjusting,
     "semimetric-dice": semimetric,
     "tversky": tversky,
     "entity-dice": entity,
-    "dice-ce": lambda: batch_pair(core.DiceCE()),
+    "dice-ce": lambda: batch_pair("DiceCE over a batch", core.DiceCE()),
     "compound": compound,
     "pull": pull,
 }
 
 
+def drawn() -> Dict[str, str]:
+    """All pictures by the names of their files, in both themes."""
+    made = plots.drawn(results.read(sorted(results.FOLDER.glob("*.jsonl"))))
+    for name, make in PICTURES.items():
+        picture = make()
+        for suffix, theme in svg.THEMES.items():
+            made[f"{name}{suffix}.svg"] = picture(theme)
+    return made
+
+
 def main() -> None:
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in PICTURES.items():
-        (folder / f"{name}.svg").write_bytes(draw())
+    FOLDER.mkdir(exist_ok=True)
+    for name, picture in drawn().items():
+        (FOLDER / name).write_text(picture)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def parse(
 ) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     add = parser.add_argument
-    add("--loss", default="DiceCE", help="name of a loss, its JSON, or stock")
+    add("--loss", default="auto", help="name of a loss, its JSON, or stock")
     add("--transformer", default="distilbert-base-cased", help="name or local path")
     add("--data", type=Path, help="folder with columns of token TAB tag; else WNUT 2017")
     add("--size", type=int, help="training sentences, drawn by the seed; all if not given")

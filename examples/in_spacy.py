@@ -61,7 +61,7 @@ def load(args: argparse.Namespace) -> Dict[str, List[Doc]]:
 
 
 def examples(nlp: Language, docs: List[Doc]) -> List[Example]:
-    """Gold docs, each beside one without annotation."""
+    """Gold docs, each combined with one without annotation."""
     return [Example(Doc(nlp.vocab, words=[t.text for t in doc]), doc) for doc in docs]
 
 

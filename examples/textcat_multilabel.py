@@ -2,8 +2,8 @@
 
     python -m examples.textcat_multilabel --data FOLDER
 
-Prints the mean F1 over labels, at a cut of 0.5 and with cuts that are tuned. One seed each: a point
-or two is noise.
+Prints the mean F1 over labels, at a threshold of 0.5 and with thresholds that are tuned. One seed
+each: a point or two is noise.
 """
 
 import spacy_dice

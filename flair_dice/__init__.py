@@ -4,7 +4,7 @@ The losses are torch modules; `SequenceTagger` and its siblings are Flair's mode
 argument. See README.md.
 """
 
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers see
     from dice_core.schedules import Ramp
@@ -83,31 +83,29 @@ __all__ = [
     "untune",
     "use_loss",
 ]
-# What needs Flair. The losses, which are at home in `losses`, do not.
-_HOMES: Dict[str, Tuple[str, ...]] = {
-    "models": tuple(
+# Where each is defined; all others are losses. The losses and TrainerLoss do not need Flair.
+_HOMES = {
+    "dice_core.schedules": ("Ramp",),
+    "dice_core.thresholds.scores": ("calibrate_scores", "tune_scores"),
+    "flair_dice.huggingface": ("TrainerLoss",),
+    "flair_dice.models": tuple(
         name for name in __all__ if name.endswith(("Tagger", "Classifier", "Extractor"))
     ),
-    "switch": ("use_loss", "restore"),
-    "plugin": ("LossPlugin",),
-    "thresholds.api": ("tune", "calibrate", "get_tuning", "set_tuning", "untune"),
-    "huggingface": ("TrainerLoss",),
+    "flair_dice.plugin": ("LossPlugin",),
+    "flair_dice.switch": ("use_loss", "restore"),
+    "flair_dice.thresholds.api": ("tune", "calibrate", "get_tuning", "set_tuning", "untune"),
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Loaded when first used.
     from importlib import import_module
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "Ramp":
-        return import_module("dice_core.schedules").Ramp
-    if name.endswith("_scores"):
-        return getattr(import_module("dice_core.thresholds.scores"), name)
-    home = next((home for home, names in _HOMES.items() if name in names), "losses")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    homes = (home for home, names in _HOMES.items() if name in names)
+    return getattr(import_module(next(homes, "flair_dice.losses")), name)
 
 
-def __dir__() -> List[str]:
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

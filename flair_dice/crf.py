@@ -5,7 +5,7 @@ Scores are Flair's: features ``(B, L, T, T)``, the emission of a token and tag p
 to that tag, ``[to, from]``, of sentences padded at their ends. T counts <START> and <STOP>.
 """
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy
 import torch
@@ -120,31 +120,30 @@ class ChainHead(Head):
 
     def totals(self, bound: BoundLoss, targets: Targets) -> Tensor:
         probabilities = self._probabilities(targets)
-        found: List[Any] = []
-        for _, _, leaf in bound.current.terms():
-            if isinstance(leaf, core.EntityDice):
+        found = [self.logits.new_zeros(0)]
+        for loss, _, own in bound.parts(targets.n_classes):
+            if isinstance(loss, core.EntityDice):
                 counts, n_gold = self._entities(targets)
-                found.append(
-                    torch.stack([*counts.detach(), n_gold, cast(Tensor, targets.n_rows())])
-                )
-            else:
-                found.append(leaf.totals(probabilities, targets))
+                n_rows = cast(Tensor, targets.n_rows())
+                found.append(torch.stack([*counts.detach(), n_gold, n_rows]))
+            elif own.stop > own.start:
+                found.append(cast(Tensor, loss.totals(probabilities, targets)))
         return torch.cat(found)
 
     def loss(self, bound: BoundLoss, targets: Targets, totals: Tensor) -> Tensor:
         probabilities = self._probabilities(targets)
-        value, first = 0.0 * self.logits.sum(), 0
-        for _, weight, leaf in bound.current.terms():
-            n = leaf.n_totals(targets.n_classes)
-            own, first = totals[first : first + n], first + n
+        value = 0.0 * self.logits.sum()
+        for loss, weight, own in bound.parts(targets.n_classes):
             if not weight:
                 continue
-            if type(leaf) is core.CrossEntropy:
+            if type(loss) is core.CrossEntropy:
                 term = self._negative_log_likelihood()
-            elif isinstance(leaf, core.EntityDice):
-                term = self._entity_loss(leaf, targets, own)
+            elif isinstance(loss, core.EntityDice):
+                term = self._entity_loss(loss, targets, totals[own])
             else:
-                term = closed_form(self.logits, BoundLoss(leaf), probabilities, targets, own)
+                term = closed_form(
+                    self.logits, BoundLoss(loss), probabilities, targets, totals[own]
+                )
             value = value + weight * term
         return value
 

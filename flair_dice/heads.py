@@ -1,16 +1,18 @@
 """Heads: what a loss sees of a model, and its gradient as torch's autograd wants it."""
 
 import math
-from typing import Any, Optional, Protocol, Sequence, Tuple, cast
+from typing import Any, Optional, Protocol, Sequence, Tuple, Union, cast
 
 import torch
 from torch import Tensor
 
-from dice_core.arrays import Array
+from dice_core.arrays import Array, Number
 from dice_core.losses import BoundLoss
 from dice_core.options import Activation
 from dice_core.probabilities import Probabilities, from_logits
 from dice_core.targets import Targets
+
+from .targets import on_host
 
 
 class Head(Protocol):
@@ -57,7 +59,7 @@ class TokenHead(Head):
         bound: BoundLoss,
         targets: Targets,
         totals: Tensor,
-        scale: Optional[Tensor] = None,
+        scale: Union[None, float, Tensor] = None,
         by_row: bool = False,
     ) -> Tensor:
         probabilities = self._probabilities or read_logits(self.logits, self.activation, targets)
@@ -75,6 +77,15 @@ def read_logits(logits: Tensor, activation: Activation, targets: Targets) -> Pro
     does not matter.
     """
     logits = logits.detach()
+    if not on_host(logits):
+        if targets.mask is not None or targets.weights is not None:
+            by_cell = activation == "sigmoid" and targets.mask is not None
+            known = targets.known() if by_cell else targets.known_rows()[:, None]
+            logits = torch.where(cast(Tensor, known) > 0, logits, 0.0)
+        if activation == "softmax":
+            fused = torch.softmax(logits, dim=1)
+            return Probabilities(activation, cast(Array, fused), reusable=True)
+        return from_logits(cast(Array, logits), activation)
     p = None
     if activation == "softmax":
         p = torch.softmax(logits, dim=1)  # fused
@@ -84,8 +95,8 @@ def read_logits(logits: Tensor, activation: Activation, targets: Targets) -> Pro
     if targets.mask is not None or targets.weights is not None:
         wrong = ~logits.isfinite()
         if wrong.any():
-            known = cast(Tensor, targets.known_rows()) > 0
-            unknown = ~known[:, None].expand_as(logits)
+            rows = cast(Tensor, targets.known_rows()) > 0
+            unknown = ~rows[:, None].expand_as(logits)
             if activation == "sigmoid" and targets.mask is not None:
                 unknown = cast(Tensor, targets.known()) == 0
             logits = logits.masked_fill(wrong & unknown, 0.0)
@@ -98,7 +109,7 @@ def closed_form(
     probabilities: Probabilities,
     targets: Targets,
     totals: Tensor,
-    scale: Optional[Tensor] = None,
+    scale: Union[None, float, Tensor] = None,
     by_row: bool = False,
 ) -> Tensor:
     """A loss as a function of logits, whose value and gradient are computed together.
@@ -109,7 +120,7 @@ def closed_form(
         probabilities: Those of the logits; the gradient may take their place.
         targets: What is known of the rows.
         totals: ``(K,)``, of the set of rows that these are a part of.
-        scale: A scalar that the loss is multiplied with.
+        scale: A number that the loss is multiplied with.
         by_row: Whether the value of each row is wanted, ``(N,)``, in place of their sum.
     """
     value: Tensor = ClosedForm.apply(logits, bound, probabilities, targets, totals, scale, by_row)
@@ -127,13 +138,13 @@ class ClosedForm(torch.autograd.Function):
         probabilities: Probabilities,
         targets: Targets,
         totals: Tensor,
-        scale: Optional[Tensor],
+        scale: Union[None, float, Tensor],
         by_row: bool,
     ) -> Tensor:
         value, gradient = cast(
             Tuple[Tensor, Tensor],
             bound.value_and_gradient(
-                probabilities, targets, cast(Array, totals), scale=cast(Optional[Array], scale)
+                probabilities, targets, cast(Array, totals), scale=cast(Optional[Number], scale)
             ),
         )
         ctx.save_for_backward(logits)
@@ -157,7 +168,7 @@ class ClosedForm(torch.autograd.Function):
             upstream = upstream[:, None]
         if torch.is_grad_enabled():  # as create_graph=True asks
             gradient = FirstDerivative.apply(upstream, gradient, logits)
-        elif not upstream.ndim and upstream.device.type == "cpu" and upstream.item() == 1:
+        elif not upstream.ndim and on_host(upstream) and upstream.item() == 1:
             gradient = gradient.view_as(gradient)
         else:
             gradient = gradient * upstream

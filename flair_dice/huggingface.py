@@ -1,7 +1,7 @@
 """Our losses in `transformers.Trainer`, by its argument ``compute_loss_func``."""
 
 import warnings
-from typing import Any, Optional, Tuple
+from typing import TYPE_CHECKING, Union
 
 import torch
 from torch import Tensor
@@ -9,6 +9,9 @@ from torch import Tensor
 from dice_core.targets import IGNORED
 
 from .losses import LossLike, make_loss
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback, TrainerState
 
 OWNER = "flair_dice.TrainerLoss"
 
@@ -26,13 +29,13 @@ class TrainerLoss:
       where the answer starts and ends.
 
     Labels of -100 are not known, and neither is NaN in rows. With ``CrossEntropy`` it is the loss
-    of these models themselves, but for several labels, whose mean transformers takes over rows and
+    of these models themselves, but for several labels, whose mean in transformers is over rows and
     classes: there it is theirs times the number of classes. Divide the learning rate, not the
     loss, by it if you use plain SGD; Adam does not care.
 
     Under gradient accumulation Trainer counts the labels of all micro-batches together
     (``num_items_in_batch``), and each micro-batch's sum is divided by this count: the gradients
-    of an accumulated batch add up to those of the whole one for losses of single rows. A loss with
+    of an accumulated batch add up to those of a large one for losses of single rows. A loss with
     one count over a batch (DiceCE) counts over each micro-batch, weighed by its rows.
 
     Args:
@@ -54,7 +57,7 @@ class TrainerLoss:
         if self.loss.core.why_not_alone():
             warnings.warn(f"TrainerLoss: {self.loss.core.why_not_alone()}", stacklevel=2)
 
-    def callback(self) -> Any:
+    def callback(self) -> "TrainerCallback":
         """What steps its scheduled weights, for Trainer's argument ``callbacks``.
 
         Example:
@@ -66,13 +69,15 @@ class TrainerLoss:
         loss = self.loss
 
         class StepLoss(TrainerCallback):
-            def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            def on_step_begin(
+                self, args: object, state: "TrainerState", control: object, **kwargs: object
+            ) -> None:
                 loss.step(state.epoch)
 
         return StepLoss()
 
     def __call__(
-        self, outputs: Any, labels: Tensor, num_items_in_batch: Optional[Any] = None
+        self, outputs: object, labels: Tensor, num_items_in_batch: Union[int, Tensor, None] = None
     ) -> Tensor:
         """The loss of a (micro-)batch.
 
@@ -100,13 +105,13 @@ class TrainerLoss:
         if num_items_in_batch is not None:
             n = torch.as_tensor(num_items_in_batch, device=total.device, dtype=total.dtype)
             if gold.shape == logits.shape:
-                # Trainer has counted cells: rows of several labels have as many each.
+                # Trainer has counted labels: a row of several has as many as there are classes.
                 n = n / gold.shape[-1]
         return total / torch.where(n > 0, n, 1.0)
 
-    def _read(self, outputs: Any, labels: Tensor) -> Tuple[Tensor, Tensor, bool]:
+    def _read(self, outputs: object, labels: Tensor) -> tuple[Tensor, Tensor, bool]:
         """Logits, targets, and whether the classes are positions in a text."""
-        get = outputs.get if hasattr(outputs, "get") else lambda name: getattr(outputs, name, None)
+        get = getattr(outputs, "get", lambda name: getattr(outputs, name, None))
         start, end = get("start_logits"), get("end_logits")
         if start is not None and end is not None:
             if labels.shape != (start.shape[0], 2):

@@ -262,7 +262,7 @@ class LossMixin(FromStock):
             return head.loss(bound, targets, totals), len(labels)
 
     def _needs_totals(self) -> bool:
-        return bool(self._bound and self._bound.current.n_totals(len(self._spec.names or ())))
+        return bool(self._bound and self._bound.n_totals(len(self._spec.names or ())))
 
     def _end_counting(self) -> None:
         """The chunks that `LossPlugin` had counted are a batch, which is trained on next."""

@@ -25,6 +25,7 @@ Example:
     1.074
 """
 
+import warnings
 from functools import partial
 from typing import (
     TYPE_CHECKING,
@@ -38,6 +39,7 @@ from typing import (
     Tuple,
     Type,
     Union,
+    cast,
 )
 
 import torch
@@ -45,6 +47,7 @@ from torch import Tensor
 
 from dice_core import losses as core
 from dice_core import options
+from dice_core.arrays import Array
 from dice_core.labels import LabelSpec
 from dice_core.losses import BoundLoss
 from dice_core.options import ACTIVATIONS, Activation
@@ -58,6 +61,8 @@ REDUCTIONS = ("mean", "sum", "none")
 READING: Dict[str, Any] = {"names": None, "activation": "softmax", "reduction": "mean"}
 # What stands for "none of them" among names of tags.
 OUTSIDE = "O"
+# Batches after which a schedule that nothing steps is warned about.
+MANY_BATCHES = 300
 
 
 class Loss(torch.nn.Module):
@@ -114,7 +119,9 @@ class Loss(torch.nn.Module):
         self.names = None if names is None else tuple(names)
         background = (OUTSIDE,) if OUTSIDE in (self.names or ()) else ()
         self.spec = LabelSpec(title, self.names, background)
+        self._checked: Optional[LabelSpec] = None
         self._bound = BoundLoss(self.core)
+        self._n_unstepped = 0
         if reduction == "none" and self.core.counts_over_batch:
             raise ValueError(
                 f'{title}: reduction="none" is for losses of single rows, and this one counts over '
@@ -126,7 +133,7 @@ class Loss(torch.nn.Module):
         given = {name: getattr(self, name) for name in READING}
         return {name: value for name, value in given.items() if value != READING[name]}
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> Dict[str, object]:
         """Plain values from which `make_loss` makes the loss again."""
         return {**self.core.to_dict(), **{k: options.plain(v) for k, v in self.reading().items()}}
 
@@ -230,7 +237,9 @@ class Loss(torch.nn.Module):
             raise spec.config_error(
                 f"{len(self.names)} names for {logits.shape[1]} columns of logits."
             )
-        self.core.check(spec)
+        if self._checked != spec:
+            self.core.check(spec)
+            self._checked = spec
         with torch.autocast(logits.device.type, enabled=False):
             head = TokenHead(widen(logits), self.activation, read.pop("targets"), lengths)
             known = read_targets(
@@ -247,11 +256,23 @@ class Loss(torch.nn.Module):
                     f'the class". Give rows ({len(logits)}, 1) of 0 and 1, targets[:, None].'
                 )
             learn = self.training and torch.is_grad_enabled()
-            totals: Any = self._bound.accumulate(
-                head.totals(self._bound, known), logits.shape[1], learn
-            )
-            n_rows: Any = known.n_rows()
-            scale = 1.0 / torch.where(n_rows > 0, n_rows, 1.0) if reduction == "mean" else None
+            if learn and not self.is_stepped:
+                self._n_unstepped += 1
+                if self._n_unstepped == MANY_BATCHES:
+                    warnings.warn(
+                        f"{spec.owner}: its schedule has its first value after {MANY_BATCHES} "
+                        "batches, because nothing steps it. Call loss.step(epoch) before each "
+                        "update or, for a schedule of numbers, loss.step() after it.",
+                        stacklevel=2,
+                    )
+            own = cast(Array, head.totals(self._bound, known))
+            totals = cast(Tensor, self._bound.accumulate(own, logits.shape[1], learn))
+            n_rows = cast(Tensor, known.n_rows())
+            scale: Union[None, float, Tensor] = None
+            if reduction == "mean" and known.mask is None and known.weights is None:
+                scale = 1.0 / max(1, known.size)  # nothing to ask the device for
+            elif reduction == "mean":
+                scale = 1.0 / torch.where(n_rows > 0, n_rows, 1.0)
             value = head.loss(self._bound, known, totals, scale, reduction == "none")
         return value.reshape(rows) if reduction == "none" else value, n_rows
 

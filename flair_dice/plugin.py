@@ -1,11 +1,13 @@
 """What a loss needs of Flair's trainer, which calls a model's loss and nothing else."""
 
 import random
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional
+from typing import Any, Optional
 
 import flair
 import torch
+from flair.data import DataPoint
 from flair.trainers.plugins import TrainerPlugin
 from flair.training_utils import store_embeddings
 
@@ -14,12 +16,12 @@ from .loss_mixin import LossMixin
 
 class LossPlugin(TrainerPlugin):
     """Steps scheduled weights, and gives set-level losses the totals of all of a mini-batch where
-    ``mini_batch_chunk_size`` cuts it up.
+    ``mini_batch_chunk_size`` splits it.
 
     For ``train`` and ``fine_tune``: ``plugins=[LossPlugin()]``. Weights depend on the epoch, so
     that ``fine_tune(epoch=k)`` goes on where it was.
 
-    The totals of a mini-batch cost one more forward pass over each that is cut, without
+    The totals of a mini-batch cost one more forward pass over each that is split, without
     gradients, with the same random numbers (dropout), before its chunks are trained on. The
     gradient is then that of the whole mini-batch. (What is not torch's or Python's random
     numbers, such as the negative labels that TARS models sample, is drawn anew.)
@@ -43,7 +45,7 @@ class LossPlugin(TrainerPlugin):
 
     @TrainerPlugin.hook
     def after_setup(
-        self, mini_batch_chunk_size: Optional[int] = None, use_amp: bool = False, **kwargs: Any
+        self, mini_batch_chunk_size: Optional[int] = None, use_amp: bool = False, **kwargs: object
     ) -> None:
         """Reads how the trainer was called."""
         self._chunk_size = mini_batch_chunk_size
@@ -53,7 +55,12 @@ class LossPlugin(TrainerPlugin):
 
     @TrainerPlugin.hook
     def before_training_batch(
-        self, batch: Any, batch_no: int, total_number_of_batches: int, epoch: int, **kwargs: Any
+        self,
+        batch: list[DataPoint],
+        batch_no: int,
+        total_number_of_batches: int,
+        epoch: int,
+        **kwargs: object,
     ) -> None:
         """epoch counts from 1, batch_no from 0."""
         for model in self._models():
@@ -63,12 +70,12 @@ class LossPlugin(TrainerPlugin):
             self._count(chunks)
 
     @TrainerPlugin.hook
-    def after_training_batch(self, **kwargs: Any) -> None:
+    def after_training_batch(self, **kwargs: object) -> None:
         """The totals were that batch's."""
         for model in self._models():
             model._totals = None
 
-    def _count(self, chunks: Any) -> None:
+    def _count(self, chunks: list[list[DataPoint]]) -> None:
         for model in self._models():
             model._counting = []
         try:

@@ -1,18 +1,20 @@
 """Switching the loss of Flair's models on and off again."""
 
 import logging
-from typing import Any, Iterator, Mapping, Optional, Tuple, TypeVar, Union, cast
+from collections.abc import Iterator, Mapping
+from typing import Optional, TypeVar, Union, cast
 
 from flair import models as stock
 from flair.nn import Model
 
 from dice_core import losses as core
 
+from .loss_mixin import FromStock
 from .losses import LossLike
 from .models import STOCK_TO_DICE, UNSUPPORTED
 
 log = logging.getLogger("flair")
-M = TypeVar("M")
+M = TypeVar("M", bound=Model)
 
 
 def use_loss(model: M, loss: Union[LossLike, Mapping[str, LossLike]] = "auto") -> M:
@@ -44,7 +46,7 @@ def use_loss(model: M, loss: Union[LossLike, Mapping[str, LossLike]] = "auto") -
             continue
         if getattr(part, "weight_dict", None):
             log.warning(
-                f"{type(part).__name__}: the new loss takes the place of loss_weights; weights of "
+                f"{type(part).__name__}: the new loss replaces loss_weights; weights of "
                 "labels are an option of CrossEntropy, class_weights."
             )
         ours.from_stock(part, made)
@@ -57,14 +59,16 @@ def restore(model: M) -> M:
     Returns:
         The model.
     """
-    parts: Any = model.tasks.values() if isinstance(model, stock.MultitaskModel) else [model]
+    parts = model.tasks.values() if isinstance(model, stock.MultitaskModel) else [model]
     for part in parts:
         if type(part) in STOCK_TO_DICE.values():
-            part.to_stock()
+            cast(FromStock, part).to_stock()
     return model
 
 
-def _plan(model: Any, loss: Any) -> Iterator[Tuple[Any, Any, Optional[core.Loss]]]:
+def _plan(
+    model: Model, loss: LossLike
+) -> Iterator[tuple[Model, type[FromStock], Optional[core.Loss]]]:
     """Models, their classes of ours and their losses, which suit them."""
     if not isinstance(model, stock.MultitaskModel):
         ours = _dice_class(model)
@@ -78,15 +82,15 @@ def _plan(model: Any, loss: Any) -> Iterator[Tuple[Any, Any, Optional[core.Loss]
                 f"MultitaskModel: there is no task {', '.join(map(repr, unknown))}. The tasks are "
                 f"{', '.join(model.tasks)}."
             )
-        per_task = cast(Any, loss)
-    for name, of_task in per_task.items():
-        yield from _plan(model.tasks[name], of_task)
+        per_task = cast(dict[str, LossLike], loss)
+    for name, task_loss in per_task.items():
+        yield from _plan(model.tasks[name], task_loss)
 
 
-def _dice_class(model: Model) -> Any:
+def _dice_class(model: Model) -> type[FromStock]:
     kind = type(model)
     if kind in STOCK_TO_DICE.values():
-        return kind
+        return cast(type[FromStock], kind)
     if kind in STOCK_TO_DICE:
         return STOCK_TO_DICE[kind]
     for refused, reason in UNSUPPORTED.items():

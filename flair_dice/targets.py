@@ -1,6 +1,7 @@
 """Reading torch targets: what torch users write as what `dice_core` reads."""
 
-from typing import Any, Optional, Sequence, cast
+from collections.abc import Sequence
+from typing import Optional, cast
 
 import torch
 from torch import Tensor
@@ -23,8 +24,8 @@ def read_targets(
     Args:
         targets: Class ids ``(N,)``, of an integer type, -100 for unknown, or rows ``(N, C)``
             from 0 to 1, one-hot, soft or multi-hot, -100 or NaN for unknown.
-        mask: None or, 1 (or True) where the target is known, ``(N,)`` or ``(N, C)``. What stands
-            in masked cells does not matter.
+        mask: None or, 1 (or True) where the target is known, ``(N,)`` or ``(N, C)``. Masked
+            values do not matter.
         like: The logits.
         spec: The classes.
         lengths: Rows of each sentence.
@@ -56,7 +57,11 @@ def read_targets(
     by_row = known.any(dim=1) if known is not None and known.ndim == 2 else known
     if by_row is not None:
         ids = torch.where(by_row, ids, 0)
-    if n_rows:
+    if not on_host(ids):  # an id that is no class fails on the device, as in F.cross_entropy
+        there = ids != IGNORED
+        by_row = there if by_row is None else by_row & there
+        ids = torch.where(there, ids, 0)
+    elif n_rows:
         low, high = (number.item() for number in torch.aminmax(ids))
         if low == IGNORED:
             there = ids != IGNORED
@@ -84,8 +89,15 @@ def read_targets(
     return read
 
 
-def as_tensor(values: Any, name: str, like: Tensor, spec: LabelSpec) -> Tensor:
-    """A tensor of targets and the like: NumPy arrays and lists of numbers are taken, too.
+def on_host(tensor: Tensor) -> bool:
+    """Whether a number of it can be read at no cost. Elsewhere the host would wait for all that
+    the device still has to do.
+    """
+    return tensor.device.type == "cpu"
+
+
+def as_tensor(values: object, name: str, like: Tensor, spec: LabelSpec) -> Tensor:
+    """A tensor of targets and the like: NumPy arrays and lists of numbers are accepted, too.
 
     Raises:
         ValueError: For what is none; it names the argument.

@@ -4,11 +4,12 @@ Losses are registered with thinc, components with spaCy; see README.md for the c
 switches them on.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # What editors and type checkers see. `typing` itself takes time to import.
     from .losses import (
+        AsymmetricLoss,
         Compound,
         CrossEntropy,
         Dice,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # What editors and type checkers see. `typing` itself takes t
     from .thresholds.api import calibrate, get_tuning, score_entities, set_tuning, tune, untune
 
 __all__ = [
+    "AsymmetricLoss",
     "Compound",
     "CrossEntropy",
     "Dice",

@@ -3,7 +3,8 @@
 Columns are as in `dice_core.tags.tags_of`: O, then B, I, L and U of each label.
 """
 
-from typing import NamedTuple, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import NamedTuple, Union
 
 import numpy
 
@@ -130,7 +131,7 @@ def probabilities(scores: numpy.ndarray, lengths: Lengths, spans: Spans) -> nump
 
 def _outside(
     scores: numpy.ndarray, sizes: numpy.ndarray, offsets: numpy.ndarray
-) -> Tuple[numpy.ndarray, numpy.ndarray]:
+) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The log-weight of all that can come before, and after, each place outside of entities.
 
     RETURNS floats ``(N + docs,)`` twice: n + 1 places for each document of n rows.
@@ -219,7 +220,7 @@ def _repaired(scores: numpy.ndarray, best: numpy.ndarray, sizes: numpy.ndarray) 
 def _surely_outside(scores: numpy.ndarray, is_first: numpy.ndarray) -> numpy.ndarray:
     """``(N,)``: rows that are O in the best valid sequence, whatever their neighbours are.
 
-    Any entity over such a row could be split in two there, with O in between: what comes before
+    An entity over such a row could be split in two there, with O in between: what comes before
     then ends in L or U where it was I or B, what comes after begins with B or U where it was I or
     L. A row's lead of O is more than that can cost.
     """

@@ -1,9 +1,10 @@
 """Callbacks of a config: several in the place of one, and F1 of single labels as scores."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 
 from .errors import config_error
@@ -12,6 +13,7 @@ CHAIN = "spacy_dice.chain.v1"
 # Scores that have a dict by label: what comes before this is the name of the score.
 PER_TYPE = "_per_type"
 MAX_NAMES = 10
+Scores = dict[str, Any]
 
 
 def callbacks_at(config: Mapping[str, Any], place: tuple[str, str]) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def score_labels_callback(labels: dict[str, list[str]]) -> Callable[[Language], 
                     f"score_labels: there is no component '{name}'. The pipeline has: "
                     f"{_first_names(nlp.component_names)}."
                 )
-            pipe: Any = nlp.get_pipe(name)
+            pipe = cast(TrainablePipe, nlp.get_pipe(name))
             scorer = getattr(pipe, "scorer", None)
             if scorer is None:
                 raise config_error(f"Component '{name}': it has no scorer, and so no scores.")
@@ -131,10 +133,10 @@ class LabelScorer:
         labels: The labels that get a score.
     """
 
-    def __init__(self, scorer: Callable[..., dict[str, Any]], name: str, labels: list[str]):
+    def __init__(self, scorer: Callable[..., Scores], name: str, labels: list[str]):
         self.scorer, self.name, self.labels = scorer, name, labels
 
-    def __call__(self, examples: Iterable[Example], **options: Any) -> dict[str, Any]:
+    def __call__(self, examples: Iterable[Example], **options: object) -> Scores:
         scores = self.scorer(examples, **options)
         per_type = {key: value for key, value in scores.items() if key.endswith(PER_TYPE)}
         if not per_type:

@@ -1,8 +1,8 @@
 """One kind of error for every mistake in a config or a call."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Iterator
 
 from thinc.api import ConfigValidationError
 

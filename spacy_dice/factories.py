@@ -4,8 +4,9 @@ spaCy imports this module whenever any pipeline is made, so that it imports noth
 a component needs is imported when one is made.
 """
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Optional
 
 import spacy
 from spacy.language import Language
@@ -39,7 +40,7 @@ def make_dice_tagger(
     nlp: Language,
     name: str,
     model: Model,
-    loss: Any,
+    loss: object,
     overwrite: bool,
     scorer: Optional[Callable],
     neg_prefix: str,
@@ -79,9 +80,9 @@ def make_dice_ner(
     nlp: Language,
     name: str,
     model: Model,
-    loss: Any,
+    loss: object,
     threshold: float,
-    thresholds: Optional[Dict[str, float]],
+    thresholds: Optional[dict[str, float]],
     spans_key: Optional[str],
     scorer: Optional[Callable],
 ) -> "DiceNER":
@@ -132,13 +133,13 @@ def make_dice_qa(
     nlp: Language,
     name: str,
     model: Model,
-    loss: Any,
-    questions: Dict[str, str],
+    loss: object,
+    questions: dict[str, str],
     activation: str,
     spans_key: str,
     set_ents: bool,
     threshold: Optional[float],
-    thresholds: Optional[Dict[str, float]],
+    thresholds: Optional[dict[str, float]],
     no_answer: bool,
     max_answer_length: int,
     max_batch_items: int,
@@ -146,7 +147,7 @@ def make_dice_qa(
 ) -> "DiceQA":
     """A `DiceQA`."""
     DiceQA = _component("dice_qa", "DiceQA")
-    # `spacy package` finds out by itself that a pipeline needs us, but not that it needs these.
+    # `spacy package` finds out on its own that a pipeline needs us, but not that it needs these.
     requirements = nlp.meta.setdefault("requirements", [])
     if NEEDS_OF_READING not in requirements:
         requirements.append(NEEDS_OF_READING)
@@ -168,7 +169,7 @@ def make_dice_qa(
     )
 
 
-def _component(module: str, name: str) -> Any:
+def _component(module: str, name: str) -> type:
     """A component's class.
 
     What does not go together with the spaCy that is installed concerns the pipelines that use it,

@@ -5,7 +5,8 @@ and the `..._activation` layers multiply by their own derivative and so want it 
 Which one a component has is read from its model, never from the component's type.
 """
 
-from typing import Dict, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
 
 from thinc.api import Model
 
@@ -25,7 +26,7 @@ class Head(NamedTuple):
 
 
 # Last layers, by the name that thinc gives them.
-LAST_LAYERS: Dict[str, Head] = {
+LAST_LAYERS: dict[str, Head] = {
     "softmax": Head("softmax", "logits"),
     "softmax_activation": Head("softmax", "probabilities"),
     "logistic": Head("sigmoid", "probabilities"),

@@ -35,7 +35,7 @@ from thinc.loss import Loss as ThincLoss
 
 from dice_core import losses as core
 from dice_core import options
-from dice_core.arrays import largest, total
+from dice_core.arrays import limits, total
 from dice_core.labels import LabelSpec
 from dice_core.losses import BoundLoss
 from dice_core.options import ACTIVATIONS, WRTS, Activation, Wrt
@@ -104,9 +104,12 @@ class Loss(ThincLoss):
             self.wrt: Wrt = options.one_of(title, "wrt", wrt, WRTS)
         self.names = None if names is None else tuple(names)
         self.missing_value, self.neg_prefix = missing_value, neg_prefix
+        background = (OUTSIDE,) if OUTSIDE in (self.names or ()) else ()
+        self._spec = label_spec(type(self).__name__, self.names, background)
+        self._is_checked = False
         self._bound = BoundLoss(self.core)
 
-    def reading(self) -> Dict[str, Any]:
+    def reading(self) -> Dict[str, object]:
         """What differs from the defaults in how guesses and truths are read."""
         given = {name: getattr(self, name) for name in READING}
         return {name: value for name, value in given.items() if value != READING[name]}
@@ -143,8 +146,7 @@ class Loss(ThincLoss):
             ConfigValidationError: For guesses or truths out of range, unknown labels and shapes
                 that do not match.
         """
-        background = (OUTSIDE,) if OUTSIDE in (self.names or ()) else ()
-        spec = label_spec(type(self).__name__, self.names, background)
+        spec = self._spec
         lengths, like = None, guesses
         if isinstance(guesses, (list, tuple)):
             if not guesses and not len(truths):
@@ -153,7 +155,9 @@ class Loss(ThincLoss):
             like = stack(guesses)
         if like.ndim != 2:
             raise spec.config_error(f"guesses must have rows and columns, got shape {like.shape}.")
-        self.core.check(spec)
+        if not self._is_checked:
+            self.core.check(spec)
+            self._is_checked = True
         if self.names is not None and len(self.names) != like.shape[1]:
             raise spec.config_error(
                 f"{len(self.names)} names for {like.shape[1]} columns of guesses."
@@ -200,7 +204,8 @@ def compute(
     value, gradient = bound.compute(probabilities, targets, head.wrt)
     made: Any = gradient
     if stacked.dtype != gradient.dtype:
-        made = made.clip(-largest(stacked), largest(stacked)).astype(stacked.dtype)
+        most = float(limits(stacked).max)
+        made = made.clip(-most, most).astype(stacked.dtype)
     if is_list:
         ends = numpy.cumsum([len(doc) for doc in guesses]).tolist()
         made = [made[i:j] for i, j in zip([0, *ends], ends)]
@@ -279,7 +284,7 @@ def read_targets(
     return from_ids(ids, n_classes, spec, like, lengths=sizes)
 
 
-def _class_id(value: Any, spec: LabelSpec) -> int:
+def _class_id(value: object, spec: LabelSpec) -> int:
     if not isinstance(value, (int, float)) or int(value) != value or value < 0:
         raise spec.config_error(
             f"{value!r} is no class id. Rows (N, C) are arrays; for missing values use None or set "
@@ -307,7 +312,7 @@ def at_least_float32(array: Any) -> Any:
     return array if array.dtype == "float64" else array.astype("float32", copy=False)
 
 
-def as_terms(value: Any) -> Any:
+def as_terms(value: object) -> object:
     """An option, with the losses in it as values of `dice_core`."""
     if isinstance(value, Loss):
         if value.reading():
@@ -321,7 +326,7 @@ def as_terms(value: Any) -> Any:
     return [as_terms(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def core_loss(spec: Any, owner: str) -> core.Loss:
+def core_loss(spec: object, owner: str) -> core.Loss:
     """A loss as components keep it, from what users write.
 
     Args:
@@ -337,7 +342,7 @@ def core_loss(spec: Any, owner: str) -> core.Loss:
         return core.make_loss(registered[1] if registered else as_terms(spec), owner)
 
 
-def make_loss(spec: Any, owner: str = "spacy_dice.make_loss") -> Loss:
+def make_loss(spec: object, owner: str = "spacy_dice.make_loss") -> Loss:
     """A thinc loss from its name, or a dict of its name and options; a loss is returned as it is.
 
     Args:

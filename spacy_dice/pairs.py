@@ -2,8 +2,9 @@
 (`read`) needs no spaCy.
 """
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, List, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, NamedTuple, Optional, Union
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -20,7 +21,7 @@ class TextPair(NamedTuple):
     label: str
 
 
-def read(path: Union[str, Path]) -> List[TextPair]:
+def read(path: Union[str, Path]) -> list[TextPair]:
     """Read pairs from a file, one a line.
 
     Args:

@@ -2,13 +2,18 @@
 
 import copy
 import warnings
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, Union
+from dataclasses import fields
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union
 
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc
 from spacy.util import registry
 from thinc.api import Config, Optimizer
 from wasabi import msg
+
+from dice_core.losses import Loss
+from dice_core.thresholds.objectives import as_objective
 
 from .callbacks import callbacks_at
 from .components.per_doc import DiceMultiLabelTextCategorizer, DiceTextCategorizer
@@ -19,13 +24,14 @@ from .components.per_token import (
     DiceSentenceRecognizer,
     DiceTagger,
 )
-from .components.trainable import warn_of_loss
+from .components.trainable import StockLossMixin, warn_of_loss
 from .components.transition import DiceDependencyParser, DiceEntityRecognizer
-from .errors import config_error
+from .errors import as_config_errors, config_error
 from .losses import core_loss
+from .training import META, Run, choose_by_f1, remove_callbacks
 
 # Which of ours takes the place of which stock component. Looked up by the exact type.
-STOCK_TO_DICE: Dict[type, Any] = {
+STOCK_TO_DICE: Dict[type, Type[StockLossMixin]] = {
     ours.stock: ours
     for ours in (
         DiceTagger,
@@ -51,7 +57,9 @@ USE_LOSS = "spacy_dice.use_loss.v1"
 # In place of a loss: the one that is recommended for a component, if there is one. In place of a
 # component's name: all that are not named.
 AUTO, ALL = "auto", "*"
-Losses = Union[str, Dict[str, Any]]
+STOCK = "spaCy's own loss"
+NamedLosses = Dict[str, Any]
+Losses = Union[str, NamedLosses]
 
 
 def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
@@ -90,6 +98,12 @@ def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
         >>> use_loss(nlp, {"textcat": "DiceCE"}).pipe_names
         ['textcat']
     """
+    _switch(nlp, losses)
+    return nlp
+
+
+def _switch(nlp: Language, losses: Losses, tune: bool = False) -> None:
+    """As `use_loss`. tune: thresholds are tuned, so that losses may change nothing."""
     if isinstance(losses, str):
         losses = {ALL: losses}
     if not isinstance(losses, dict) or not losses:
@@ -97,10 +111,23 @@ def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
             "use_loss: losses must be the name of a loss, or name at least one component, as a "
             f"dict or block of component = loss, got {losses!r}."
         )
-    losses = _recommended(nlp, _all_named(nlp, losses))
+    named = _all_named(nlp, losses)
+    if not named and not tune:
+        raise config_error(
+            f"use_loss: no component ({', '.join(nlp.component_names)}) has a loss that can be "
+            f'replaced, so that "{ALL}" stands for none.'
+        )
+    chosen = _recommended(nlp, named)
+    if not chosen and not tune:
+        warnings.warn(
+            f'use_loss: "{AUTO}" changes nothing here: no loss was found to gain over spaCy\'s own '
+            f"for {', '.join(named)} (docs/evidence.md). To try one, name it: "
+            f'losses = {{"{next(iter(named))}": "DiceCE"}}.',
+            stacklevel=3,
+        )
     # All of it is checked before anything is changed.
     plan = []
-    for name, spec in losses.items():
+    for name, spec in chosen.items():
         ours = _named(nlp, name)
         pipe, loss = nlp.get_pipe(name), core_loss(spec, f"Component '{name}'")
         ours.check(pipe, loss)
@@ -109,15 +136,14 @@ def use_loss(nlp: Language, losses: Losses = AUTO) -> Language:
         stock = pipe.to_stock() if isinstance(pipe, ours) else pipe
         _replace(nlp, name, ours.from_stock(stock, loss))
         warn_of_loss(nlp.get_pipe(name), loss, nlp)
-    return nlp
 
 
 def resume_training(nlp: Language, *, sgd: Optional[Optimizer] = None) -> Optimizer:
-    """`nlp.resume_training`, with the losses that the pipeline's config names.
+    """`nlp.resume_training`, with the losses that the pipeline was trained with.
 
-    spaCy reads the block of use_loss when it initializes a pipeline, and tells nobody when one is
-    loaded or resumed: without this a loaded pipeline trains with its stock losses. Schedules of a
-    loss begin anew.
+    A saved pipeline is stock: without this a loaded one trains with its stock losses. What
+    `spacy train` was given is in its meta.json, or, of a pipeline that was initialized in Python,
+    in its config. Schedules of a loss begin anew.
 
     Args:
         nlp: A trained pipeline, as `spacy.load` gives it. It is changed in place.
@@ -127,7 +153,7 @@ def resume_training(nlp: Language, *, sgd: Optional[Optimizer] = None) -> Optimi
         The optimizer.
 
     Raises:
-        ConfigValidationError: If its config has no block of `spacy_dice.use_loss.v1`, and as
+        ConfigValidationError: If neither has a block of `spacy_dice.use_loss.v1`, and as
             `use_loss`.
 
     Example:
@@ -135,26 +161,18 @@ def resume_training(nlp: Language, *, sgd: Optional[Optimizer] = None) -> Optimi
         >>> optimizer = spacy_dice.resume_training(nlp)  # doctest: +SKIP
         >>> nlp.update(examples, sgd=optimizer)  # doctest: +SKIP
     """
-    losses = given_losses(nlp.config.interpolate())
-    if not losses:
-        raise config_error(
-            f"resume_training: the pipeline's config has no block of {USE_LOSS} in "
-            "[initialize.after_init]. Call spacy_dice.use_loss(nlp, ...) and nlp.resume_training()."
-        )
-    made = registry.resolve({"losses": losses})["losses"]
-    use_loss(nlp, made)
-    return nlp.resume_training(sgd=sgd)
-
-
-def given_losses(config: Mapping[str, Any]) -> Dict[str, Any]:
-    """The losses of a config's use_loss block by component, as they are written there; a bare
-    block is "auto" for all.
-    """
-    for block in callbacks_at(config, ("initialize", "after_init")).values():
-        if block.get("@callbacks") == USE_LOSS:
-            losses = block.get("losses", AUTO)
-            return {ALL: losses} if isinstance(losses, str) else dict(losses)
-    return {}
+    place = ("initialize", "after_init")
+    saved = {"initialize": {"after_init": nlp.meta.get(META, {}).get(".".join(place))}}
+    for config in (nlp.config.interpolate(), saved):
+        for block in callbacks_at(config, place).values():
+            if block.get("@callbacks") == USE_LOSS:
+                made = registry.resolve({"losses": block.get("losses", AUTO)})["losses"]
+                use_loss(nlp, made)
+                return nlp.resume_training(sgd=sgd)
+    raise config_error(
+        f"resume_training: neither the pipeline's config nor its meta.json has a block of "
+        f"{USE_LOSS}. Call spacy_dice.use_loss(nlp, ...) and nlp.resume_training()."
+    )
 
 
 def restore(nlp: Language) -> Language:
@@ -197,6 +215,7 @@ def to_stock(nlp: Language) -> Language:
             stock._pipe_configs[name] = Config({**kept, "factory": twin})
             pipe = pipe.stock_copy()  # type: ignore[attr-defined]
         stock._components.append((name, pipe))
+    remove_callbacks(stock)
     return stock
 
 
@@ -205,12 +224,46 @@ def to_stock_callback() -> Callable[[Language], Language]:
     return to_stock
 
 
-def use_loss_callback(losses: Losses = AUTO) -> Callable[[Language], Language]:
-    """`spacy_dice.use_loss.v1`, for [initialize.after_init]: a loss for each component."""
+def use_loss_callback(
+    losses: Losses = AUTO,
+    tune: bool = False,
+    objective: Optional[str] = None,
+    labels: Optional[Dict[str, str]] = None,
+) -> Callable[[Language], Language]:
+    """`spacy_dice.use_loss.v1`, for [initialize.after_init]: a loss for each component.
+
+    What `spacy train` saves is stock: weights, and a config.cfg without callbacks of this package,
+    which meta.json keeps. To train on from it, give the block again, or call `resume_training`.
+    The checkpoint of the first update is never model-best, unless all that is trained is sourced.
+
+    Args:
+        losses: As for `use_loss`.
+        tune: Whether to tune the thresholds on dev at the end of training, as `tune` does, of all
+            components that can be and are not frozen. model-best and model-last are saved with
+            them, and the last lines say what came of it. Where a textcat_multilabel has spaCy's
+            default of ``[training.score_weights]``, F1 chooses the checkpoint in its place.
+        objective: With ``tune``: as for `tune`.
+        labels: With ``tune``: as for `tune`.
+
+    Returns:
+        The callback.
+
+    Raises:
+        ConfigValidationError: For options that do not fit, and as `use_loss`, when it is called.
+
+    Example:
+        >>> use_loss_callback(tune=True, objective="recall>=0.8")  # doctest: +ELLIPSIS
+        <function ...>
+    """
+    if not tune and (objective is not None or labels):
+        raise config_error("use_loss: objective and labels are for tuning. Set tune = true.")
+    with as_config_errors("use_loss: "):
+        average = as_objective(objective, "macro").average
 
     def after_init(nlp: Language) -> Language:
-        use_loss(nlp, losses)
+        _switch(nlp, losses, tune)
         frozen = nlp.config.get("training", {}).get("frozen_components", [])
+        given: Dict[str, str] = {}
         for name in nlp.component_names:
             loss = getattr(nlp.get_pipe(name), "loss", None)
             if loss is not None and name in frozen:
@@ -220,28 +273,42 @@ def use_loss_callback(losses: Losses = AUTO) -> Callable[[Language], Language]:
                 )
             elif loss is not None:
                 msg.info(f"Component '{name}' trains with {loss!r}")
-            elif _dice_class(nlp, name) is not None:
-                msg.info(f"Component '{name}' trains with spaCy's own loss")
+                given[name] = _as_call(loss)
+            elif _dice_class(nlp, name) is not None and name not in frozen:
+                msg.info(f"Component '{name}' trains with {STOCK}")
+                given[name] = STOCK
+        weights = dict(nlp.config["training"]["score_weights"])
+        chosen = choose_by_f1(nlp, average) if tune else []
+        if chosen:
+            msg.info(
+                f"The checkpoint is chosen by {average} F1 (cats_{average}_f) and not, as is "
+                f"spaCy's default for '{chosen[0]}', by the area under the ROC curve, which no "
+                "threshold moves"
+            )
+        is_new = any(getattr(pipe, "is_trainable", False) for _, pipe in nlp.pipeline)
+        Run(given, weights, is_new, tune, objective, labels).begin(nlp)
         return nlp
 
     return after_init
 
 
-def _all_named(nlp: Language, losses: Dict[str, Any]) -> Dict[str, Any]:
+def _as_call(loss: Loss) -> str:
+    """A loss with those options that are not the default."""
+    given = {field.name: getattr(loss, field.name) for field in fields(loss)}
+    own = {key: value for key, value in given.items() if value != getattr(type(loss), key, None)}
+    return f"{loss.name()}({', '.join(f'{key}={value!r}' for key, value in own.items())})"
+
+
+def _all_named(nlp: Language, losses: NamedLosses) -> NamedLosses:
     """The same without "*", which stands for all other components that can have a loss."""
     if ALL not in losses:
         return losses
     able = [name for name in nlp.component_names if _dice_class(nlp, name) is not None]
-    if not able:
-        raise config_error(
-            f"use_loss: no component ({', '.join(nlp.component_names)}) has a loss that can be "
-            f'replaced, so that "{ALL}" stands for none.'
-        )
     others = {name: losses[ALL] for name in able if name not in losses}
     return {**{name: loss for name, loss in losses.items() if name != ALL}, **others}
 
 
-def _recommended(nlp: Language, losses: Dict[str, Any]) -> Dict[str, Any]:
+def _recommended(nlp: Language, losses: NamedLosses) -> NamedLosses:
     """The same with what "auto" stands for, and without components that it leaves alone."""
     made = {}
     for name, loss in losses.items():
@@ -251,17 +318,10 @@ def _recommended(nlp: Language, losses: Dict[str, Any]) -> Dict[str, Any]:
             loss = ours.recommended(nlp.get_pipe(name))
         if loss is not None:
             made[name] = loss
-    if not made:
-        warnings.warn(
-            f'use_loss: "{AUTO}" changes nothing here: no loss was found to gain over spaCy\'s own '
-            f"for {', '.join(losses)} (docs/evidence.md). To try one, name it: "
-            f'losses = {{"{next(iter(losses))}": "DiceCE"}}.',
-            stacklevel=3,
-        )
     return made
 
 
-def _named(nlp: Language, name: str) -> Any:
+def _named(nlp: Language, name: str) -> Type[StockLossMixin]:
     """The class that takes the place of a component's, or an error."""
     if name not in nlp.component_names:
         raise config_error(
@@ -298,7 +358,7 @@ def _has_own_block(nlp: Language, name: str) -> bool:
     return factory is not None and factory == nlp.get_pipe_meta(name).factory
 
 
-def _dice_class(nlp: Language, name: str) -> Optional[Any]:
+def _dice_class(nlp: Language, name: str) -> Optional[Type[StockLossMixin]]:
     if _has_own_block(nlp, name):
         return None
     kind: Type[Any] = type(nlp.get_pipe(name))
@@ -307,5 +367,5 @@ def _dice_class(nlp: Language, name: str) -> Optional[Any]:
 
 def _replace(nlp: Language, name: str, pipe: TrainablePipe) -> None:
     # Not nlp.replace_pipe, which builds a new component from the config.
-    components: List[Tuple[str, Any]] = nlp._components
+    components: List[Tuple[str, Callable[[Doc], Doc]]] = nlp._components
     nlp._components = [(n, pipe if n == name else p) for n, p in components]

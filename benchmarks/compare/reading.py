@@ -23,9 +23,9 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import spacy
 from thinc.api import Adam, fix_random_seed
 
+from .. import versions
 from ..report.reading import tables
 from ..results import FOLDER, append, read
-from ..versions import versions
 from .recipes import RECIPES, as_config
 
 RUNS = FOLDER / "reading/runs.jsonl"
@@ -75,6 +75,9 @@ def run_train(args: argparse.Namespace) -> None:
         tests[path.resolve().parent.name] = found[: args.test_size or None]
     start = time.time()
     losses = fit(nlp, examples, args)
+    seconds = time.time() - start
+    scores = {name: nlp.evaluate(test) for name, test in tests.items()}
+    settings = {key: getattr(args, key) for key in ("epochs", "batch", "learning_rate", "longest")}
     line: Dict[str, Any] = {
         "task": "reading",
         "data": args.train[0].resolve().parent.name,
@@ -82,20 +85,13 @@ def run_train(args: argparse.Namespace) -> None:
         "trainer": "spacy",
         "loss": args.loss,
         "seed": args.seed,
-        "settings": {
-            "transformer": Path(args.transformer).name,
-            "epochs": args.epochs,
-            "batch": args.batch,
-            "learning_rate": args.learning_rate,
-            "longest": args.longest,
-        },
+        "settings": {"transformer": Path(args.transformer).name, **settings},
         "losses": losses,
-        "seconds": time.time() - start,
-    }
-    scores = {name: nlp.evaluate(test) for name, test in tests.items()}
-    line["scores"] = {
-        name: {"questions": len(tests[name]), "exact": found["qa_exact"], "f1": found["qa_f1"]}
-        for name, found in scores.items()
+        "seconds": seconds,
+        "scores": {
+            name: {"questions": len(tests[name]), "exact": found["qa_exact"], "f1": found["qa_f1"]}
+            for name, found in scores.items()
+        },
     }
     line["versions"] = versions("spacy", "thinc", "spacy-transformers", "transformers", "torch")
     append(line, args.results)
@@ -114,9 +110,7 @@ def squad(nlp: Any, path: Path, longest: int = 0) -> List[Any]:
     """An example for each question of a file whose context has at most so many words."""
     read_file = spacy.registry.readers.get("spacy_dice.squad.v1")(path, per_question=True)
     examples = [
-        example
-        for example in read_file(nlp)
-        if not longest or len(example.reference.text.split()) <= longest
+        eg for eg in read_file(nlp) if not longest or len(eg.reference.text.split()) <= longest
     ]
     if not examples:
         raise SystemExit(f"{path} has no question with a context of {longest} words at most.")

@@ -5,15 +5,9 @@ from typing import Any, Dict, Optional
 Recipe = Dict[str, Any]
 
 
-def compound(*losses: Recipe) -> Recipe:
-    """The sum of some losses."""
-    return {"name": "Compound", "losses": list(losses)}
-
-
 CE = {"name": "CrossEntropy"}
 BALANCED = {"name": "CrossEntropy", "class_weights": "balanced"}
 ADJUSTED = {"name": "LogitAdjustedCE"}
-HALF_ADJUSTED = {**ADJUSTED, "tau": 0.5}
 MACRO = {"name": "Dice", "level": "batch", "average": "macro", "squared": False}
 POOLED = {**MACRO, "average": "micro"}
 DICE_CE = {"name": "DiceCE", "average": "micro"}
@@ -21,16 +15,15 @@ DICE_CE = {"name": "DiceCE", "average": "micro"}
 RECIPES: Dict[str, Recipe] = {
     "ce": CE,
     "weighted_ce": BALANCED,
+    "weighted_ce_10": {"name": "WeightedCrossEntropy", "K": 10.0},
+    "asymmetric": {"name": "AsymmetricLoss"},
     "focal": {"name": "Focal"},
     "logit_adjustment": ADJUSTED,
-    "logit_adjustment_0.5": HALF_ADJUSTED,
+    "logit_adjustment_0.5": {**ADJUSTED, "tau": 0.5},
     # Combined with a Dice over the batch.
     "dice_ce": DICE_CE,
     "dice_ce_macro": {**DICE_CE, "average": "macro"},
-    "balanced_macro": compound(BALANCED, MACRO),
-    "adjusted_micro": compound(ADJUSTED, POOLED),
-    "adjusted_macro": compound(ADJUSTED, MACRO),
-    "half_adjusted_macro": compound(HALF_ADJUSTED, MACRO),
+    "balanced_macro": {"name": "Compound", "losses": [BALANCED, MACRO]},
     # Dice and the paper's losses on their own.
     "dice_micro": POOLED,
     "dice_macro": MACRO,

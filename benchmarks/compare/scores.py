@@ -22,11 +22,8 @@ def score_pipeline(nlp: Any, name: str, examples: List[Any]) -> Scores:
     """
     for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples)):
         eg.predicted = doc
-    if name in ("tagger", "morphologizer"):
-        found = score_tokens(examples, name)
-        if name == "morphologizer":  # hundreds of labels
-            found["per_type"] = {}
-        return found
+    if name == "tagger":
+        return score_tags(examples)
     scores = nlp.get_pipe(name).score(examples)
     if name.startswith("textcat"):
         micro = {key: scores[f"cats_micro_{key}"] for key in "fpr"}
@@ -39,23 +36,15 @@ def score_pipeline(nlp: Any, name: str, examples: List[Any]) -> Scores:
     return found
 
 
-def score_tokens(examples: List[Any], name: str) -> Scores:
-    """Scores of tokens' tags, or of their part of speech with its morphology: macro F1 is the mean
-    over all that are annotated or predicted."""
+def score_tags(examples: List[Any]) -> Scores:
+    """Scores of tokens' tags: macro F1 is the mean over all that are annotated or predicted."""
     gold: Set[Tuple] = set()
     predicted: Set[Tuple] = set()
     for i, eg in enumerate(examples):
-        if name == "tagger":
-            annotated = eg.get_aligned("TAG", as_string=True)
-            found = [token.tag_ for token in eg.predicted]
-        else:
-            pairs = zip(*(eg.get_aligned(key, as_string=True) for key in ("POS", "MORPH")))
-            annotated = [f"{pos} {morph or '_'}" if pos else None for pos, morph in pairs]
-            found = [f"{token.pos_} {str(token.morph) or '_'}" for token in eg.predicted]
-        for j, (one, other) in enumerate(zip(annotated, found)):
-            if one:
-                gold.add((i, j, one))
-                predicted.add((i, j, other))
+        for j, tag in enumerate(eg.get_aligned("TAG", as_string=True)):
+            if tag:
+                gold.add((i, j, tag))
+                predicted.add((i, j, eg.predicted[j].tag_))
     micro = PRFScore()
     micro.score_set(predicted, gold)
     per_type: Dict[str, PRFScore] = {}
@@ -72,8 +61,6 @@ def train_counts(name: str, docs: Iterable[Any]) -> Dict[str, int]:
     for doc in docs:
         if name == "tagger":
             counts.update(token.tag_ for token in doc if token.tag_)
-        elif name == "morphologizer":
-            counts.update(f"{token.pos_} {token.morph}" for token in doc if token.pos_)
         elif name.startswith("textcat"):
             counts.update(label for label, value in doc.cats.items() if value)
         elif name in SPANS:

@@ -25,10 +25,13 @@ from ..results import (
     table_row,
     text,
 )
+from ..results import tuned as after_tune
 
-Group = Tuple[str, str, str]
+Group = Tuple[str, ...]
 Groups = Dict[Group, Dict[str, Seeds]]
 STOCK, CE, AUTO = "stock", "ce", "auto"
+# The learning rate of spaCy's configs.
+LEARN_RATE = 0.001
 # Models whose components end in a softmax, so that their own loss is a cross-entropy (of ner, over
 # transitions).
 SOFTMAX_HEADS = ("textcat", "tagger", "morphologizer", "ner", "dice_ner")
@@ -47,6 +50,26 @@ NAMES = {
     "focal": "focal",
     "asl": "ASL",
     "logit_adjustment": "logit adjustment",
+}
+DATA = {
+    "ncbi_disease": "NCBI Disease",
+    "wnut17": "WNUT 2017",
+    "litbank_events": "LitBank events",
+    "litbank_entities": "LitBank entities",
+    "toxic_spans": "toxic spans",
+    "goemotions": "GoEmotions",
+    "edos_A": "EDOS task A",
+    "edos_C": "EDOS task C",
+    "sms_spam": "SMS spam",
+    "ud_english_lines": "UD English-LinES",
+    "ud_chinese_1_4": "UD Chinese 1.4",
+}
+# What stands behind a component in the names of models.
+MODELS = {
+    "_init_gpu": "small BERT",
+    "_init": "config as written",
+    "_bow": "bag of words",
+    "_reduce": "TextCatReduce",
 }
 
 
@@ -207,14 +230,9 @@ def tuned_rivals(groups: Groups, losses: Sequence[str]) -> List[str]:
     made: Groups = {}
     for group, by_loss in groups.items():
         # By identity: it tells which loss "auto" is.
-        after = {id(seeds): _after_tuning(seeds) for seeds in by_loss.values()}
+        after = {id(seeds): after_tune(seeds) for seeds in by_loss.values()}
         made[group] = {x: after[id(seeds)] for x, seeds in by_loss.items() if after[id(seeds)]}
     return rivals(made, losses, _estimate)
-
-
-def _after_tuning(seeds: Seeds) -> Seeds:
-    there = {seed: run for seed, run in seeds.items() if "tuned" in run}
-    return {seed: {**run, "test": run["tuned"]["test"]} for seed, run in there.items()}
 
 
 def _estimate(run: Run) -> float:
@@ -301,7 +319,8 @@ def ner(groups: Groups, losses: Sequence[str]) -> List[str]:
                 p, r = (statistics.fmean(100 * c["test"][k] for c in seeds.values()) for k in "pr")
                 speeds = [c["words_per_second"] for c in seeds.values() if "words_per_second" in c]
                 f = [f"{mean(seeds, split):.1f}" for split in ("dev", "test")]
-                cells = [f"{data}, {size}", model, NAMES.get(loss, loss), str(len(seeds)), *f]
+                corpus = f"{DATA.get(data, data)}, {size_text(size)}"
+                cells = [corpus, model, NAMES.get(loss, loss), str(len(seeds)), *f]
                 cells += [f"{p:.1f}", f"{r:.1f}", f"{max(speeds):,.0f}" if speeds else ""]
                 lines.append(table_row(cells))
     return lines
@@ -325,13 +344,18 @@ def tuned(groups: Groups, losses: Sequence[str]) -> List[str]:
                 _arrow([100 * statistics.fmean(x[k] for x in split) for split in zip(*pairs)], 1)
                 for k in ("f", "macro_f")
             ]
-            known = [r["tuned"]["errors"] for r in seeds if "errors" in r["tuned"]]
-            steps = ("before", "calibrated") if known else ()
-            errors = [statistics.fmean(error[when][0] for error in known) for when in steps]
+            errors = calibration_errors(seeds)
             cells = [label(group), NAMES.get(loss, loss), str(len(seeds)), *f]
             cells += [text(mean_gain(gains)), f"{min(gains):+.1f}", _arrow(errors, 3)]
             lines.append(table_row(cells))
     return lines
+
+
+def calibration_errors(runs: Sequence[Run]) -> List[float]:
+    """The mean calibration error before and after `calibrate`; nothing where it is not known."""
+    known = [run["tuned"]["errors"] for run in runs if "errors" in run["tuned"]]
+    steps = ("before", "calibrated") if known else ()
+    return [statistics.fmean(error[when][0] for error in known) for when in steps]
 
 
 def _arrow(values: Sequence[float], digits: int) -> str:
@@ -341,4 +365,12 @@ def _arrow(values: Sequence[float], digits: int) -> str:
 def label(group: Group) -> str:
     """An experiment as a table names it."""
     data, size, model = group
-    return f"{model}, {data}, {size}"
+    end = next((end for end in MODELS if model.endswith(end)), "")
+    kind = [MODELS[end]] if end else []
+    named = [model.removesuffix(end), DATA.get(data, data), size_text(size), *kind]
+    return ", ".join(named)
+
+
+def size_text(size: str) -> str:
+    """A number of training examples as a table names it."""
+    return f"{int(size):,}" if size.isdigit() else {"full": "all"}.get(size, size)

@@ -2,13 +2,23 @@
 without."""
 
 import statistics
-from collections import defaultdict
 from typing import Dict, Iterable, List, Sequence, Tuple
 
-from ..results import Run, Seeds, interval, mean_gain, points, table_head, table_row, text
+from ..results import (
+    Run,
+    Seeds,
+    gain,
+    group_runs,
+    mean_text,
+    points,
+    table_head,
+    table_row,
+    text,
+    tuned,
+)
 from .components import AUTO, STOCK, label, updates, updates_to_best
 
-Group = Tuple[str, str, str]
+Group = Tuple[str, ...]
 N_STEPS = 6  # of a curve, at most
 
 
@@ -19,12 +29,8 @@ def grouped(runs: Iterable[Run], model: str = "") -> Dict[Group, Dict[str, Seeds
         runs: Lines of the results.
         model: The end of the models' names: "_init" for CPU, "_init_gpu" for transformers.
     """
-    groups: Dict[Group, Dict[str, Seeds]] = defaultdict(lambda: defaultdict(dict))
-    for run in runs:
-        if "_init" in run["model"] and run["model"].endswith(model):
-            group = (run["data"], str(run["size"]), run["model"])
-            groups[group][run["loss"]][run["seed"]] = run
-    return {group: dict(groups[group]) for group in sorted(groups)}
+    shown = (r for r in runs if "_init" in r["model"] and r["model"].endswith(model))
+    return group_runs(shown, "data", "size", "model")
 
 
 def scores(groups: Dict[Group, Dict[str, Seeds]]) -> List[str]:
@@ -37,13 +43,11 @@ def scores(groups: Dict[Group, Dict[str, Seeds]]) -> List[str]:
         seeds = sorted(by_loss.get(STOCK, {}).keys() & by_loss.get(AUTO, {}).keys())
         if not seeds:
             continue
-        pairs = [[by_loss[loss][seed] for seed in seeds] for loss in (STOCK, AUTO)]
-        plain = [[points(run, "test") for run in runs] for runs in pairs]
-        tuned = [[points({**run, **run["tuned"]}, "test") for run in runs] for runs in pairs]
+        pairs = [{seed: by_loss[loss][seed] for seed in seeds} for loss in (STOCK, AUTO)]
+        stock, *others = found = [*pairs, *map(tuned, pairs)]
         cells = [label(group), str(len(seeds))]
-        cells += [_mean(values) for values in (*plain, *tuned)]
-        for values in (plain[1], tuned[0], tuned[1]):
-            cells.append(text(mean_gain([a - b for a, b in zip(values, plain[0])])))
+        cells += [mean_text([points(run, "test") for run in by.values()]) for by in found]
+        cells += [text(gain(by, stock)) for by in others]
         lines.append(table_row(cells))
     return lines
 
@@ -73,8 +77,3 @@ def _steps(runs: Sequence[Run]) -> List[int]:
     steps = sorted(step for step in common if step)
     every = -(-len(steps) // N_STEPS) or 1
     return steps[every - 1 :: every]
-
-
-def _mean(values: Sequence[float]) -> str:
-    half = interval(values)
-    return f"{statistics.fmean(values):.1f}" + ("" if half is None else f" ± {half:.1f}")

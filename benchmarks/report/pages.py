@@ -1,20 +1,23 @@
-"""Markdown pages whose tables are made of the results, between comments that say which.
+"""Markdown pages whose tables and numbers are made of the results, between comments that say which.
 
     <!-- table DATA SIZE MODEL [SETTING ...] -->    <!-- end -->
-    <!-- KIND LOSS ... -->    <!-- end -->
+    <!-- KIND WORD ... -->    <!-- end -->
+    in a sentence: <!-- = KIND DATA SIZE MODEL LOSS [RATE] -->+2.8 ± 2.4<!-- /= -->
 
-KIND is one of TABLES.
+KIND is one of TABLES, or in a sentence one of `guides.number`.
 """
 
 import re
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
 
+from .. import ROOT
 from ..results import Run
-from . import components, init_config
+from . import components, guides, init_config
+from .components import LEARN_RATE
 from .tables import grouped, summary, table
 
-# The learning rate of spaCy's configs.
-LEARN_RATE = 0.001
+TEXT = r"<!-- = ([^>]*) -->.*?<!-- /= -->"
 
 
 def _components(make: Callable[..., List[str]], *more: Any) -> Callable[..., List[str]]:
@@ -25,7 +28,8 @@ def _plain(make: Callable[..., List[str]]) -> Callable[..., List[str]]:
     return lambda runs, losses: make(components.grouped(runs, rate=LEARN_RATE), losses)
 
 
-# What makes a table of all runs and the losses that are named.
+# What makes a table of all runs and the words of its comment, which are losses if nothing else is
+# said.
 TABLES: Dict[str, Callable[[Sequence[Run], List[str]], List[str]]] = {
     "gains": _components(components.scores),
     "dev": _components(components.means, "dev"),
@@ -37,15 +41,28 @@ TABLES: Dict[str, Callable[[Sequence[Run], List[str]], List[str]]] = {
     "rivals": _components(components.rivals),
     "rivals_tuned": _components(components.tuned_rivals),
     "ner": _components(components.ner),
-    "summary": lambda runs, losses: summary(grouped(runs), losses),
+    "summary": summary,
     # Their word is the end of the models' names.
     "init_config": lambda runs, words: init_config.scores(init_config.grouped(runs, *words)),
     "init_config_curves": lambda runs, words: init_config.curves(init_config.grouped(runs, *words)),
+    "untouched": guides.untouched,
+    # Their words are components, or a corpus and a model.
+    "component": guides.component,
+    "thresholds": guides.thresholds,
+    "paper": guides.paper,
 }
 
 
+def documents() -> List[Path]:
+    """All pages that have something to fill in."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    kinds = "|".join(["=", "table", *TABLES])
+    return [page for page in pages if re.search(rf"<!-- ({kinds})( [^>]*)? -->", page.read_text())]
+
+
 def filled(document: str, runs: Sequence[Run]) -> str:
-    """A document with its tables made anew. Raises a ValueError where there are no such runs."""
+    """A document with its tables and numbers made anew. Raises a ValueError where there are no such
+    runs."""
     groups = grouped(runs)
 
     def lines(kind: str, words: List[str]) -> List[str]:
@@ -58,8 +75,10 @@ def filled(document: str, runs: Sequence[Run]) -> str:
         return table(group, groups[group])[2:]
 
     def block(match: Any) -> str:
-        made = "\n".join(lines(match[2], match[3].split()))
+        made = "\n".join(lines(match[2], (match[3] or "").split()))
         return f"{match[1]}\n\n{made}\n\n<!-- end -->"
 
-    pattern = rf"(<!-- ({'|'.join(['table', *TABLES])}) ([^>]*) -->).*?<!-- end -->"
-    return re.sub(pattern, block, document, flags=re.DOTALL)
+    pattern = rf"(<!-- ({'|'.join(['table', *TABLES])})( [^>]*)? -->).*?<!-- end -->"
+    document = re.sub(pattern, block, document, flags=re.DOTALL)
+    number = lambda m: f"<!-- = {m[1]} -->{guides.number(runs, m[1].split())}<!-- /= -->"  # noqa: E731
+    return re.sub(TEXT, number, document, flags=re.DOTALL)

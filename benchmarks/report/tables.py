@@ -1,9 +1,8 @@
 """Tables of the runs of one data set, size and model: losses against cross-entropy."""
 
-from collections import defaultdict
 from typing import Dict, Iterable, List, Tuple
 
-from ..results import Run, Seeds, gain, mean, table_head, table_row, text
+from ..results import Run, Seeds, gain, group_runs, mean, table_head, table_row, text
 
 BASELINE = "ce"
 Group = Tuple[str, ...]
@@ -12,13 +11,8 @@ Group = Tuple[str, ...]
 def grouped(runs: Iterable[Run]) -> Dict[Group, Dict[str, Seeds]]:
     """Runs by data set, size, model and settings, then by loss, then by seed; without those that
     have tables of their own."""
-    groups: Dict[Group, Dict[str, Seeds]] = defaultdict(lambda: defaultdict(dict))
-    for run in runs:
-        if run.get("learn_rate") is not None or "_init" in run["model"]:
-            continue
-        group = (run["data"], str(run["size"]), run["model"], " ".join(run["settings"]))
-        groups[group][run["loss"]][run["seed"]] = run
-    return {group: dict(groups[group]) for group in sorted(groups)}
+    shown = (r for r in runs if r.get("learn_rate") is None and "_init" not in r["model"])
+    return group_runs(shown, "data", "size", "model", "settings")
 
 
 def table(group: Group, by_loss: Dict[str, Seeds]) -> List[str]:
@@ -35,9 +29,11 @@ def table(group: Group, by_loss: Dict[str, Seeds]) -> List[str]:
     return lines
 
 
-def summary(groups: Dict[Group, Dict[str, Seeds]], losses: List[str]) -> List[str]:
-    """Lines of Markdown: a row for each data set, size and model that has one of the losses; in
-    brackets the number of seeds."""
+def summary(runs: Iterable[Run], losses: List[str]) -> List[str]:
+    """Lines of Markdown: a row for each data set, size and model of the earlier runs (their lines
+    have no learning rate of their own) that has one of the losses; in brackets the number of
+    seeds."""
+    groups = grouped(run for run in runs if "learn_rate" not in run)
     columns = ["data", "size", "model", BASELINE, *losses]
     lines = table_head(columns)
     for (data, size, model, _), by_loss in groups.items():

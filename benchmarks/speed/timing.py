@@ -1,14 +1,18 @@
-"""Two runs taking turns, and the ratio of their times."""
+"""Two runs taking turns, the ratio of their times, and the memory of a run."""
 
+import multiprocessing
+import resource
 import statistics
 import time
+import tracemalloc
 from typing import Any, Callable, List, Tuple
 
 Run = Callable[[], Any]
 Pair = Tuple[Run, Run]
+Clock = Callable[[], float]
 
 
-def seconds(run: Run, clock: Callable[[], float] = time.process_time) -> float:
+def seconds(run: Run, clock: Clock = time.process_time) -> float:
     """The time that a call takes; of the processor, without the turns of other processes."""
     start = clock()
     run()
@@ -36,3 +40,36 @@ def show(title: str, measured: List[Tuple[float, float]], more: str = "") -> Non
         f"{max(ratios):.2f}; {ours:.2f} ms / {theirs:.2f} ms){more}",
         flush=True,
     )
+
+
+def allocated(run: Run) -> float:
+    """The most bytes NumPy allocates at a time in a second call; the first makes what stays."""
+    run()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    run()
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    return peak
+
+
+def growth(run: Run, first: Run) -> float:
+    """The bytes by which a process of its own grows at most, after a small first call, which loads
+    what is needed. Unlike `allocated`, it counts what torch allocates."""
+    with multiprocessing.get_context("fork").Pool(1, _remember, (run, first)) as pool:
+        return pool.apply(_growth)
+
+
+_run: Run
+
+
+def _remember(run: Run, first: Run) -> None:
+    global _run
+    _run = run
+    first()
+
+
+def _growth() -> float:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _run()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

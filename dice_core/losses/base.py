@@ -3,7 +3,7 @@
 import inspect
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 from .. import arrays, options
 from ..arrays import Array, namespace
@@ -24,7 +24,7 @@ class Loss:
 
     A loss of your own is a frozen dataclass that overrides `value_and_slope`, `check_options` if
     some options do not suit it, `check` if some labels do not, and, if it counts over more than
-    single rows, `n_totals` and `totals`; see docs/extend.md.
+    single rows, `n_totals` and `totals`; see docs/extend.md. A sum of losses has `terms` instead.
     """
 
     # Whether it trains without a cross-entropy: its gradient does not vanish where the gold
@@ -61,17 +61,7 @@ class Loss:
             Floats ``(K,)``.
         """
         like = probabilities.like
-        return namespace(like).zeros(0, dtype=like.dtype, device=like.device)
-
-    def accumulate(self, before: Optional[Array], batch: Array, n_classes: int) -> Array:
-        """The totals that a batch is trained with: its own, or with those of batches before it.
-
-        Args:
-            before: ``(K,)``, what this gave for the batch before; None for the first.
-            batch: ``(K,)``, the totals of this batch.
-            n_classes: C.
-        """
-        return batch
+        return namespace(like).zeros(0, dtype=like.dtype, device=arrays.device(like))
 
     def value_and_slope(
         self, probabilities: Probabilities, targets: Targets, totals: Array
@@ -101,6 +91,11 @@ class Loss:
     @property
     def counts_over_batch(self) -> bool:
         """Whether it matters to the value of a row what else is in its batch."""
+        return False
+
+    @property
+    def counts_over_training(self) -> bool:
+        """Whether its totals are those of all batches so far, and not of one batch."""
         return False
 
     def check(self, spec: LabelSpec) -> None:
@@ -199,7 +194,7 @@ class Loss:
         """Read an option as true or false."""
         options.flag(self.name(), name, getattr(self, name))
 
-    def set_choice(self, name: str, choices: Sequence[Any]) -> None:
+    def set_choice(self, name: str, choices: Sequence[object]) -> None:
         """Read an option as one of some choices."""
         options.one_of(self.name(), name, getattr(self, name), choices)
 
@@ -218,9 +213,15 @@ def option_names(cls: Type[Loss]) -> List[str]:
     return [field.name for field in fields(cls)]
 
 
+def nearest(name: str, known: Sequence[str]) -> List[str]:
+    """The known name that a name is most like, capitals aside; none if it is like none of them."""
+    by_lower = {one.lower(): one for one in known}
+    return [by_lower[one] for one in get_close_matches(name.lower(), list(by_lower), n=1)]
+
+
 def did_you_mean(unknown: Sequence[str], known: Sequence[str]) -> str:
     """What the options are, and which of them may have been meant."""
-    near = [close for name in unknown for close in get_close_matches(name, known, n=1)]
+    near = [close for name in unknown for close in nearest(name, known)]
     hint = f"Did you mean {', '.join(near)}? " if near else ""
     return f"{hint}It has: {', '.join(sorted(known)) or 'none'}."
 
@@ -255,7 +256,7 @@ def make_loss(spec: object, owner: str = "make_loss") -> Loss:
     known = {c.__name__: c for c in sorted(_subclasses(Loss), key=_is_own)}
     cls = {loss_name(c): c for c in _subclasses(Loss)}.get(name) or known.get(name)
     if cls is None:
-        near = get_close_matches(name, known, n=1)
+        near = nearest(name, list(known))
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"{owner}: there is no loss {name!r}.{hint} There are: {', '.join(sorted(known))}. "

@@ -1,16 +1,12 @@
 """Weighted sums of losses."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Dict, Iterator, List, Optional, Tuple
+from typing import Any, ClassVar, Dict, Iterator, Optional, Tuple
 
-from .. import arrays, options
-from ..arrays import Array, namespace
+from .. import options
 from ..labels import LabelSpec
 from ..options import AUTO, Average, Background, ClassWeights, Level
-from ..probabilities import Probabilities
 from ..schedules import Numbers, Ramp, Weight, weight, weight_at
-from ..slopes import Slope
-from ..targets import Targets
 from .base import Loss, make_loss
 from .log_losses import CrossEntropy
 from .overlap import Dice
@@ -19,7 +15,7 @@ Term = Tuple[str, Weight, Loss]
 
 
 class _Sum(Loss):
-    """A weighted sum of terms, each with totals of its own, one after another."""
+    """A weighted sum of terms, which `BoundLoss` computes one by one."""
 
     # Name, weight and loss of each term.
     _terms: Tuple[Term, ...]
@@ -31,53 +27,6 @@ class _Sum(Loss):
     @property
     def counts_over_batch(self) -> bool:
         return any(loss.counts_over_batch for _, _, loss in self._terms)
-
-    def n_totals(self, n_classes: int) -> int:
-        return sum(loss.n_totals(n_classes) for _, _, loss in self._terms)
-
-    def totals(self, probabilities: Probabilities, targets: Targets) -> Array:
-        n = targets.n_classes
-        counting = [loss for _, _, loss in self._terms if loss.n_totals(n)]
-        found = [loss.totals(probabilities, targets) for loss in counting]
-        if not found:
-            return super().totals(probabilities, targets)
-        return found[0] if len(found) == 1 else namespace(found[0]).concat(found)
-
-    def accumulate(self, before: Optional[Array], batch: Array, n_classes: int) -> Array:
-        found, first = [], 0
-        for _, _, loss in self._terms:
-            own = slice(first, first + loss.n_totals(n_classes))
-            if own.stop > first:
-                earlier = None if before is None else before[own]
-                found.append(loss.accumulate(earlier, batch[own], n_classes))
-            first = own.stop
-        if not found or all(part.dtype == batch.dtype for part in found):
-            return batch if len(found) < 2 else namespace(batch).concat(found)
-        return namespace(batch).concat([arrays.wide(part) for part in found])
-
-    def value_and_slope(
-        self, probabilities: Probabilities, targets: Targets, totals: Array
-    ) -> Tuple[Array, Slope]:
-        value: Optional[Array] = None
-        slope, first = Slope(), 0
-        for name, weight_, loss in self._terms:
-            n = loss.n_totals(targets.n_classes)
-            own, first = totals[first : first + n], first + n
-            number = weight_at(weight_, 0, 0.0, name)
-            if not number:
-                continue
-            term, term_slope = loss.value_and_slope(probabilities, targets, own)
-            slope.add(term_slope, number)
-            term = number * term if number != 1 else term
-            if value is not None and value.shape != term.shape:
-                value, term = arrays.total(value), arrays.total(term)
-            value = term if value is None else value + term
-        return (0.0 * targets.n_rows() if value is None else value), slope
-
-    def blocks(self, probabilities: Probabilities, targets: Targets) -> Optional[List[slice]]:
-        found = [loss.blocks(probabilities, targets) for _, _, loss in self._terms]
-        # The fewest are of whole documents, which no other term minds.
-        return min((blocks for blocks in found if blocks), key=len, default=None)
 
     def check(self, spec: LabelSpec) -> None:
         self.smoothed(spec)

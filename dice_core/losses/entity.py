@@ -108,8 +108,8 @@ class EntityDice(Loss):
         they are.
         """
         xp, like = namespace(probabilities.like), probabilities.like
-        flat = xp.asarray(paths.rows * like.shape[1] + paths.columns, device=like.device)
-        which = xp.asarray(paths.ids, device=like.device)
+        flat = xp.asarray(paths.rows * like.shape[1] + paths.columns, device=arrays.device(like))
+        which = xp.asarray(paths.ids, device=arrays.device(like))
         log_p = probabilities.cells(flat).log_p()
         signs = arrays.like(paths.signs, like)
         return xp.exp(arrays.sum_by(log_p, which, len(paths.signs))) * signs, flat, which

@@ -116,22 +116,15 @@ class _LogLoss(Loss):
 class _CountingLogLoss(_LogLoss):
     """With weights by how often each class is there: as is given, or in the rows so far."""
 
-    @property
-    def counts_classes(self) -> bool:
-        """Whether it needs the counts of classes."""
-        return False
-
     def check(self, spec: LabelSpec) -> None:
         super().check(spec)
-        if spec.positions and self.counts_classes:
+        if spec.positions and self.counts_over_training:
             raise _position_error(self, spec)
 
     def n_totals(self, n_classes: int) -> int:
-        return n_classes + 1 if self.counts_classes else 0
+        return n_classes + 1 if self.counts_over_training else 0
 
     def totals(self, probabilities: Probabilities, targets: Targets) -> Array:
-        if not self.counts_classes:
-            return super().totals(probabilities, targets)
         xp, weights = namespace(probabilities.like), targets.weights
         if targets.ids is not None:
             weights = (
@@ -142,12 +135,6 @@ class _CountingLogLoss(_LogLoss):
             assert targets.y is not None
             counts = targets.column_sums(targets.y)
         return xp.concat([counts, xp.reshape(targets.n_rows(), (1,))])
-
-    def accumulate(self, before: Optional[Array], batch: Array, n_classes: int) -> Array:
-        if not self.counts_classes:
-            return batch
-        batch = arrays.wide(batch)  # float32 would stop at 2^24 rows
-        return batch if before is None or before.shape != batch.shape else before + batch
 
     def balanced(self, counts: Array, n: Array, K: float, activation: str) -> Factors:
         """The paper's weights, of counts ``(C,)`` and their total."""
@@ -199,7 +186,7 @@ class CrossEntropy(_CountingLogLoss):
         self.set_per_label("pos_weight")
 
     @property
-    def counts_classes(self) -> bool:
+    def counts_over_training(self) -> bool:
         return self.class_weights == BALANCED
 
     def factors(self, targets: Targets, totals: Array, activation: str) -> Factors:
@@ -274,7 +261,7 @@ class WeightedCrossEntropy(_CountingLogLoss):
         self.set_number("label_smoothing", high=0.999)
 
     @property
-    def counts_classes(self) -> bool:
+    def counts_over_training(self) -> bool:
         return self.counts is None
 
     def factors(self, targets: Targets, totals: Array, activation: str) -> Factors:
@@ -331,7 +318,7 @@ class LogitAdjustedCE(_CountingLogLoss):
             self.refuse(f"priors must be above 0 and below 1, got {self.priors!r}.")
 
     @property
-    def counts_classes(self) -> bool:
+    def counts_over_training(self) -> bool:
         return self.priors is None
 
     def blocks(self, probabilities: Probabilities, targets: Targets) -> Optional[List[slice]]:

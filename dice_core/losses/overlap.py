@@ -87,18 +87,15 @@ class _Overlap(Loss):
 
     def totals(self, probabilities: Probabilities, targets: Targets) -> Array:
         """Hits, predictions and gold of each class, and the number of rows."""
-        if self.level == "element":
-            return super().totals(probabilities, targets)
         if _has_gold_columns(probabilities, targets):
             hits, predicted, gold = self._counts_of_ids(probabilities, targets)
         else:
-            dense = targets.dense()
+            dense, mass = targets.dense(), self._mass(probabilities)
             assert dense.y is not None
-            mass = self._mass(probabilities)
             cells = (self.hits(mass, dense.y)[0], mass.predicted, self.gold(dense.y))
             hits, predicted, gold = (dense.column_sums(_counted(c, dense)) for c in cells)
-        n = namespace(hits).reshape(targets.n_rows(), (1,))
-        return namespace(hits).concat([hits, predicted, gold, n])
+        xp = namespace(hits)
+        return xp.concat([hits, predicted, gold, xp.reshape(targets.n_rows(), (1,))])
 
     def _counts_of_ids(
         self, probabilities: Probabilities, targets: Targets
@@ -107,19 +104,13 @@ class _Overlap(Loss):
         assert ids is not None
         if targets.counted is not None:
             weights = targets.counted if weights is None else weights * targets.counted
-        p, q = self._p(probabilities), self._q(probabilities)
-        predicted = p if self.plain else self.mass(p, q, p, True).predicted
-        hits = self._gold_mass(probabilities, p, q, ids).hit
+        every, gold = self._masses(probabilities, ids)
         if weights is None:
-            weights = arrays.full_like(hits, 1.0)
+            hits, weights = gold.hit, arrays.full_like(gold.hit, 1.0)
         else:
-            hits = hits * weights
-        n_classes = targets.n_classes
-        return (
-            arrays.sum_by(hits, ids, n_classes),
-            weights @ predicted,
-            arrays.sum_by(weights, ids, n_classes),
-        )
+            hits = gold.hit * weights
+        n_gold = arrays.sum_by(weights, ids, targets.n_classes)
+        return arrays.sum_by(hits, ids, targets.n_classes), weights @ every.predicted, n_gold
 
     def value_and_slope(
         self, probabilities: Probabilities, targets: Targets, totals: Array
@@ -143,18 +134,18 @@ class _Overlap(Loss):
     def _slope_of_ids(
         self, probabilities: Probabilities, targets: Targets, by_hits: Array, by_predicted: Array
     ) -> Slope:
-        ids = targets.ids
+        ids, counted = targets.ids, targets.counted
         assert ids is not None
-        p, q = self._p(probabilities), self._q(probabilities)
-        gold = by_hits[ids] * self._gold_mass(probabilities, p, q, ids).hit_slope
-        if targets.counted is not None:
-            gold *= targets.counted
+        every, gold = self._masses(probabilities, ids)
+        at_gold = by_hits[ids] * gold.hit_slope
+        if counted is not None:
+            at_gold *= counted
         if self.plain:
-            return Slope(columns=by_predicted, gold=gold)
-        cells = by_predicted * self.mass(p, q, p, True).predicted_slope
-        if targets.counted is not None:
-            cells *= targets.counted[:, None]
-        arrays.add_at(cells, ids, gold)
+            return Slope(columns=by_predicted, gold=at_gold)
+        cells = by_predicted * every.predicted_slope
+        if counted is not None:
+            cells *= counted[:, None]
+        arrays.add_at(cells, ids, at_gold)
         return Slope(cells=cells, steep=self.is_steep)
 
     def _coefficient(self, totals: Array, targets: Targets) -> Tuple[Array, Array, Array]:
@@ -163,7 +154,7 @@ class _Overlap(Loss):
         """
         n = targets.n_classes
         hits, predicted, gold = totals[:n], totals[n : 2 * n], totals[2 * n : 3 * n]
-        xp, spec = namespace(totals), targets.spec
+        spec = targets.spec
         background = self._background_columns(spec) if self.background else ()
         micro = self.average == "micro"
         if self.average == AUTO:
@@ -171,7 +162,7 @@ class _Overlap(Loss):
         if micro:  # false positives count also where the class is not gold in this batch
             counted = arrays.full_like(totals[:n], 1.0)
         else:
-            counted = xp.astype(gold > 0, hits.dtype)
+            counted = namespace(gold).sign(gold)
         for column in background:
             counted[column] = 0.0
         return formulas.overlap_of_set(
@@ -184,15 +175,14 @@ class _Overlap(Loss):
         self, probabilities: Probabilities, targets: Targets
     ) -> Tuple[Array, Slope]:
         """Of a softmax with one gold class a row."""
-        p, q, ids = self._p(probabilities), self._q(probabilities), targets.ids
-        assert ids is not None
+        assert targets.ids is not None
         how = (*self.weights()[::2], self.log)
         # Of all cells as if none were gold, and of the gold ones what is different.
-        mass = self.mass(p, q, p, True)
-        reusable = mass.predicted is not p and mass.predicted is not mass.predicted_slope
-        value, cells = formulas.overlap_without_gold(mass.predicted, *how, reusable)
-        cells *= mass.predicted_slope
-        gold = self._gold_mass(probabilities, p, q, ids)
+        every, gold = self._masses(probabilities, targets.ids)
+        reusable = every.predicted is not probabilities.p
+        reusable = reusable and every.predicted is not every.predicted_slope
+        value, cells = formulas.overlap_without_gold(every.predicted, *how, reusable)
+        cells *= every.predicted_slope
         other, slope_of_other = formulas.overlap_without_gold(gold.predicted[:, None], *how)
         gold_value, by_hits, by_predicted = formulas.overlap(
             gold.hit, gold.predicted, 1.0, *self.weights(), self.log
@@ -227,17 +217,27 @@ class _Overlap(Loss):
         return None
 
     def _mass(self, probabilities: Probabilities) -> Mass:
-        p, is_softmax = self._p(probabilities), probabilities.activation == "softmax"
-        q = self._q(probabilities)
-        j = p if is_softmax else p * (probabilities.q() if q is None else q)
-        return self.mass(p, q, j, is_softmax)
+        """Of all cells."""
 
-    def _gold_mass(
-        self, probabilities: Probabilities, p: Array, q: Optional[Array], ids: Array
-    ) -> Mass:
-        """Of the gold cells of a softmax, ``(N,)`` each."""
-        at = probabilities.gather(ids) if p is probabilities.p else arrays.gather(p, ids)
-        return self.mass(at, None if q is None else arrays.gather(q, ids), at, True)
+        def make() -> Mass:
+            p, is_softmax = self._p(probabilities), probabilities.activation == "softmax"
+            q = self._q(probabilities)
+            j = p if is_softmax else p * (probabilities.q() if q is None else q)
+            return self.mass(p, q, j, is_softmax)
+
+        return probabilities.once(make, self)
+
+    def _masses(self, probabilities: Probabilities, ids: Array) -> Tuple[Mass, Mass]:
+        """Of a softmax: of all cells, and of the gold ones, ``(N,)``."""
+
+        def make() -> Tuple[Mass, Mass]:
+            p, q = self._p(probabilities), self._q(probabilities)
+            at = probabilities.gather(ids) if p is probabilities.p else arrays.gather(p, ids)
+            q_at = None if q is None else arrays.gather(q, ids)
+            return self.mass(p, q, p, True), self.mass(at, q_at, at, True)
+
+        # Single cells have no totals, so that the arrays are needed once.
+        return make() if self.level == "element" else probabilities.once(make, self, ids)
 
     def check(self, spec: LabelSpec) -> None:
         super().check(spec)

@@ -5,7 +5,7 @@ A model's scores become decisions in one of three ways, each with a class here:
 label with the highest score is) and `DecodedLabels` (a decoder finds the best structure). Each
 counts what a shift of its scores would predict, and finds shifts that serve an `Objective`.
 
-objectives -> decisions <- rows, decoded -> choose (estimate) -> component -> report; and calibrate,
-of the same scores. `component` is what a toolkit fills in: what a component decides, from which
-scores, and how a shift becomes part of it. `scores` is for those who have scores alone.
+objectives -> calibrate -> decisions <- rows, decoded; choose (estimate) -> report -> component.
+`component` is what a toolkit fills in: what a component decides, from which scores, and how a shift
+becomes part of it. `scores` is for those who have scores alone.
 """

@@ -1,31 +1,46 @@
 """Whether probabilities mean what they say, and the temperature that helps: on plain arrays."""
 
-from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple, Union
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy
 from numpy.typing import ArrayLike
 
-Array = numpy.ndarray
+from .objectives import Array
+
 # Temperatures that are looked at.
 LOWEST, HIGHEST = 0.05, 20.0
 N_BINS = 10
-# How many examples a label needs for a temperature of its own.
-MIN_EXAMPLES = 5
-Temperature = Union[float, Dict[str, float]]
-
-
-# -- how good probabilities are ------------------------------------------------------------
 
 
 class Calibration(NamedTuple):
-    """n: how many decisions were looked at. ece: expected calibration error, 0 to 1. brier: mean
-    squared distance of the probability from what was so, 0 to 1. nll: mean negative log-likelihood.
+    """How good probabilities are.
+
+    Attributes:
+        n: How many decisions were looked at.
+        ece: Expected calibration error, 0 to 1.
+        brier: Mean squared distance of the probability from what was so, 0 to 1.
+        nll: Mean negative log-likelihood.
     """
 
     n: int
     ece: float
     brier: float
     nll: float
+
+
+class Confidence(NamedTuple):
+    """How sure decisions are.
+
+    Attributes:
+        right: Bools ``(N,)``, whether they are right.
+        at: From a temperature to their probabilities ``(N,)``.
+        fit: The best temperature.
+    """
+
+    right: Array
+    at: Callable[[float], Array]
+    fit: Callable[[], float]
 
 
 def measure(p: ArrayLike, right: ArrayLike) -> Calibration:
@@ -55,49 +70,31 @@ def brier(p: ArrayLike, right: ArrayLike) -> float:
     return float(((p - right) ** 2).mean()) if len(p) else 0.0
 
 
-def risk_coverage_area(p: ArrayLike, right: ArrayLike) -> float:
-    """The area under the risk-coverage curve, 0 to 1; lower ranks better (Geifman & El-Yaniv
-    2017): the mean share of wrong decisions among the most probable 1/N, 2/N, ... of them.
-    """
-    p, right = _pair(p, right)
-    wrong = 1 - right[numpy.argsort(-p, kind="stable")]
-    return float((wrong.cumsum() / numpy.arange(1, len(p) + 1)).mean()) if len(p) else 0.0
-
-
-def _pair(p: ArrayLike, right: ArrayLike) -> Tuple[Array, Array]:
+def _pair(p: ArrayLike, right: ArrayLike) -> tuple[Array, Array]:
     p, right = numpy.asarray(p, dtype="float64"), numpy.asarray(right, dtype="float64")
     if p.shape != right.shape or p.ndim != 1:
         raise ValueError(f"p and right must have one axis, of one length: {p.shape}, {right.shape}")
     return p, right
 
 
-# -- probabilities of scores ---------------------------------------------------------------
-
-
 def softmax(scores: Array) -> Array:
     """Of each row."""
     exp = numpy.exp(scores - scores.max(axis=-1, keepdims=True))
-    made: numpy.ndarray = exp / exp.sum(axis=-1, keepdims=True)
-    return made
+    return numpy.asarray(exp / exp.sum(axis=-1, keepdims=True))
 
 
 def sigmoid(scores: ArrayLike) -> Array:
     """1 / (1 + exp(-x)), without overflow."""
     scores = numpy.asarray(scores, dtype="float64")
     exp = numpy.exp(-numpy.abs(scores))
-    made: numpy.ndarray = numpy.where(scores >= 0, 1 / (1 + exp), exp / (1 + exp))
-    return made
+    return numpy.asarray(numpy.where(scores >= 0, 1 / (1 + exp), exp / (1 + exp)))
 
 
 def logit(p: ArrayLike) -> Array:
     """log(p / (1 - p)), of anything from 0 to 1; the ends are pulled in to +-40."""
     p = numpy.asarray(p, dtype="float64")
     with numpy.errstate(divide="ignore"):
-        made: numpy.ndarray = numpy.clip(numpy.log(p) - numpy.log1p(-p), -40.0, 40.0)
-        return made
-
-
-# -- the best temperature ------------------------------------------------------------------
+        return numpy.asarray(numpy.clip(numpy.log(p) - numpy.log1p(-p), -40.0, 40.0))
 
 
 def fit_softmax(scores: Array, gold: Array) -> float:
@@ -134,6 +131,11 @@ def fit_sigmoid(scores: Array, gold: Array, center: float = 0.0) -> float:
     return minimum(lambda t: float(numpy.logaddexp(0.0, -sign * (scores / t + center)).mean()))
 
 
+def found_confidence(at: Callable[[float], Array], right: Array) -> Confidence:
+    """Of what a decoder found, whose probabilities are known at each temperature."""
+    return Confidence(right, at, lambda: minimum(lambda t: measure(at(t), right).nll))
+
+
 def minimum(loss: Callable[[float], float]) -> float:
     """Where a function of a temperature is lowest: golden sections of its logarithm."""
     low, high = numpy.log(LOWEST), numpy.log(HIGHEST)
@@ -151,73 +153,3 @@ def minimum(loss: Callable[[float], float]) -> float:
             at_b = loss(float(numpy.exp(b)))
     best = float(numpy.exp((low + high) / 2))
     return best if loss(best) < loss(1.0) else 1.0
-
-
-# -- how sure decisions are ----------------------------------------------------------------
-
-
-class Confidence(NamedTuple):
-    """what: which decisions. right: bools ``(N,)``, whether they are right. at: from a temperature
-    to their probabilities ``(N,)``. fit: the best temperature; its argument is whether each label
-    gets its own, where labels are decided on their own.
-    """
-
-    what: str
-    right: Array
-    at: Callable[[Temperature], Array]
-    fit: Callable[[bool], Temperature]
-
-
-def cell_confidence(
-    what: str,
-    names: Sequence[str],
-    scores: Array,
-    gold: Array,
-    known: Array,
-    center: float,
-) -> Confidence:
-    """Of labels that are decided on their own. scores: log-odds beyond ``center``, ``(N, C)``;
-    gold, known: bools ``(N, C)``.
-    """
-    usable = known & numpy.isfinite(scores)
-
-    def at(temperature: Temperature) -> Array:
-        if isinstance(temperature, dict):
-            return at_each([temperature[name] for name in names])
-        return at_each(temperature)
-
-    def at_each(temperature: ArrayLike) -> Array:
-        made: numpy.ndarray = sigmoid(scores / numpy.asarray(temperature) + center)[usable]
-        return made
-
-    def fit(per_label: bool) -> Temperature:
-        common = fit_sigmoid(scores[usable] + center, gold[usable], center)
-        if not per_label:
-            return common
-        made = {}
-        for c, name in enumerate(names):
-            z, y = scores[usable[:, c], c] + center, gold[usable[:, c], c]
-            enough = gold[:, c].sum() >= MIN_EXAMPLES
-            made[name] = fit_sigmoid(z, y, center) if enough else common
-        return made
-
-    return Confidence(what, gold[usable], at, fit)
-
-
-def row_confidence(what: str, scores: Array, gold: Array) -> Confidence:
-    """Of labels of which the highest wins. scores: floats ``(N, C)``; gold: ints ``(N,)``."""
-    usable = numpy.isfinite(scores[numpy.arange(len(gold)), gold])
-    scores, gold = scores[usable], gold[usable]
-    return Confidence(
-        what,
-        scores.argmax(axis=1) == gold,
-        lambda temperature: softmax(scores / temperature).max(axis=1),
-        lambda per_label: fit_softmax(scores, gold),
-    )
-
-
-def found_confidence(what: str, at: Callable[[Any], Array], right: Array) -> Confidence:
-    """Of what a decoder found, whose probabilities are known at each temperature."""
-    return Confidence(
-        what, right, at, lambda per_label: minimum(lambda t: measure(at(t), right).nll)
-    )

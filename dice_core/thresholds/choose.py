@@ -1,12 +1,13 @@
 """Choosing shifts of scores that serve an objective on documents that they were not chosen on."""
 
-from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy
 
 from .decisions import Rule, ScoredLabels, Task, check_known
 from .estimate import Gain, estimate_gain, jackknife_error
-from .objectives import AVERAGES, Array, FScore, Objective
+from .objectives import AVERAGES, Array, FScore, Measure, Objective
 
 # How much the average that is not the objective counts where rules are compared: rules that are
 # alike on dev in one average often differ in the other, and then do so on test, too.
@@ -22,7 +23,7 @@ GROUPS = 10
 AS_IT_IS = Rule("as it is")
 NOTHING_BETTER = "no threshold is better on documents that it was not chosen on"
 
-Folds = FrozenSet[int]
+Folds = frozenset[int]
 
 
 class Choice(NamedTuple):
@@ -46,7 +47,7 @@ class Choice(NamedTuple):
     before: Array
     estimate: Array
     seen: Array
-    gain: Optional[Gain]
+    gain: Gain | None
     free: Array
     reason: str
     left: Mapping[str, str]
@@ -60,14 +61,14 @@ class Selected(NamedTuple):
     shift: Array
     rule: Rule
     reason: str
-    left: Dict[str, str]
+    left: dict[str, str]
     has_rule: bool = False
 
 
 def choose(
     labels: ScoredLabels,
     objective: Objective,
-    by_label: Optional[Mapping[str, Objective]] = None,
+    by_label: Mapping[str, Objective] | None = None,
     *,
     n_folds: int = 5,
     min_examples: int = 5,
@@ -104,7 +105,7 @@ def choose(
 
         >>> from dice_core.thresholds.rows import IndependentLabels
         >>> gold = numpy.arange(60) % 3 == 0
-        >>> labels = IndependentLabels(["x"], numpy.where(gold, -1.0, -3.0), gold)
+        >>> labels = IndependentLabels(["x"], numpy.where(gold, -1.0, -3.0)[:, None], gold)
         >>> choose(labels, FScore()).shift
         array([1.])
     """
@@ -114,8 +115,8 @@ def choose(
     if objective.has_floor and objective.average == "macro":
         names = [name for name, counts in zip(labels.names, labels.counted) if counts]
         by_label = {**dict.fromkeys(names, objective), **by_label}
-    nothing = numpy.zeros(labels.size)
-    before = labels.total(nothing)
+    nothing, everything = numpy.zeros(labels.size), numpy.zeros(labels.n_docs, dtype="int64")
+    before = labels.counts(nothing, everything, 1)[0]
     free = (labels.n_examples >= min_examples) & ~labels.fixed
 
     def unchanged(reason: str, left: Mapping[str, str] = {}) -> Choice:
@@ -131,14 +132,20 @@ def choose(
         return unchanged("it has one label alone, which is always predicted")
     search = _Search(labels, objective, by_label, free, min(n_folds, labels.n_docs), max_loss, seed)
     while True:
-        chosen, nested = search.select(search.folds), search.nested()
-        after = search.each(nested)
-        if chosen.reason or not search.drop_what_fails(chosen, after.sum(axis=0)):
+        chosen = search.select(search.folds)
+        # For each fold the shift that is chosen, rule and all, without it.
+        nested = {f: search.select(search.folds - {f}).shift for f in sorted(search.folds)}
+        groups = search.each(nested)
+        estimate = groups.sum(axis=0)
+        if chosen.reason or not search.drop_what_fails(chosen, before, estimate):
             break
     if chosen.reason:
         return unchanged(chosen.reason, chosen.left)
-    estimate, seen = after.sum(axis=0), labels.total(chosen.shift)
-    gain = search.gain(nested) if chosen.has_rule else None
+    gain = None
+    if chosen.has_rule:
+        choices = [search.table(shift, search.folds) for shift in nested.values()]
+        gain = estimate_gain(search.shown, search.table(nothing, search.folds), groups, choices)
+    seen = labels.counts(chosen.shift, everything, 1)[0]
     return Choice(chosen.shift, chosen.rule, before, estimate, seen, gain, free, "", chosen.left)
 
 
@@ -164,8 +171,8 @@ class _Search:
         self.labels, self.objective, self.max_loss = labels, objective, max_loss
         n_docs, places = labels.n_docs, {name: c for c, name in enumerate(labels.names)}
         self.by_label = {places[name]: of for name, of in by_label.items() if free[places[name]]}
-        counted = labels.counted & ~numpy.isin(labels.names, list(by_label))
-        self.task = Task(objective, free & counted, counted)
+        self.counted = labels.counted & ~numpy.isin(labels.names, list(by_label))
+        self.task = Task(objective, free & self.counted, self.counted)
         self.rules = labels.rules(objective) if self.task.free.any() else []
         if objective.has_floor:
             self.rules = [rule._replace(margin=m) for rule in self.rules for m in MARGINS]
@@ -176,10 +183,10 @@ class _Search:
         self.fold = self.fold_of_group[self.groups]
         self.nothing = numpy.zeros(labels.size)
         # What is no longer chosen, and why.
-        self.left: Dict[str, str] = {}
+        self.left: dict[str, str] = {}
         self.reason = ""
-        self._fits: Dict[Folds, List[Array]] = {}
-        self._tables: Dict[Tuple[bytes, int], Array] = {}
+        self._fits: dict[Folds, list[Array]] = {}
+        self._tables: dict[tuple[bytes, int], Array] = {}
 
     # -- what is known of folds ------------------------------------------------------------
 
@@ -187,7 +194,7 @@ class _Search:
         """A mask ``(D,)`` of the documents in these folds."""
         return numpy.isin(self.fold, list(folds))
 
-    def fits(self, folds: Folds) -> List[Array]:
+    def fits(self, folds: Folds) -> list[Array]:
         """The shift of each rule, fitted on these folds."""
         if folds not in self._fits:
             self._fits[folds] = self.labels.fit(self.rules, self.docs(folds), self.task)
@@ -195,32 +202,30 @@ class _Search:
 
     def table(self, shift: Array, folds: Folds) -> Array:
         """``(G, C, 3)``: counts of each group of documents; 0 outside of these folds."""
+        return self.each(dict.fromkeys(folds, shift))
+
+    def each(self, shifts: Mapping[int, Array]) -> Array:
+        """The same with a shift of its own for each fold."""
         counts = numpy.zeros((self.n_groups, len(self.labels.names), 3))
-        for f in folds:
+        for f, shift in shifts.items():
             key, inside = (shift.tobytes(), f), self.fold_of_group == f
             if key not in self._tables:
                 groups = numpy.where(self.fold == f, self.groups, -1)
-                all_groups = self.labels.counts(shift, groups, self.n_groups)
-                self._tables[key] = all_groups[inside]
+                self._tables[key] = self.labels.counts(shift, groups, self.n_groups)[inside]
             counts[inside] = self._tables[key]
         return counts
-
-    def each(self, shifts: Mapping[int, Array]) -> Array:
-        """``(G, C, 3)``: counts of each fold with a shift of its own."""
-        made: numpy.ndarray = numpy.sum(
-            [self.table(shift, frozenset([f])) for f, shift in shifts.items()], axis=0
-        )
-        return made
 
     # -- choosing --------------------------------------------------------------------------
 
     def rank(self, counts: Array) -> Array:
-        objective, task = self.objective, self.task
-        return self.labels.overall(objective.rank, counts, objective.average, task.counted)
+        """What the objective ranks, of counts ``(..., C, 3)``."""
+        objective = self.objective
+        return self.labels.overall(objective.rank, counts, objective.average, self.counted)
 
     def shown(self, counts: Array) -> Array:
-        objective, task = self.objective, self.task
-        return self.labels.overall(objective.shown, counts, objective.average, task.counted)
+        """What the objective shows."""
+        objective = self.objective
+        return self.labels.overall(objective.shown, counts, objective.average, self.counted)
 
     def select(self, folds: Folds) -> Selected:
         """The shift that is chosen on these folds, as if there were no others."""
@@ -237,135 +242,115 @@ class _Search:
             rule = Rule("thresholds of single labels")
         return Selected(shift, rule, reason, left, selected.rule != AS_IT_IS)
 
-    def drop_what_fails(self, chosen: Selected, estimate: Array) -> bool:
+    def drop_what_fails(self, chosen: Selected, before: Array, estimate: Array) -> bool:
         """Choose no more what is no better, or misses its floor, on documents that played no part.
 
         Returns:
             Whether there was any of it.
         """
-        before, failed = self.table(self.nothing, self.folds).sum(axis=0), False
+        failed = False
         for c, objective in list(self.by_label.items()):
-            name = self.labels.names[c]
+            name, after = self.labels.names[c], estimate[c]
             reason = chosen.left.get(name) or _failure(
-                objective, objective.rank, before[c], estimate[c], estimate[c]
+                objective, objective.rank, before[c], after, after
             )
             if reason:
                 self.left[name], failed = reason, True
                 del self.by_label[c]
         if self.rules:
-            reason, pooled = NOTHING_BETTER, estimate[self.task.counted].sum(axis=0)
+            reason, pooled = NOTHING_BETTER, estimate[self.counted].sum(axis=0)
             if chosen.has_rule:
                 reason = _failure(self.objective, self.rank, before, estimate, pooled)
             if reason:
                 self.rules, self.reason, failed = [], reason, True
         return failed
 
-    def _select_rule(self, folds: Folds) -> Tuple[Selected, Dict[int, Array]]:
+    def _select_rule(self, folds: Folds) -> tuple[Selected, dict[int, Array]]:
         """The best rule for the objective, and its shift for each fold, from the others."""
-        objective, labels = self.objective, self.labels
-        none = {f: self.nothing for f in folds}
-        in_folds = numpy.isin(self.fold_of_group, list(folds))
+        objective, in_folds = self.objective, numpy.isin(self.fold_of_group, list(folds))
         before = self.table(self.nothing, folds)[in_folds]
         other = AVERAGES[objective.average == "micro"]
 
         def other_f1(counts: Array) -> float:
-            return float(labels.overall(FScore().shown, counts, other, self.task.counted))
+            return float(self.labels.overall(FScore().shown, counts, other, self.counted))
 
         rank_before, floor = self.rank(before.sum(axis=0)), other_f1(before.sum(axis=0))
         best, reason, nearest = -numpy.inf, NOTHING_BETTER, numpy.inf
-        selected, shifts_of_best = Selected(self.nothing, AS_IT_IS, reason, {}), none
-        for r, rule in enumerate(self.rules):
-            shifts = {f: self.fits(folds - {f})[r] for f in folds}
-            after = self.each(shifts)[in_folds]
+        shift, rule = self.nothing, AS_IT_IS
+        shifts = {f: self.nothing for f in folds}
+        for r, tried in enumerate(self.rules):
+            fitted = {f: self.fits(folds - {f})[r] for f in folds}
+            after = self.each(fitted)[in_folds]
             total = after.sum(axis=0)
             gain, cost = float(self.rank(total) - rank_before), floor - other_f1(total)
+            score, least = gain, 1e-9
             if objective.has_floor:
-                pooled = total[self.task.counted].sum(axis=0)
+                pooled = total[self.counted].sum(axis=0)
                 shortfall = float(objective.shortfall(pooled))
                 if shortfall > NEAR:
                     if shortfall < nearest:
                         nearest, reason = shortfall, _not_reached(objective, pooled)
                     continue
-                if gain <= 1e-9:
-                    continue
-                score = gain
             else:
-                error = jackknife_error(self.rank, before, after)
-                if gain <= max(MIN_ERRORS * error, 1e-9) or cost > self.max_loss:
+                if cost > self.max_loss:
                     continue
+                least = max(MIN_ERRORS * jackknife_error(self.rank, before, after), least)
                 score = gain - OTHER_WEIGHT * cost
-            if score <= best:
+            if gain <= least or score <= best:
                 continue
             # Never worse than before on what was seen.
-            shift = numpy.mean([shifts[f] for f in sorted(folds)], axis=0)
-            if self.rank(self.table(shift, folds).sum(axis=0)) < rank_before:
-                shift = self.fits(folds)[r]
-                if self.rank(self.table(shift, folds).sum(axis=0)) < rank_before:
+            mean = numpy.mean([fitted[f] for f in sorted(folds)], axis=0)
+            if self.rank(self.table(mean, folds).sum(axis=0)) < rank_before:
+                mean = self.fits(folds)[r]
+                if self.rank(self.table(mean, folds).sum(axis=0)) < rank_before:
                     continue
-            best, shifts_of_best = score, shifts
-            selected = Selected(shift, rule, "", {})
-        if not numpy.isfinite(best):
-            selected = selected._replace(reason=reason)
-        return selected, shifts_of_best
+            best, rule, shift, shifts = score, tried, mean, fitted
+        return Selected(shift, rule, "" if numpy.isfinite(best) else reason, {}), shifts
 
     def _select_labels(
         self, folds: Folds, shift: Array, shifts: Mapping[int, Array]
-    ) -> Dict[str, str]:
+    ) -> dict[str, str]:
         """Choose the shifts of labels that have objectives of their own, into ``shift``.
 
         Returns:
             The labels that are left alone, and why.
         """
-        labels, left = self.labels, {}
         before = self.table(self.nothing, folds).sum(axis=0)
-        best: Dict[int, Tuple[float, float]] = {}  # rank and shift
-        nearest: Dict[int, Tuple[float, Array]] = {}
+        best: dict[int, tuple[float, float]] = {}  # rank and shift
+        nearest: dict[int, tuple[float, Array]] = {}
         for margin in MARGINS:
             fitted = {f: shifts[f].copy() for f in folds}
             for f in folds:
                 docs = self.docs(folds - {f})
                 for c, objective in self.by_label.items():
                     raised = objective.raised(margin)
-                    fitted[f][c] = labels.fit_label(docs, c, raised, shifts[f])
+                    fitted[f][c] = self.labels.fit_label(docs, c, raised, shifts[f])
             counts = self.each(fitted).sum(axis=0)
             for c, objective in self.by_label.items():
                 rank, shortfall = float(objective.rank(counts[c])), objective.shortfall(counts[c])
                 if c not in nearest or shortfall < nearest[c][0]:
                     nearest[c] = (float(shortfall), counts[c])
-                if shortfall > NEAR or rank <= max(
-                    float(objective.rank(before[c])), best.get(c, (-numpy.inf, 0.0))[0]
-                ):
-                    continue
-                best[c] = (rank, float(numpy.mean([fitted[f][c] for f in sorted(folds)])))
+                at_least = max(float(objective.rank(before[c])), best.get(c, (-numpy.inf, 0.0))[0])
+                if shortfall <= NEAR and rank > at_least:
+                    best[c] = (rank, float(numpy.mean([fitted[f][c] for f in sorted(folds)])))
             if not any(objective.has_floor for objective in self.by_label.values()):
                 break
-        base = shift.copy()
+        base, left = shift.copy(), {}
         for c, (_, value) in best.items():
             shift[c] = value
         seen = self.table(shift, folds).sum(axis=0)
         for c, objective in self.by_label.items():
-            if c in best and objective.rank(seen[c]) >= objective.rank(before[c]):
-                continue
-            shift[c] = base[c]
-            missed = nearest[c][0] > NEAR
-            reason = _not_reached(objective, nearest[c][1]) if missed else NOTHING_BETTER
-            left[labels.names[c]] = reason
+            if c not in best or objective.rank(seen[c]) < objective.rank(before[c]):
+                shift[c] = base[c]
+                missed = nearest[c][0] > NEAR
+                reason = _not_reached(objective, nearest[c][1]) if missed else NOTHING_BETTER
+                left[self.labels.names[c]] = reason
         return left
 
-    # -- estimating ------------------------------------------------------------------------
 
-    def nested(self) -> Dict[int, Array]:
-        """For each fold the shift that is chosen, rule and all, without it."""
-        return {f: self.select(self.folds - {f}).shift for f in sorted(self.folds)}
-
-    def gain(self, nested: Dict[int, Array]) -> Gain:
-        """Of what the objective shows."""
-        before = self.table(self.nothing, self.folds)
-        choices = [self.table(shift, self.folds) for shift in nested.values()]
-        return estimate_gain(self.shown, before, self.each(nested), choices)
-
-
-def _failure(objective: Objective, rank: Any, before: Array, after: Array, pooled: Array) -> str:
+def _failure(
+    objective: Objective, rank: Measure, before: Array, after: Array, pooled: Array
+) -> str:
     """Why counts are no reason to change anything; "" if they are one."""
     if objective.shortfall(pooled) > NEAR:
         return _not_reached(objective, pooled)

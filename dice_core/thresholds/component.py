@@ -1,56 +1,99 @@
 """`tune` and `calibrate` of one component or model, whatever toolkit it is of."""
 
-import time
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Generic, Protocol, TypedDict, TypeVar
 
 import numpy
 
-from . import calibrate as calibration
-from .choose import check_options, choose
+from .calibrate import measure
+from .choose import Choice, check_options, choose
 from .decisions import ALL, ScoredLabels, check_known
-from .objectives import Array, Objective, Spec, as_objective
+from .objectives import Array, Spec, as_objective
 from .report import CalibrationReport, ComponentReport, report_choice
 from .rows import IndependentLabels
 
 # Of the numbers that are written: what files of JSON keep.
 DIGITS = 8
+# What a toolkit's data consist of.
+D = TypeVar("D")
+Settings = dict[str, object]
 
 
-class Tunable:
+class Tuning(TypedDict, total=False):
+    """What was written: log-odds by label, and what logits were divided by."""
+
+    shift: dict[str, float]
+    temperature: float
+
+
+class Record(Tuning, total=False):
+    """The same, and what it takes to undo it: the settings before and after, the bias before, bit
+    for bit (JSON rounds numbers), and the fingerprint of the weights after.
+    """
+
+    before: Settings
+    written: Settings
+    bias: str
+    columns: int
+    weights: str
+
+
+class OutputLayer(Protocol):
+    """The layer whose outputs are the columns of a component's scores."""
+
+    def bias(self) -> Array:
+        """Floats ``(C, ...)``: several numbers a column, if it has several pieces."""
+
+    def set_bias(self, bias: Array) -> None:
+        """Write another."""
+
+    def scale(self, factor: Array) -> None:
+        """Multiply what leads to each column but its bias: floats ``(C,)``."""
+
+    def fingerprint(self, n: int) -> str:
+        """Of the weights and the bias of the first ``n`` columns."""
+
+
+class Tunable(Generic[D]):
     """What can be tuned: what it decides from which scores, and how a shift becomes part of it.
 
     Attributes:
-        name, kind: For reports.
+        name: For reports; kind, too.
+        kind: Its factory, or class.
+        what: Which probabilities calibration is of.
         average: The average of the objective, where none is named.
-        per_label: Whether each label may have a temperature of its own.
-        every_row: Whether `read` gives rows that no threshold can matter to, too: calibration
-            counts them.
+        center: The score that a temperature leaves where it is.
+        layer: The last layer; None if nothing is written into weights.
     """
 
     name: str
     kind: str
+    what = ""
     average = "micro"
-    per_label = False
-    every_row = False
+    center = 0.0
+    layer: OutputLayer | None = None
+
+    # -- what it decides -------------------------------------------------------------------
 
     @property
-    def columns(self) -> List[str]:
+    def columns(self) -> list[str]:
         """What each output of the last layer is of."""
         raise NotImplementedError
 
     @property
-    def labels(self) -> List[str]:
+    def labels(self) -> list[str]:
         """What can have an objective of its own."""
         return self.columns
 
     @property
-    def shift_names(self) -> List[str]:
+    def shift_names(self) -> list[str]:
         """What each number of a shift is of."""
         return self.columns
 
     @property
-    def odds(self) -> Union[None, float, Array]:
+    def odds(self) -> float | Array | None:
         """The log-odds from which on all labels, or each, are predicted; None if there are none."""
         return None
 
@@ -58,58 +101,103 @@ class Tunable:
         """A shift, by `shift_names`, as one of the last layer's outputs."""
         return shift
 
-    def read(self, data: Any) -> ScoredLabels:
-        """Scores and gold annotation. A ValueError for scores that are NaN."""
+    def read(self, data: Sequence[D], every_row: bool = False) -> ScoredLabels:
+        """Scores and gold annotation. A ValueError for scores that are NaN.
+
+        every_row: with the rows that no threshold can matter to, which calibration counts.
+        """
         raise NotImplementedError
 
-    def confidence(self, labels: Any) -> calibration.Confidence:
-        """How sure it is of what it decides, from what `read` gave."""
+    # -- what is written -------------------------------------------------------------------
+
+    def load(self) -> Record:
+        """What was kept by `save`; empty if nothing was."""
+        raise NotImplementedError
+
+    def save(self, record: Record | None) -> None:
+        """Keep a record where it is saved with the weights, or forget it."""
         raise NotImplementedError
 
     @property
-    def record(self) -> Dict[str, Any]:
-        """What was written, "shift", by name, and "temperature"; empty if nothing was, or if the
-        weights are no longer those that it was written into.
+    def settings(self) -> Settings:
+        """Settings that a shift changes, such as thresholds."""
+        return {}
+
+    def set_settings(self, settings: Settings) -> None:
+        """Write them."""
+
+    def shifted(self, shift: Array, temperature: float) -> Settings:
+        """The settings with a shift, by `shift_names`, and a temperature."""
+        return {}
+
+    @property
+    def record(self) -> Tuning:
+        """What was written; empty if nothing was, or if the weights or settings are no longer those
+        that it was written into: loaded, set, initialized or trained since.
         """
-        raise NotImplementedError
+        record = self.load()
+        if not record or record["written"] != self.settings or not self._has_weights(record):
+            return {}
+        shift = {name: round(value, DIGITS) for name, value in record["shift"].items()}
+        return {"shift": shift, "temperature": round(record["temperature"], DIGITS)}
+
+    def _has_weights(self, record: Record) -> bool:
+        return self.layer is None or record["weights"] == self.layer.fingerprint(record["columns"])
 
     def undo(self) -> None:
-        """Take back what was written, if it is still there, and forget it."""
-        raise NotImplementedError
-
-    def write(self, shift: Array, temperatures: Array, record: Dict[str, Any]) -> None:
-        """Write a shift, by `shift_names`, and temperatures, by column, into the weights, and keep
-        ``record``. Nothing is written before.
+        """Take back what was written, weights and settings each where they are still there, and
+        forget it. The bias is what it was, bit for bit; weights that a temperature divided are the
+        same to rounding.
         """
-        raise NotImplementedError
+        record = self.load()
+        if not record:
+            return
+        if record["written"] == self.settings:
+            self.set_settings(record["before"])
+        if self.layer is not None and self._has_weights(record):
+            bias, n = self.layer.bias(), record["columns"]  # labels that were added come after
+            before = numpy.frombuffer(bytes.fromhex(record["bias"]), bias.dtype)
+            bias[:n] = before.reshape(bias[:n].shape)
+            factor = numpy.ones(len(bias))
+            factor[:n] = record["temperature"]
+            self.layer.set_bias(bias)
+            self.layer.scale(factor)
+        self.save(None)
 
-    def rewrite(
-        self, shift: Optional[Mapping[str, float]], temperature: calibration.Temperature
-    ) -> None:
-        """Write a shift and a temperature, as `record` has them, in place of what was."""
+    def rewrite(self, tuning: Tuning) -> None:
+        """Write a shift and a temperature in place of what was."""
         self.undo()
-        names = self.shift_names
-        values = numpy.round([float((shift or {}).get(name, 0.0)) for name in names], DIGITS)
-        if isinstance(temperature, Mapping):
-            temperature = {name: round(value, DIGITS) for name, value in temperature.items()}
-            by_column = numpy.asarray([temperature.get(name, 1.0) for name in self.columns])
-        else:
-            temperature = round(temperature, DIGITS)
-            by_column = numpy.full(len(self.columns), temperature)
-        if values.any() or (by_column != 1.0).any():
-            by_name = dict(zip(names, values.tolist()))
-            self.write(values, by_column, {"shift": by_name, "temperature": temperature})
+        by_name, temperature = tuning.get("shift") or {}, tuning.get("temperature", 1.0)
+        temperature = round(float(temperature), DIGITS)
+        shift = numpy.round([float(by_name.get(name, 0.0)) for name in self.shift_names], DIGITS)
+        if not shift.any() and temperature == 1.0:
+            return
+        record: Record = {
+            "shift": dict(zip(self.shift_names, shift.tolist())),
+            "temperature": temperature,
+            "before": copy.deepcopy(self.settings),
+            "written": self.shifted(shift, temperature),
+        }
+        self.set_settings(copy.deepcopy(record["written"]))
+        if self.layer is not None:
+            bias = self.layer.bias()
+            columns = (self.to_columns(shift) - self.center).reshape(-1, *[1] * (bias.ndim - 1))
+            self.layer.set_bias((bias + columns) / temperature + self.center)
+            self.layer.scale(numpy.full(len(bias), 1.0 / temperature))
+            record["bias"], record["columns"] = bias.tobytes().hex(), len(bias)
+            record["weights"] = self.layer.fingerprint(len(bias))
+        self.save(record)
 
 
-class TagTunable(Tunable):
+class TagTunable(Tunable[D]):
     """Its columns are tags or actions of labels, such as B-PER, and what is outside, O. A label's
     shift is of those that begin with one of ``prefixes``; the common one is taken off O.
     """
 
-    prefixes: Tuple[str, ...]
+    prefixes: tuple[str, ...]
 
     @property
-    def shift_names(self) -> List[str]:
+    def shift_names(self) -> list[str]:
         return [*self.labels, ALL]
 
     def to_columns(self, shift: Array) -> Array:
@@ -118,84 +206,94 @@ class TagTunable(Tunable):
         return numpy.asarray([by_tag.get(name, 0.0) for name in self.columns])
 
 
-def parse_objectives(
-    tunables: Iterable[Tunable],
-    labels: Optional[Mapping[str, Spec]],
-    n_folds: int,
-    min_examples: int,
-) -> Dict[str, Objective]:
-    """The objectives of single labels. Raises a ValueError for options that do not fit."""
-    check_options(n_folds, min_examples)
-    by_label = {label: as_objective(spec) for label, spec in (labels or {}).items()}
-    known = {label for tunable in tunables for label in tunable.labels}
-    check_known(by_label, sorted(known), "there is no label")
-    return by_label
+class Plan:
+    """What thresholds are chosen for, and how. The arguments are those of the toolkits' `tune`.
+
+    Raises:
+        ValueError: For options that do not fit, or labels that are not among ``known``.
+    """
+
+    def __init__(
+        self,
+        objective: Spec,
+        labels: Mapping[str, Spec] | None,
+        known: Iterable[str],
+        n_folds: int,
+        min_examples: int,
+        max_loss: float,
+    ):
+        check_options(n_folds, min_examples)
+        as_objective(objective)
+        self.objective = objective
+        self.by_label = {label: as_objective(spec) for label, spec in (labels or {}).items()}
+        check_known(self.by_label, sorted(set(known)), "there is no label")
+        self.n_folds, self.min_examples, self.max_loss = n_folds, min_examples, max_loss
+
+    def choose(
+        self,
+        labels: ScoredLabels,
+        name: str,
+        kind: str,
+        own: Sequence[str],
+        average: str = "micro",
+        odds: float | Array | None = None,
+    ) -> tuple[Choice, ComponentReport]:
+        """Choose, and report on it. own: the labels that may have an objective of their own; the
+        other arguments as of a `Tunable`.
+        """
+        objective = as_objective(self.objective, average)
+        by_label = {label: of for label, of in self.by_label.items() if label in own}
+        choice = choose(
+            *(labels, objective, by_label),
+            n_folds=self.n_folds,
+            min_examples=self.min_examples,
+            max_loss=self.max_loss,
+        )
+        odds = odds if isinstance(labels, IndependentLabels) else None
+        return choice, report_choice(name, kind, labels, objective, by_label, choice, odds)
+
+    def tune(self, tunable: Tunable[D], data: Sequence[D]) -> ComponentReport:
+        """Choose the thresholds of one component, and write them into it."""
+        temperature = tunable.record.get("temperature", 1.0)
+        tunable.undo()  # the shift is of scores before the temperature
+        labels = tunable.read(data)
+        about = (tunable.name, tunable.kind, tunable.labels, tunable.average, tunable.odds)
+        choice, report = self.choose(labels, *about)
+        tuning: Tuning = {"temperature": temperature}
+        if report.tuned:
+            tuning["shift"] = dict(zip(labels.shift_names, choice.shift.tolist()))
+        tunable.rewrite(tuning)
+        return report
+
+
+def calibrate(tunable: Tunable[D], data: Sequence[D], fit: bool) -> CalibrationReport:
+    """Fit the temperature of one component, and write it into it; without ``fit`` only measure."""
+    tuning = tunable.record
+    if fit:
+        tunable.rewrite({**tuning, "temperature": 1.0})
+    confidence = tunable.read(data, every_row=True).confidence(tunable.center)
+    before = after = measure(confidence.at(1.0), confidence.right)
+    temperature, reason = 1.0, ""
+    if not before.n:
+        temperature = tuning.get("temperature", 1.0)
+        reason = "the examples have no gold annotation for it, or it predicts nothing"
+    elif fit:
+        temperature = confidence.fit()
+        after = measure(confidence.at(temperature), confidence.right)
+    if fit:
+        tunable.rewrite({**tuning, "temperature": temperature})
+    return CalibrationReport(
+        tunable.name, tunable.kind, tunable.what, temperature, before, after, reason
+    )
 
 
 @contextmanager
-def restored_on_error(tunables: Iterable[Tunable]) -> Iterator[None]:
+def restored_on_error(tunables: Iterable[Tunable[D]]) -> Iterator[None]:
     """If something fails, all are as they were."""
     before = [(tunable, tunable.record) for tunable in tunables]
     try:
         yield
     except BaseException:
-        for tunable, record in before:
-            tunable.rewrite(record.get("shift"), record.get("temperature", 1.0))
+        for tunable, tuning in before:
+            tunable.rewrite(tuning)
         raise
-
-
-def tune(
-    tunable: Tunable,
-    data: Any,
-    objective: Objective,
-    by_label: Mapping[str, Objective],
-    **options: Any,
-) -> ComponentReport:
-    """Choose the thresholds of one component, and write them into it.
-
-    Args:
-        tunable: The component; it is changed.
-        data: What it reads.
-        objective: Of all labels.
-        by_label: Objectives of single labels; others than this component's are passed over.
-        options: As for `choose`.
-
-    Returns:
-        The report.
-    """
-    start = time.perf_counter()
-    temperature = tunable.record.get("temperature", 1.0)
-    tunable.undo()  # the shift is of scores before the temperature
-    labels = tunable.read(data)
-    by_label = {label: by_label[label] for label in by_label if label in tunable.labels}
-    choice = choose(labels, objective, by_label, **options)
-    odds = tunable.odds if isinstance(labels, IndependentLabels) else None
-    report = report_choice(tunable.name, tunable.kind, labels, objective, by_label, choice, odds)
-    shift = dict(zip(labels.shift_names, choice.shift.tolist()))
-    tunable.rewrite(None if choice.reason else shift, temperature)
-    report.seconds = round(time.perf_counter() - start, 3)
-    return report
-
-
-def calibrate(tunable: Tunable, data: Any, per_label: bool, fit: bool) -> CalibrationReport:
-    """Fit the temperature of one component, and write it into it; without ``fit`` only measure."""
-    start, record = time.perf_counter(), tunable.record
-    if fit:
-        tunable.rewrite(record.get("shift"), 1.0)
-    tunable.every_row = True
-    confidence = tunable.confidence(tunable.read(data))
-    before = after = calibration.measure(confidence.at(1.0), confidence.right)
-    temperature: calibration.Temperature = 1.0
-    reason = ""
-    if not before.n:
-        temperature = record.get("temperature", 1.0)
-        reason = "the examples have no gold annotation for it, or it predicts nothing"
-    elif fit:
-        temperature = confidence.fit(per_label and tunable.per_label)
-        after = calibration.measure(confidence.at(temperature), confidence.right)
-    if fit:
-        tunable.rewrite(record.get("shift"), temperature)
-    seconds = round(time.perf_counter() - start, 3)
-    return CalibrationReport(
-        tunable.name, tunable.kind, confidence.what, temperature, before, after, reason, seconds
-    )

@@ -1,11 +1,13 @@
 """What choosing thresholds needs to know of a model's scores: three kinds of decision share it."""
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy
-from numpy.typing import ArrayLike
 
-from .objectives import Array, Objective, overall
+from ..options import listed
+from .calibrate import Confidence
+from .objectives import Array, Measure, Objective, overall
 
 # Beyond these log-odds a label is predicted never, or always.
 LIMIT = 8.0
@@ -40,8 +42,12 @@ class Rule(NamedTuple):
 
 
 class Task(NamedTuple):
-    """objective: of all labels. free: bools ``(C,)``, the labels that can have a threshold of their
-    own. counted: bools ``(C,)``, the labels that the objective is of.
+    """What shifts are fitted for.
+
+    Attributes:
+        objective: Of all labels.
+        free: Bools ``(C,)``, the labels that can have a threshold of their own.
+        counted: Bools ``(C,)``, the labels that the objective is of.
     """
 
     objective: Objective
@@ -61,46 +67,35 @@ class ScoredLabels:
         background: The label that stands for "none of them", which is not counted.
         fixed: Bools ``(C,)``, labels whose threshold cannot be chosen.
         over: Which labels the toolkit's macro average is over, as for `overall`.
-        n_decodings: How often a decoder was run over all documents.
     """
 
-    names: List[str]
+    names: list[str]
     n_docs: int
     n_examples: Array
     size: int
-    background: Optional[int] = None
+    background: int | None = None
     fixed: Array
     over = "gold"
-    n_decodings = 0.0
-    # Ints ``(M, 2)``: document and label of gold that no threshold could find.
-    missed: Array
-
-    def _prepare(self, names: Sequence[str], missed: ArrayLike, n_fixed: int) -> None:
-        self.names = list(names)
-        self.missed = numpy.asarray(missed, dtype="int64").reshape(-1, 2)
-        self.fixed = numpy.arange(len(self.names)) >= len(self.names) - n_fixed
 
     @property
-    def shift_names(self) -> List[str]:
+    def shift_names(self) -> list[str]:
         """What each number of a shift is of."""
         return [*self.names, ALL][: self.size]
 
     @property
     def counted(self) -> Array:
         """Bools ``(C,)``: all labels but the background."""
-        made: numpy.ndarray = numpy.arange(len(self.names)) != (
-            -1 if self.background is None else self.background
-        )
-        return made
+        background = -1 if self.background is None else self.background
+        return numpy.asarray(numpy.arange(len(self.names)) != background)
 
     def overall(
-        self, measure: Any, counts: Array, average: str, counted: Optional[Array] = None
+        self, measure: Measure, counts: Array, average: str, counted: Array | None = None
     ) -> Array:
         """A measure of all labels, as the toolkit averages: counts ``(..., C, 3)`` to ``(...)``."""
         counted = self.counted if counted is None else counted & self.counted
         return overall(measure, counts, average, self.over, counted)
 
-    def rules(self, objective: Objective) -> List[Rule]:
+    def rules(self, objective: Objective) -> list[Rule]:
         """The rules to try; the first of equally good ones wins."""
         if len(self.names) == 1:
             return [Rule("common"), Rule("labels")]
@@ -119,25 +114,19 @@ class ScoredLabels:
         """
         raise NotImplementedError
 
-    def total(self, shift: Array) -> Array:
-        """``(C, 3)``: the counts of all documents."""
-        made: numpy.ndarray = self.counts(shift, numpy.zeros(self.n_docs, dtype="int64"), 1)[0]
-        return made
-
-    def fit(self, rules: Sequence[Rule], docs: Array, task: Task) -> List[Array]:
+    def fit(self, rules: Sequence[Rule], docs: Array, task: Task) -> list[Array]:
         """The shift that each rule chooses on these documents, a mask ``(D,)``."""
         seen = self.look_at(docs)
-        common: Dict[float, Array] = {}
-        single: Dict[Tuple[float, float], Array] = {}
+        common: dict[float, Array] = {}
+        single: dict[tuple[float, float], Array] = {}
         shifts = []
         for rule in rules:
-            margin, n = rule.margin, len(self.names)
-            raised = task._replace(objective=task.objective.raised(margin))
-            if margin not in common:
-                common[margin] = self.common(seen, raised)
-            shift = common[margin].copy()
+            key, n = (rule.margin, rule.mixture), len(self.names)
+            raised = task._replace(objective=task.objective.raised(rule.margin))
+            if rule.margin not in common:
+                common[rule.margin] = self.common(seen, raised)
+            shift = common[rule.margin].copy()
             if rule.kind == "labels":
-                key = (margin, rule.mixture)
                 if key not in single:
                     single[key] = self.single(seen, rule.mixture, shift, raised)
                 # Thresholds of labels with few examples are drawn towards the common one.
@@ -147,15 +136,15 @@ class ScoredLabels:
             shifts.append(shift)
         return shifts
 
-    def look_at(self, docs: Array) -> Any:
-        """What the two that follow need of these documents."""
+    def look_at(self, docs: Array) -> Array:
+        """What the two that follow need of these documents, a mask ``(D,)``."""
         return docs
 
-    def common(self, seen: Any, task: Task) -> Array:
+    def common(self, seen: Array, task: Task) -> Array:
         """``(size,)``: a shift that has one number to choose."""
         raise NotImplementedError
 
-    def single(self, seen: Any, mixture: float, common: Array, task: Task) -> Array:
+    def single(self, seen: Array, mixture: float, common: Array, task: Task) -> Array:
         """``(C,)``: the best shift of each label."""
         raise NotImplementedError
 
@@ -165,21 +154,22 @@ class ScoredLabels:
         """
         raise NotImplementedError
 
-    def gold_share(self, c: int) -> Optional[float]:
+    def gold_share(self, c: int) -> float | None:
         """Of all that a label can be predicted for, the share that it is right for: its precision
         if it were always predicted; None where that cannot be.
         """
         return None
 
-    def curve(self, c: int) -> Array:
-        """``(n, 2)``: recall and precision of one label at its thresholds, where they are known."""
-        return numpy.zeros((0, 2))
+    def confidence(self, center: float) -> Confidence:
+        """How sure each decision is. center: of independent labels, the threshold's log-odds."""
+        raise NotImplementedError
 
-    def values(self, objective: Objective, counts: Array, task: Task, mixture: float) -> Array:
-        """What is to be highest: ``mixture`` of the mean over labels, and the rest of all pooled.
-        Floors do not mix.
+    def values(self, counts: Array, task: Task, mixture: float | None = None) -> Array:
+        """What is to be highest, of counts ``(..., C, 3)``: ``mixture`` of the mean over labels,
+        and the rest of all pooled; None is what the objective says. Floors do not mix.
         """
-        if objective.has_floor:
+        objective = task.objective
+        if mixture is None or objective.has_floor:
             return self.overall(objective.rank, counts, objective.average, task.counted)
         macro, micro = (
             self.overall(objective.rank, counts, average, task.counted) if share else 0.0
@@ -187,19 +177,12 @@ class ScoredLabels:
         )
         return numpy.asarray(mixture * macro + (1 - mixture) * micro)
 
-    def _missed_counts(self, groups: Array, n_groups: int) -> Array:
-        """``(G, C)``: gold that no threshold could find."""
-        return tally(groups[self.missed[:, 0]], self.missed[:, 1], n_groups, len(self.names))
+    def smoothed(self, counts: Array, task: Task, mixture: float | None = None) -> Array:
+        """The same of candidates ``(n, C, 3)``, each averaged with its neighbours."""
+        return smooth(self.values(counts, task, mixture), task.objective)
 
 
-def tally(groups: Array, columns: Array, n_groups: int, n_columns: int) -> Array:
-    """``(G, C)``: how often each pair occurs; groups below 0 are left out."""
-    inside = groups >= 0
-    cells = groups[inside] * n_columns + columns[inside]
-    return numpy.bincount(cells, minlength=n_groups * n_columns).reshape(n_groups, n_columns)
-
-
-def label_rules(mixtures: Iterable[float], shrinkages: Sequence[float]) -> List[Rule]:
+def label_rules(mixtures: Iterable[float], shrinkages: Sequence[float]) -> list[Rule]:
     """A threshold for each label, by each of these mixtures and shrinkages."""
     return [Rule("labels", mixture, shrinkage) for mixture in mixtures for shrinkage in shrinkages]
 
@@ -211,20 +194,7 @@ def smooth(values: Array, objective: Objective) -> Array:
     if len(values) < 5 or objective.has_floor:
         return values
     padded = numpy.concatenate([values[:1], values, values[-1:]])
-    return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-
-
-def documents(doc: Optional[ArrayLike], n_rows: int, n_docs: Optional[int]) -> Tuple[Array, int]:
-    """The document of each row, and how many there are."""
-    doc = numpy.arange(n_rows) if doc is None else numpy.asarray(doc, dtype="int64")
-    return doc, int(doc.max(initial=-1)) + 1 if n_docs is None else n_docs
-
-
-def checked(scores: ArrayLike, n_labels: int) -> Array:
-    """``(N, C)``, in float64; a ValueError for scores that have no threshold."""
-    scores = numpy.asarray(scores, dtype="float64").reshape(-1, n_labels)
-    check_scores(scores)
-    return scores
+    return numpy.asarray(0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:])
 
 
 def check_scores(*scores: Array) -> None:
@@ -234,15 +204,8 @@ def check_scores(*scores: Array) -> None:
             raise ValueError("the model gives scores that are NaN or infinite: it has diverged.")
 
 
-def to_counts(tp: Array, n_found: Array, n_gold: Array) -> Array:
-    """``(..., 3)``, from true positives and how many are found and gold."""
-    counts = numpy.stack([tp, n_found - tp, n_gold - tp], axis=-1)
-    return counts.astype("float64")
-
-
 def check_known(names: Iterable[str], known: Sequence[str], problem: str) -> None:
     """Raise a ValueError with the first of the names that is not known."""
     for name in names:
         if name not in known:
-            more = f" and {len(known) - 10} more" if len(known) > 10 else ""
-            raise ValueError(f"{problem} {name!r}. There are: {', '.join(known[:10])}{more}.")
+            raise ValueError(f"{problem} {name!r}. There are: {listed(known)}.")

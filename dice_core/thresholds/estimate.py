@@ -1,14 +1,13 @@
 """How much is gained on text that played no part, and how far that may be off."""
 
-from typing import Callable, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy
 
-from .objectives import Array
+from .objectives import Array, Measure
 
-# How probable it is that the interval has the gain in it.
-LEVEL = 0.95
-# The normal distribution's quantile for LEVEL.
+# The normal distribution's quantile for an interval of 95 %.
 _Z = 1.959964
 
 
@@ -25,7 +24,7 @@ class Gain(NamedTuple):
     high: float
 
 
-def jackknife_error(measure: Callable[[Array], Array], before: Array, after: Array) -> float:
+def jackknife_error(measure: Measure, before: Array, after: Array) -> float:
     """The standard error of a difference of measures, by leaving out one group after another.
 
     Args:
@@ -50,7 +49,7 @@ def jackknife_error(measure: Callable[[Array], Array], before: Array, after: Arr
 
 
 def estimate_gain(
-    measure: Callable[[Array], Array], before: Array, after: Array, choices: Sequence[Array] = ()
+    measure: Measure, before: Array, after: Array, choices: Sequence[Array] = ()
 ) -> Gain:
     """The gain from cross-fitted counts, with its interval.
 
@@ -83,7 +82,7 @@ def estimate_gain(
 
 
 def t_quantile(degrees: int) -> float:
-    """The quantile of Student's t for LEVEL: an expansion in 1 / degrees (Fisher & Cornish 1960),
+    """The quantile of Student's t for 95 %: an expansion in 1 / degrees (Fisher & Cornish 1960),
     within 1 % from 4 degrees of freedom on.
 
     Example:

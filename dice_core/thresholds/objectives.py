@@ -5,13 +5,15 @@ what reports print. A new one is a subclass here, and a line in `as_objective`.
 """
 
 import re
-from dataclasses import dataclass, fields, replace
-from typing import Any, Mapping, Optional, Tuple, Union
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy
 from numpy.typing import ArrayLike
 
 Array = numpy.ndarray
+# From counts (..., 3) to values (...).
+Measure = Callable[[Array], Array]
 AVERAGES = ("micro", "macro")
 MEASURES = ("precision", "recall")
 # The columns of counts: true positives, false positives, false negatives.
@@ -128,7 +130,7 @@ class AtFloor(Objective):
     def constraint(self) -> str:
         return f"{self.measure} >= {self.floor:g}"
 
-    def _measures(self, counts: ArrayLike) -> Tuple[Array, Array]:
+    def _measures(self, counts: ArrayLike) -> tuple[Array, Array]:
         """The measure with the floor, and the other."""
         precision, recall, _ = precision_recall(counts)
         return (precision, recall) if self.measure == "precision" else (recall, precision)
@@ -154,16 +156,16 @@ class AtFloor(Objective):
 
 
 # What a user may give as an objective.
-Spec = Union[None, str, Mapping[str, Any], Objective]
+Spec = None | str | Objective
 
 
 def as_objective(spec: Spec, average: str = "micro") -> Objective:
     """An objective from what a user writes.
 
     Args:
-        spec: None (F1), an `Objective`, a dict of the fields of one, or a string: "micro",
-            "macro", "f1", "macro_f2", "f0.5", "precision>=0.9" (the highest recall at that
-            precision) or "recall>=0.8", with "micro " or "macro " before it.
+        spec: None (F1), an `Objective`, or a string: "micro", "macro", "f1", "macro_f2", "f0.5",
+            "precision>=0.9" (the highest recall at that precision) or "recall>=0.8", with "micro "
+            or "macro " before it.
         average: The average where the spec names none.
 
     Returns:
@@ -180,15 +182,6 @@ def as_objective(spec: Spec, average: str = "micro") -> Objective:
     """
     if isinstance(spec, Objective):
         return spec
-    if isinstance(spec, Mapping):
-        kind = AtFloor if {"measure", "floor"} & set(spec) else FScore
-        known = [field.name for field in fields(kind)]
-        unknown = sorted(set(spec) - set(known))
-        if unknown:
-            raise ValueError(
-                f"objective: there is no option {unknown[0]!r}. There are: {', '.join(known)}."
-            )
-        return kind(**{"average": average, **spec})
     text = "" if spec is None else re.sub(r"[ _]", "", str(spec).lower())
     found = WRITTEN.fullmatch(text)
     if not found or not isinstance(spec, (str, type(None))):
@@ -203,7 +196,7 @@ def as_objective(spec: Spec, average: str = "micro") -> Objective:
 
 
 def overall(
-    measure: Any, counts: Array, average: str, over: str = "gold", counted: Optional[Array] = None
+    measure: Measure, counts: Array, average: str, over: str = "gold", counted: Array | None = None
 ) -> Array:
     """A measure of all labels.
 
@@ -225,14 +218,13 @@ def overall(
     if counted is not None:
         counts = counts[..., counted, :]
     if average == "micro":
-        made: numpy.ndarray = measure(counts.sum(axis=-2))
-        return made
+        return measure(counts.sum(axis=-2))
     n = counts.sum(axis=-1) if over == "seen" else counts[..., TP] + counts[..., FN]
     weight = numpy.ones(n.shape) if over == "all" else (n > 0).astype("float64")
     return ratio((measure(counts) * weight).sum(axis=-1), weight.sum(axis=-1))
 
 
-def precision_recall(counts: ArrayLike) -> Tuple[Array, Array, Array]:
+def precision_recall(counts: ArrayLike) -> tuple[Array, Array, Array]:
     """Precision, recall and F1 of counts ``(..., 3)``."""
     tp, fp, fn = _split(counts)
     return ratio(tp, tp + fp), ratio(tp, tp + fn), ratio(2 * tp, 2 * tp + fp + fn)
@@ -241,11 +233,10 @@ def precision_recall(counts: ArrayLike) -> Tuple[Array, Array, Array]:
 def ratio(a: ArrayLike, b: ArrayLike) -> Array:
     """a / b, and 0 where b is 0."""
     b = numpy.asarray(b)
-    made: numpy.ndarray = numpy.divide(
-        a, b, out=numpy.zeros(numpy.broadcast(a, b).shape), where=(b != 0)
-    )
-    return made
+    shape = numpy.broadcast(a, b).shape
+    return numpy.asarray(numpy.divide(a, b, out=numpy.zeros(shape), where=numpy.not_equal(b, 0)))
 
 
-def _split(counts: ArrayLike) -> Any:
-    return numpy.moveaxis(numpy.asarray(counts, dtype="float64"), -1, 0)
+def _split(counts: ArrayLike) -> tuple[Array, Array, Array]:
+    tp, fp, fn = numpy.moveaxis(numpy.asarray(counts, dtype="float64"), -1, 0)
+    return tp, fp, fn

@@ -1,32 +1,22 @@
-"""What tuning and calibrating found: to print, to keep as JSON, to plot."""
+"""What tuning and calibrating found: to print, and to keep as JSON."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import (
-    Generic,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    TypeVar,
-    Union,
-)
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy
 
-from .. import figures
-from .calibrate import Calibration, Temperature, sigmoid
+from ..options import FILLER, filled
+from .calibrate import Calibration, sigmoid
 from .choose import Choice
 from .decisions import ScoredLabels
 from .estimate import Gain
 from .objectives import Array, FScore, Objective, precision_recall
 
-# More labels than these are not printed, but are in the JSON; and more than these not drawn.
-MAX_ROWS, MAX_CURVES = 40, 10
+# More labels than these are not printed, but are in the JSON.
+MAX_ROWS = 40
 
 
 class Prf(NamedTuple):
@@ -42,7 +32,7 @@ class Prf(NamedTuple):
         return cls(*map(float, precision_recall(counts)))
 
     @property
-    def percent(self) -> List[str]:
+    def percent(self) -> list[str]:
         """All three in percent, for tables."""
         return [f"{100 * value:.1f}" for value in self]
 
@@ -62,12 +52,11 @@ class Scores:
     @classmethod
     def from_counts(cls, labels: ScoredLabels, counts: Array) -> "Scores":
         """From counts ``(C, 3)`` of true positives, false positives and false negatives."""
-        micro = Prf.from_counts(counts.sum(axis=0))
         macro = [
             float(labels.overall(lambda counts: precision_recall(counts)[i], counts, "macro"))
             for i in range(3)
         ]
-        return cls(micro, Prf(*macro))
+        return cls(Prf.from_counts(counts.sum(axis=0)), Prf(*macro))
 
 
 @dataclass
@@ -82,8 +71,8 @@ class LabelReport:
         shift: What is added to its score, in log-odds.
         threshold: The probability of the model as it was from which on the label is predicted,
             where labels are independent.
-        curve: Recall and precision at all thresholds, where they are known.
         note: Why it was left alone, whether its floor is reached, or that it gains nothing.
+        reached: Whether a floor that is the label's own is reached, cross-fitted; None without one.
     """
 
     label: str
@@ -91,9 +80,9 @@ class LabelReport:
     before: Prf
     estimate: Prf
     shift: float
-    threshold: Optional[float] = None
-    curve: List[Tuple[float, float]] = field(default_factory=list, repr=False)
+    threshold: float | None = None
     note: str = ""
+    reached: bool | None = None
 
 
 @dataclass
@@ -118,8 +107,6 @@ class ComponentReport:
         reached: Whether the floor of the objective is reached, cross-fitted; None without one.
         constraint: The floor, such as "precision >= 0.9".
         common: The shift that all labels share, if there is one.
-        decodings: How often all documents were decoded.
-        seconds: How long it took.
     """
 
     name: str
@@ -132,26 +119,49 @@ class ComponentReport:
     before: Scores
     estimate: Scores
     seen: Scores
-    gain: Optional[Gain]
-    labels: List[LabelReport]
-    reached: Optional[bool] = None
+    gain: Gain | None
+    labels: list[LabelReport]
+    reached: bool | None = None
     constraint: str = ""
-    common: Optional[float] = None
-    decodings: int = 0
-    seconds: float = 0.0
+    common: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the examples have no gold label of the component."""
+        return not any(row.n for row in self.labels)
+
+    @property
+    def floors(self) -> str:
+        """In words, whether the floors of the objectives are reached; "" if there are none."""
+        where = "on documents that played no part"
+        if self.reached is not None:
+            what = "reached" if self.reached else "not reached, though nearly,"
+            return f"{self.constraint} is {what} {where}"
+        reached = [row.reached for row in self.labels if row.reached is not None]
+        if not reached:
+            return ""
+        return f"floors reached {where}: {sum(reached)} of {len(reached)}"
 
     def __str__(self) -> str:
         head = f"{self.name} ({self.kind}), for {self.objective}, {self.n_docs} documents"
         if not self.tuned:
             return f"{head}\n  left as it is: {self.reason}."
-        header = ["", "micro P", "R", "F1", "macro P", "R", "F1"]
-        rows = []
-        for what in ("before", "estimate", "seen"):
-            scores: Scores = getattr(self, what)
-            rows.append([what, *scores.micro.percent, *scores.macro.percent])
-        lines = [f"{head}: {self.rule}", *table(header, rows), *self._expected()]
+        scores = {"before": self.before, "estimate": self.estimate, "seen": self.seen}
+        rows = [[what, *of.micro.percent, *of.macro.percent] for what, of in scores.items()]
+        lines = [f"{head}: {self.rule}"]
+        lines += table(["", "micro P", "R", "F1", "macro P", "R", "F1"], rows)
+        if self.floors:
+            lines.append(f"  {self.floors}.")
+        if self.gain is not None:
+            value, low, high = (f"{100 * x:+.1f}" for x in self.gain)
+            what = "gains" if self.reached is None else "changes by"
+            lines += [
+                "  Expect 'estimate' on new text, not 'seen': "
+                f"{self.objective} {what} {value} points",
+                f"  (95 % interval on as many new documents of this kind: {low} to {high}).",
+            ]
         if self.common is not None:
-            lines.append(f"  all labels against none of them: {self.common:+.2f}")
+            lines.append(f"  shift that all labels share: {self.common:+.2f}")
         rows = [
             [
                 *(row.label, f"{row.n}", *row.before.percent, "->", *row.estimate.percent),
@@ -167,21 +177,6 @@ class ComponentReport:
             lines.append(f"  ... and {len(self.labels) - MAX_ROWS} more labels")
         return "\n".join(lines)
 
-    def _expected(self) -> List[str]:
-        lines = []
-        if self.reached is not None:
-            what = "reached" if self.reached else "not reached, though nearly,"
-            lines.append(f"  {self.constraint} is {what} on documents that played no part.")
-        if self.gain is not None:
-            value, low, high = (f"{100 * x:+.1f}" for x in self.gain)
-            what = "gains" if self.reached is None else "changes by"
-            lines += [
-                "  Expect 'estimate' on new text, not 'seen': "
-                f"{self.objective} {what} {value} points",
-                f"  (95 % interval on as many new documents of this kind: {low} to {high}).",
-            ]
-        return lines
-
 
 @dataclass
 class CalibrationReport:
@@ -191,36 +186,35 @@ class CalibrationReport:
         name: Its name.
         kind: Its factory, or class.
         what: Which probabilities were looked at.
-        temperature: What logits are divided by; of each label, if it is a dict.
-        before, after: Errors on the examples that were given.
+        temperature: What logits are divided by.
+        before: Errors on the examples that were given, without the temperature.
+        after: Errors on the same examples, with it.
         reason: Why nothing was changed, if so.
-        seconds: How long it took.
     """
 
     name: str
     kind: str
     what: str
-    temperature: Temperature
+    temperature: float
     before: Calibration
     after: Calibration
     reason: str = ""
-    seconds: float = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the examples have nothing to measure the probabilities on."""
+        return not self.before.n
 
     def __str__(self) -> str:
         head = f"{self.name} ({self.kind}), probabilities of {self.what}"
         if self.reason:
             return f"{head}\n  left as they are: {self.reason}."
-        rows = []
-        for what in ("before", "after"):
-            errors: Calibration = getattr(self, what)
-            rows.append([what, f"{errors.n}", *(f"{value:.3f}" for value in errors[1:])])
+        rows = [
+            [what, f"{errors.n}", *(f"{value:.3f}" for value in errors[1:])]
+            for what, errors in (("before", self.before), ("after", self.after))
+        ]
         lines = [head, *table(["", "n", "ECE", "Brier", "NLL"], rows)]
-        if isinstance(self.temperature, dict):
-            low, high = min(self.temperature.values()), max(self.temperature.values())
-            lines.append(f"  temperatures of labels from {low:.2f} to {high:.2f}")
-        else:
-            lines.append(f"  temperature {self.temperature:.2f}")
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  temperature {self.temperature:.2f}"])
 
 
 R = TypeVar("R", ComponentReport, CalibrationReport)
@@ -230,7 +224,7 @@ R = TypeVar("R", ComponentReport, CalibrationReport)
 class Report(Generic[R]):
     """Reports of components, by name."""
 
-    components: List[R]
+    components: list[R]
 
     def __getitem__(self, name: str) -> R:
         for component in self.components:
@@ -247,56 +241,25 @@ class Report(Generic[R]):
     def __str__(self) -> str:
         return "\n\n".join(map(str, self.components)) or "There was nothing to look at."
 
-    def to_json(self, path: Optional[Union[str, Path]] = None) -> str:
+    def to_json(self, path: str | Path | None = None) -> str:
         """The report as JSON, also written to ``path`` if there is one."""
-        text = json.dumps({"components": [asdict(one) for one in self.components]}, indent=1)
+        text = json.dumps(_named({"components": [asdict(one) for one in self]}), indent=1)
         if path is not None:
             Path(path).write_text(text + "\n", encoding="utf8")
         return text
 
 
+def _named(value: object) -> object:
+    """The same with a dict in place of each NamedTuple, in all that it holds."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: _named(item) for key, item in value.items()}
+    return [_named(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 class TuneReport(Report[ComponentReport]):
-    """What `tune` did: ``print(report)``, ``report["ner"].estimate.micro.f``, ``to_json``,
-    ``plot``.
-    """
-
-    def plot(self, path: Union[str, Path], component: Optional[str] = None) -> None:
-        """Draw precision against recall, with the points before and after.
-
-        Args:
-            path: A PNG, or what else its name ends in.
-            component: Whose; None is all that have scores.
-
-        Raises:
-            ImportError: Without matplotlib; it names the extra.
-            ValueError: If no component has scores.
-        """
-        reports = [
-            one
-            for one in self.components
-            if component in (None, one.name) and any(row.n for row in one.labels)
-        ]
-        if not reports:
-            called = f" called {component!r}" if component else ""
-            raise ValueError(f"plot: there is no component with scores{called}.")
-        figure = figures.new(5.5 * len(reports), 5)
-        for ax, one in zip(figure.subplots(1, len(reports), squeeze=False)[0], reports):
-            rows = sorted((row for row in one.labels if row.n), key=lambda row: -row.n)
-            points = [
-                (row.label, "o", f"C{i}", row.before, row.estimate)
-                for i, row in enumerate(rows[:MAX_CURVES])
-            ]
-            points.append(("all (micro)", "s", "k", one.before.micro, one.estimate.micro))
-            for i, row in enumerate(rows[:MAX_CURVES]):
-                ax.plot([r for r, _ in row.curve], [p for _, p in row.curve], f"C{i}", linewidth=1)
-            for label, marker, color, before, after in points:
-                ax.plot([before.r, after.r], [before.p, after.p], ":", color=color)
-                ax.plot(before.r, before.p, marker, color=color, fillstyle="none")
-                ax.plot(after.r, after.p, marker, color=color, label=label)
-            ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
-            ax.set_title(f"{one.name}: open before, full after (cross-fitted)", fontsize="medium")
-            ax.legend(fontsize="small")
-        figures.save(figure, path)
+    """What `tune` did: ``print(report)``, ``report["ner"].estimate.micro.f``, ``to_json``."""
 
 
 class CalibrateReport(Report[CalibrationReport]):
@@ -310,13 +273,13 @@ def report_choice(
     objective: Objective,
     by_label: Mapping[str, Objective],
     choice: Choice,
-    center: Union[None, float, Array] = None,
+    center: float | Array | None = None,
 ) -> ComponentReport:
     """The report on a choice. center: the log-odds of the threshold, or of each label's, where
     labels are independent, so that thresholds are probabilities.
     """
     thresholds = None if center is None else sigmoid(center - choice.shift)
-    common: Optional[float] = None
+    common: float | None = None
     if labels.background is not None:
         common = -float(choice.shift[labels.background])
     elif labels.size > len(labels.names):
@@ -334,8 +297,8 @@ def report_choice(
             estimate=Prf.from_counts(choice.estimate[c]),
             shift=float(choice.shift[c]),
             threshold=None if thresholds is None else float(thresholds[c]),
-            curve=[(round(r, 4), round(p, 4)) for r, p in labels.curve(c).tolist()],
             note=_note(labels, c, objective, by_label, choice),
+            reached=_reached(labels, c, objective, by_label, choice),
         )
         for c, label in enumerate(labels.names)
         if is_row[c]
@@ -356,8 +319,25 @@ def report_choice(
         reached=bool(objective.shortfall(pooled) <= 0) if is_pooled else None,
         constraint=objective.constraint,
         common=common,
-        decodings=int(round(labels.n_decodings)),
     )
+
+
+def _reached(
+    labels: ScoredLabels,
+    c: int,
+    objective: Objective,
+    by_label: Mapping[str, Objective],
+    choice: Choice,
+) -> bool | None:
+    """Whether a label's own floor is reached, cross-fitted, with the threshold that it has in the
+    end; None without a floor, or with too few examples.
+    """
+    name = labels.names[c]
+    target = by_label.get(name, objective)
+    is_own = target.has_floor and (name in by_label or target.average == "macro")
+    if not is_own or labels.fixed[c] or not choice.free[c]:
+        return None
+    return bool(target.shortfall(choice.estimate[c]) <= 0)
 
 
 def _note(
@@ -376,8 +356,8 @@ def _note(
     if name in choice.left:
         return f"left as it is: {choice.left[name]}"
     notes, target = [], by_label.get(name, objective)
-    if target.has_floor and (name in by_label or target.average == "macro"):
-        reached = target.shortfall(counts) <= 0
+    reached = _reached(labels, c, objective, by_label, choice)
+    if reached is not None:
         notes.append(f"{target.name}: {'reached' if reached else 'not reached'}")
     elif name in by_label:
         notes.append(target.name)
@@ -391,17 +371,18 @@ def _note(
     return "; ".join(notes)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> List[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table: the first column to the left, what has no header to the left, too.
 
     Example:
         >>> table(["", "n"], [["a", "10"], ["bc", "7", "few"]])
         ['       n', '  a   10', '  bc   7  few']
     """
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    shown = [[filled(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(header))]
     lines = []
-    for row in [header, *rows]:
+    for row in shown:
         cells = [row[0].ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
-        lines.append("  " + "  ".join([*cells, *row[len(header) :]]).rstrip())
+        lines.append("  " + "  ".join([*cells, *row[len(header) :]]).rstrip().replace(FILLER, ""))
     return lines

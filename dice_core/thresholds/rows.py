@@ -1,31 +1,92 @@
 """Labels that are decided row by row: each on its own, or the one with the highest score."""
 
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from collections.abc import Iterable, Sequence
 
 import numpy
 from numpy.typing import ArrayLike
 
-from . import calibrate
-from .decisions import (
-    LIMIT,
-    Rule,
-    ScoredLabels,
-    Task,
-    checked,
-    documents,
-    smooth,
-    tally,
-    to_counts,
-)
-from .objectives import FN, FP, TP, Array, Objective, precision_recall
+from .calibrate import Confidence, fit_sigmoid, fit_softmax, sigmoid, softmax
+from .decisions import LIMIT, Rule, ScoredLabels, Task, check_scores, smooth
+from .objectives import FN, FP, TP, Array, Measure, Objective
 
 # Scores that are closer are the same: models' are float32.
 CLOSE = 1e-5
 # A score that is never reached, where -inf cannot be calculated with.
 NEVER = -1e30
+# Rows and columns, ints (M,).
+Cells = tuple[Array, Array]
 
 
-class IndependentLabels(ScoredLabels):
+def read_gold(
+    columns: Sequence[str], rows: Sequence[Iterable[str]], missed: Iterable[tuple[int, str]] = ()
+) -> tuple[list[str], Array, Array]:
+    """Gold labels as columns.
+
+    Args:
+        columns: The model's labels.
+        rows: The gold labels of each row.
+        missed: Gold that has no row: its document, and its label.
+
+    Returns:
+        The labels, those that the model does not have after its own; bools ``(N, C)``; and ints
+        ``(M, 2)``, documents and columns of what is missed.
+    """
+    missed, known = list(missed), set(columns)
+    more = {label for row in rows for label in row} | {label for _, label in missed}
+    names = [*columns, *sorted(more - known)]
+    column = {name: c for c, name in enumerate(names)}
+    is_gold = numpy.zeros((len(rows), len(names)), dtype=bool)
+    for row, labels in zip(is_gold, rows):
+        row[[column[label] for label in labels]] = True
+    places = [(d, column[label]) for d, label in missed]
+    return names, is_gold, numpy.asarray(places, dtype="int64").reshape(-1, 2)
+
+
+class RowLabels(ScoredLabels):
+    """Labels that have a score in each row."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        scores: ArrayLike,
+        doc: ArrayLike | None,
+        n_docs: int | None,
+        missed: ArrayLike,
+        background: int | None,
+    ):
+        """Read scores; the arguments are those of the two kinds of labels."""
+        self.names, self.size, self.background = list(names), len(names), background
+        scores = numpy.asarray(scores, dtype="float64")
+        check_scores(scores)
+        n, n_more = len(scores), self.size - scores.shape[1]
+        self.scores = numpy.pad(scores, ((0, 0), (0, n_more)), constant_values=-numpy.inf)
+        self.fixed = numpy.arange(self.size) >= self.size - n_more
+        self.doc = numpy.arange(n) if doc is None else numpy.asarray(doc, dtype="int64")
+        self.n_docs = int(self.doc.max(initial=-1)) + 1 if n_docs is None else n_docs
+        self.missed = numpy.asarray(missed, dtype="int64").reshape(-1, 2)
+        self._n_missed = numpy.bincount(self.missed[:, 1], minlength=self.size)
+
+    def _count(self, cells: Sequence[Cells], groups: Array, n: int) -> Array:
+        """``(G, C, 3)``, of what is right, found and gold."""
+
+        def tally(groups: Array, columns: Array) -> Array:
+            inside = groups >= 0  # the others are left out
+            cells = groups[inside] * self.size + columns[inside]
+            return numpy.bincount(cells, minlength=n * self.size).reshape(n, self.size)
+
+        tp, n_found, n_gold = (tally(groups[self.doc[rows]], columns) for rows, columns in cells)
+        n_gold = n_gold + tally(groups[self.missed[:, 0]], self.missed[:, 1])
+        return self._to_counts(tp, n_found, n_gold)
+
+    def _to_counts(self, tp: Array, n_found: Array, n_gold: Array) -> Array:
+        """``(..., C, 3)``, from true positives and how many are found and gold."""
+        counts = numpy.stack([tp, n_found - tp, n_gold - tp], axis=-1).astype("float64")
+        if self.background is not None:
+            counts[..., self.background, :] = 0
+        return counts
+
+
+class IndependentLabels(RowLabels):
     """A label is predicted where its score plus its shift is at least 0."""
 
     def __init__(
@@ -33,39 +94,33 @@ class IndependentLabels(ScoredLabels):
         names: Sequence[str],
         scores: ArrayLike,
         gold: ArrayLike,
-        doc: Optional[ArrayLike] = None,
-        known: Optional[ArrayLike] = None,
+        doc: ArrayLike | None = None,
+        known: ArrayLike | None = None,
+        background: int | None = None,
         *,
-        n_docs: Optional[int] = None,
+        n_docs: int | None = None,
         missed: ArrayLike = (),
-        n_fixed: int = 0,
-        n_rows: Optional[int] = None,
+        n_left_out: int = 0,
     ):
         """Read scores and gold annotation.
 
         Args:
-            names: The labels.
+            names: The labels; the last, for which there are no scores, are none of the model's.
             scores: Floats ``(N, C)``, log-odds beyond the threshold; -inf is never predicted.
             gold: Bools ``(N, C)``.
             doc: Ints ``(N,)``, the document of each row; rows are documents if it is None.
             known: Bools ``(N, C)``, where there is annotation; None is everywhere.
+            background: The column that stands for "none of them" and is not counted.
             n_docs: How many documents there are; None: up to the last that has a row.
             missed: Ints ``(M, 2)``, document and label of gold that has no row.
-            n_fixed: How many of the last labels have no threshold to choose.
-            n_rows: How many rows there are with those that were left out as no threshold could
-                matter to them; None is N.
+            n_left_out: How many rows were left out, as no threshold could matter to them.
         """
-        self._prepare(names, missed, n_fixed)
-        self.size = len(self.names)
-        self.scores = checked(scores, self.size)
-        shape = self.scores.shape
-        self.known = numpy.ones(shape, dtype=bool) if known is None else numpy.asarray(known, bool)
-        self.known = self.known.reshape(shape)
+        super().__init__(names, scores, doc, n_docs, missed, background)
+        shape, self._n_left_out = self.scores.shape, n_left_out
+        known = numpy.ones(shape, dtype=bool) if known is None else numpy.asarray(known, bool)
+        self.known = known.reshape(shape) & self.counted
         self.gold = numpy.asarray(gold, dtype=bool).reshape(shape) & self.known
-        self.doc, self.n_docs = documents(doc, shape[0], n_docs)
-        n_missed = numpy.bincount(self.missed[:, 1], minlength=self.size)
-        self.n_examples = self.gold.sum(axis=0) + n_missed
-        self._n_left_out = 0 if n_rows is None else n_rows - shape[0]
+        self.n_examples = self.gold.sum(axis=0) + self._n_missed
         # Sorted once: the highest first.
         self._order = numpy.argsort(-self.scores, axis=0, kind="stable")
         self._sorted = numpy.maximum(numpy.take_along_axis(self.scores, self._order, axis=0), NEVER)
@@ -77,13 +132,8 @@ class IndependentLabels(ScoredLabels):
 
     def counts(self, shift: Array, groups: Array, n_groups: int) -> Array:
         found = (self.scores + shift >= 0) & self.known
-
-        def count(cells: Array) -> Array:
-            rows, columns = numpy.nonzero(cells)
-            return tally(groups[self.doc[rows]], columns, n_groups, self.size)
-
-        n_gold = count(self.gold) + self._missed_counts(groups, n_groups)
-        return to_counts(count(found & self.gold), count(found), n_gold)
+        cells = [numpy.nonzero(where) for where in (found & self.gold, found, self.gold)]
+        return self._count([(rows, columns) for rows, columns in cells], groups, n_groups)
 
     def look_at(self, docs: Array) -> Array:
         """``(N + 1, C, 3)``: the counts of each label at each of its thresholds."""
@@ -112,9 +162,7 @@ class IndependentLabels(ScoredLabels):
         for c in numpy.flatnonzero(task.free):
             at = numpy.searchsorted(-self._sorted[:, c], -thresholds, side="right")
             counts[:, c] = seen[at, c]
-        objective = task.objective
-        values = self.values(objective, counts, task, float(objective.average == "macro"))
-        best = thresholds[smooth(values, objective).argmax()]
+        best = thresholds[self.smoothed(counts, task).argmax()]
         return numpy.where(task.free, -best, 0.0)
 
     def single(self, seen: Array, mixture: float, common: Array, task: Task) -> Array:
@@ -139,13 +187,12 @@ class IndependentLabels(ScoredLabels):
             profit = numpy.where(self._is_threshold, seen[:, :, TP] - price * found, NEVER)
             totals.append(seen[profit.argmax(axis=0), columns][free].sum(axis=0))
         best = int(smooth(objective.rank(numpy.asarray(totals)), objective).argmax())
-        pooled: numpy.ndarray = seen[:, :, TP] - prices[best] * found
+        pooled = numpy.asarray(seen[:, :, TP] - prices[best] * found)
         if mixture == 0.0 or objective.has_floor:
             return pooled
         size = max(totals[best] @ (2, 1, 1), 1.0)  # TP counts twice in F1
         macro = alone / max(len(free), 1)
-        made: numpy.ndarray = mixture * macro + (1 - mixture) * 2 * pooled / size
-        return made
+        return numpy.asarray(mixture * macro + (1 - mixture) * 2 * pooled / size)
 
     def _best_threshold(self, values: Array, c: int) -> float:
         """The middle of the first thresholds of the highest value, of ``(N + 1,)``."""
@@ -161,27 +208,21 @@ class IndependentLabels(ScoredLabels):
             below = above - 1.0
         return float(numpy.clip((above + below) / 2, -LIMIT, LIMIT))
 
-    def gold_share(self, c: int) -> Optional[float]:
+    def gold_share(self, c: int) -> float | None:
         n_all = self.known[:, c].sum() + self._n_left_out
         return float(self.gold[:, c].sum() / max(n_all, 1))
 
-    def curve(self, c: int) -> Array:
-        if not self.gold[:, c].any():
-            return super().curve(c)
-        counts = self._look_at(numpy.ones(self.n_docs, dtype=bool), c)[1:]
-        counts = counts[self._is_threshold[1:, c]]
-        at = numpy.linspace(0, len(counts) - 1, min(200, len(counts))).astype(int)
-        precision, recall, _ = precision_recall(counts[numpy.unique(at)])
-        return numpy.stack([recall, precision], axis=1)
-
-    def confidence(self, what: str, center: float) -> calibrate.Confidence:
-        """How sure each decision is. center: the log-odds of the threshold."""
-        return calibrate.cell_confidence(
-            what, self.names, self.scores, self.gold, self.known, center
+    def confidence(self, center: float = 0.0) -> Confidence:
+        usable = self.known & numpy.isfinite(self.scores)
+        z, gold = self.scores[usable], self.gold[usable]
+        return Confidence(
+            gold,
+            lambda temperature: sigmoid(z / temperature + center),
+            lambda: fit_sigmoid(z + center, gold, center),
         )
 
 
-class CompetingLabels(ScoredLabels):
+class CompetingLabels(RowLabels):
     """The label with the highest score plus shift is predicted."""
 
     sweeps = 2
@@ -192,18 +233,17 @@ class CompetingLabels(ScoredLabels):
         names: Sequence[str],
         scores: ArrayLike,
         gold: ArrayLike,
-        doc: Optional[ArrayLike] = None,
-        background: Optional[int] = None,
+        doc: ArrayLike | None = None,
+        background: int | None = None,
         *,
-        n_docs: Optional[int] = None,
+        n_docs: int | None = None,
         missed: ArrayLike = (),
-        n_fixed: int = 0,
-        place: Optional[ArrayLike] = None,
+        place: ArrayLike | None = None,
     ):
         """Read scores and gold annotation.
 
         Args:
-            names: The labels.
+            names: The labels; the last, for which there are no scores, are none of the model's.
             scores: Floats ``(N, C)``: logits or log-probabilities; -inf is never predicted.
             gold: Ints ``(N,)``, the column of each row, -1 where no label is right; or bools
                 ``(N, C)``, where several may be.
@@ -211,37 +251,29 @@ class CompetingLabels(ScoredLabels):
             background: The column that stands for "none of them" and is not counted.
             n_docs: As for `IndependentLabels`.
             missed: As for `IndependentLabels`.
-            n_fixed: As for `IndependentLabels`.
             place: Ints ``(N,)``. The same label at the same place is predicted, and gold, once;
                 None: each row is a place of its own.
         """
-        self._prepare(names, missed, n_fixed)
-        self.size, self.background = len(self.names), background
-        self.scores = checked(scores, self.size)
-        gold = numpy.asarray(gold)
-        if gold.dtype != bool:
-            ids = gold.astype("int64").reshape(-1)
-            gold = numpy.zeros(self.scores.shape, dtype=bool)
-            gold[ids >= 0, ids[ids >= 0]] = True
-        self._is_gold = gold.reshape(self.scores.shape)
-        self.doc, self.n_docs = documents(doc, len(self.scores), n_docs)
+        super().__init__(names, scores, doc, n_docs, missed, background)
+        is_gold: Array = numpy.asarray(gold)
+        if is_gold.dtype != bool:
+            is_gold = is_gold.astype("int64").reshape(-1, 1) == numpy.arange(self.size)
+        self._is_gold = is_gold.reshape(self.scores.shape)
         self.gold = self._is_gold.argmax(axis=1)
         self.has_gold = self._is_gold.any(axis=1)
         self.place = None if place is None else numpy.asarray(place, dtype="int64")
         self._gold_cells = self._once(*numpy.nonzero(self._is_gold))
-        n_missed = numpy.bincount(self.missed[:, 1], minlength=self.size)
-        self.n_examples = numpy.bincount(self._gold_cells[1], minlength=self.size) + n_missed
-        if background is not None:
-            self.n_examples[background] = 0
+        n_gold = numpy.bincount(self._gold_cells[1], minlength=self.size) + self._n_missed
+        self.n_examples = numpy.where(self.counted, n_gold, 0)
 
-    def _once(self, rows: Array, columns: Array) -> Tuple[Array, Array]:
+    def _once(self, rows: Array, columns: Array) -> Cells:
         """The first of the same label at the same place."""
         if self.place is None:
             return rows, columns
         _, first = numpy.unique(self.place[rows] * self.size + columns, return_index=True)
         return rows[first], columns[first]
 
-    def rules(self, objective: Objective) -> List[Rule]:
+    def rules(self, objective: Objective) -> list[Rule]:
         if self.size == 1:
             return []
         if self.size == 2 and self.background is not None:
@@ -253,95 +285,69 @@ class CompetingLabels(ScoredLabels):
             numpy.arange(len(self.scores)), (self.scores + shift).argmax(axis=1)
         )
         right = self._is_gold[rows, found]
+        cells = ((rows[right], found[right]), (rows, found), self._gold_cells)
+        return self._count(cells, groups, n_groups)
 
-        def count(rows: Array, columns: Array) -> Array:
-            return tally(groups[self.doc[rows]], columns, n_groups, self.size)
-
-        n_gold = count(*self._gold_cells) + self._missed_counts(groups, n_groups)
-        counts = to_counts(count(rows[right], found[right]), count(rows, found), n_gold)
-        if self.background is not None:
-            counts[:, self.background] = 0
-        return counts
-
-    def _row_counts(self, scores: Array, gold: Array) -> Array:
-        found = scores.argmax(axis=1)
-        tp, n_found, n_gold = (
-            numpy.bincount(of, minlength=self.size) for of in (found[found == gold], found, gold)
-        )
-        counts = to_counts(tp, n_found, n_gold)
-        if self.background is not None:
-            counts[self.background] = 0
-        return counts
-
-    def _rows(self, docs: Array) -> Tuple[Array, Array]:
+    def _rows(self, docs: Array) -> tuple[Array, Array]:
         """Scores and gold labels of what has one: nothing can be learnt from the other rows."""
         rows = docs[self.doc] & self.has_gold
         return self.scores[rows], self.gold[rows]
 
     def common(self, docs: Array, task: Task) -> Array:
         """One number: the shift of the background, or how much rare labels are lifted."""
-        (scores, gold), objective = self._rows(docs), task.objective
-
-        def values(counts: Array) -> Array:
-            share = float(objective.average == "macro")
-            return smooth(self.values(objective, counts, task, share), objective)
-
+        scores, gold = self._rows(docs)
         if self.background is not None:
-            shift = numpy.zeros(self.size)
-            best = self._line_search(scores, gold, shift, self.background, values)
-            shift[self.background] = best
+            c, shift = self.background, numpy.zeros(self.size)
+            shift[c] = self._line_search(
+                scores, gold, shift, c, lambda counts: self.smoothed(counts, task)
+            )
             return shift
         share = (self.n_examples + 1.0) / (self.n_examples.sum() + self.size)
         lift = -numpy.log(share)
         lift = numpy.where(task.free, lift - lift[task.free].min(), 0.0)
-        strengths = numpy.linspace(-0.5, 1.0, 31)
-        counts = numpy.stack([self._row_counts(scores + s * lift, gold) for s in strengths])
-        made: numpy.ndarray = strengths[int(values(counts).argmax())] * lift
-        return made
+        strengths, counts = numpy.linspace(-0.5, 1.0, 31), []
+        for strength in strengths:
+            found = (scores + strength * lift).argmax(axis=1)
+            cells = (found[found == gold], found, gold)
+            counts.append(self._to_counts(*(numpy.bincount(x, minlength=self.size) for x in cells)))
+        best = int(self.smoothed(numpy.stack(counts), task).argmax())
+        return numpy.asarray(strengths[best] * lift)
 
     def single(self, docs: Array, mixture: float, common: Array, task: Task) -> Array:
         """Label by label, until nothing changes."""
-
-        def values(counts: Array) -> Array:
-            return smooth(self.values(task.objective, counts, task, mixture), task.objective)
-
         (scores, gold), shift = self._rows(docs), common.copy()
-        leaders = _Leaders(scores, shift)
+
+        def values_of(counts: Array) -> Array:
+            return self.smoothed(counts, task, mixture)
+
         for _ in range(self.sweeps):
             before = shift.copy()
             for c in numpy.flatnonzero(task.free).tolist():
-                shift[c] = self._line_search(scores, gold, shift, c, values, leaders)
-                leaders.move(c, shift[c])
+                shift[c] = self._line_search(scores, gold, shift, c, values_of)
             if numpy.abs(shift - before).max() < 0.01:
                 break
         return shift
 
     def fit_label(self, docs: Array, c: int, objective: Objective, shift: Array) -> float:
-        def values(counts: Array) -> Array:
-            return objective.rank(counts[:, c])
-
-        return self._line_search(*self._rows(docs), shift, c, values)
+        rank = objective.rank
+        return self._line_search(*self._rows(docs), shift, c, lambda counts: rank(counts[:, c]))
 
     def _line_search(
-        self,
-        scores: Array,
-        gold: Array,
-        shift: Array,
-        c: int,
-        values_of: Callable[[Array], Array],
-        leaders: Optional["_Leaders"] = None,
+        self, scores: Array, gold: Array, shift: Array, c: int, values_of: Measure
     ) -> float:
         """The best shift of one label, all others as they are. values_of: from counts
-        ``(candidates, C, 3)`` to what is to be highest. leaders: of scores with the shift, if they
-        are there already.
+        ``(candidates, C, 3)`` to what is to be highest.
         """
         if not len(scores):
             return float(shift[c])
-        other, highest = (leaders or _Leaders(scores, shift)).all_but(c)
+        others = scores + shift
+        others[:, c] = -numpy.inf
+        other = others.argmax(axis=1)
+        highest = others[numpy.arange(len(others)), other]
         with numpy.errstate(invalid="ignore"):
             margin = highest - scores[:, c]  # from which shift on a row is c's
         margin[numpy.isnan(margin)] = numpy.inf
-        edges = _distinct(margin[numpy.abs(margin) < LIMIT])
+        edges = numpy.unique(numpy.rint(margin[numpy.abs(margin) < LIMIT] * 1e5)) / 1e5
         n_edges = min(len(edges), self.n_candidates - 1)
         edges = edges[numpy.linspace(0, len(edges) - 1, n_edges).round().astype(int)]
         ends = numpy.concatenate([[-LIMIT], edges, [LIMIT]])
@@ -350,7 +356,7 @@ class CompetingLabels(ScoredLabels):
         # Row r is predicted as c by all candidates from its bucket on.
         bucket = numpy.searchsorted(candidates, margin, side="right")
 
-        def moved(columns: Array, rows: Union[slice, Array] = slice(None)) -> Array:
+        def moved(columns: Array, rows: slice | Array = slice(None)) -> Array:
             """``(n, C)``: how many rows of each column become c's, for each candidate."""
             cells = columns[rows] * (n + 1) + bucket[rows]
             table = numpy.bincount(cells, minlength=self.size * (n + 1))
@@ -361,60 +367,20 @@ class CompetingLabels(ScoredLabels):
         found[:, c] = from_others.sum(axis=1)
         tp = numpy.bincount(other[right], minlength=self.size) - moved(other, right)
         tp[:, c] = moved(gold)[:, c]
-        counts = to_counts(tp, found, numpy.bincount(gold, minlength=self.size))
-        if self.background is not None:
-            counts[:, self.background] = 0
-        values = values_of(counts)
+        n_gold = numpy.bincount(gold, minlength=self.size)
+        values = values_of(self._to_counts(tp, found, n_gold))
         best = candidates[values >= values.max() - 1e-12]
         return float(best[numpy.abs(best - shift[c]).argmin()])
 
-    def gold_share(self, c: int) -> Optional[float]:
+    def gold_share(self, c: int) -> float | None:
         return float(self._is_gold[:, c].mean()) if len(self.scores) else None
 
-    def confidence(self, what: str) -> calibrate.Confidence:
-        """How sure each decision is."""
+    def confidence(self, center: float = 0.0) -> Confidence:
         scores, gold = self.scores[self.has_gold], self.gold[self.has_gold]
-        return calibrate.row_confidence(what, scores, gold)
-
-
-class _Leaders:
-    """The two labels with the highest scores in each row, kept while the shift of one label after
-    another changes: only the rows that a label leads, or comes to lead, are looked at again.
-    """
-
-    def __init__(self, scores: Array, shift: Array):
-        self._scores, self._shifted = scores, scores + shift
-        self._first = self._shifted.argmax(axis=1)
-        self._second = self._runner_up(self._first, slice(None))
-
-    def all_but(self, c: int) -> Tuple[Array, Array]:
-        """``(N,)`` each: the label with the highest score but for ``c``, and that score."""
-        label = numpy.where(self._first == c, self._second, self._first)
-        highest = numpy.take_along_axis(self._shifted, label[:, None], axis=1)[:, 0]
-        highest[label == c] = -numpy.inf
-        return label, highest
-
-    def move(self, c: int, shift: float) -> None:
-        """Give label ``c`` another shift."""
-        of_c = self._scores[:, c] + shift
-        second = numpy.take_along_axis(self._shifted, self._second[:, None], axis=1)[:, 0]
-        changed = (self._first == c) | (self._second == c) | (of_c >= second)
-        self._shifted[:, c] = of_c
-        rows = numpy.flatnonzero(changed)
-        self._first[rows] = self._shifted[rows].argmax(axis=1)
-        self._second[rows] = self._runner_up(self._first[rows], rows)
-
-    def _runner_up(self, first: Array, rows: Any) -> Array:
-        others = self._shifted[rows].copy()
-        numpy.put_along_axis(others, first[:, None], -numpy.inf, axis=1)
-        made: numpy.ndarray = others.argmax(axis=1)
-        return made
-
-
-def _distinct(margins: Array) -> Array:
-    """The distinct ones of numbers within LIMIT, to 5 digits, in order; without sorting them."""
-    scale = 10**5
-    n = int(LIMIT * scale) + 1
-    is_there = numpy.zeros(2 * n + 1, dtype=bool)
-    is_there[numpy.rint(margins * scale).astype("int64") + n] = True
-    return (numpy.flatnonzero(is_there) - n) / scale
+        usable = numpy.isfinite(scores[numpy.arange(len(gold)), gold])
+        scores, gold = scores[usable], gold[usable]
+        return Confidence(
+            scores.argmax(axis=1) == gold,
+            lambda temperature: softmax(scores / temperature).max(axis=1),
+            lambda: fit_softmax(scores, gold),
+        )

@@ -1,15 +1,17 @@
 """`tune_scores` and `calibrate_scores`: for those who have scores and targets, and no toolkit."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any
 
 import numpy
+from numpy.typing import ArrayLike
 
 from .calibrate import measure
-from .choose import check_options, choose
+from .component import DIGITS, Plan
 from .decisions import check_known
-from .objectives import Array, Spec, as_objective
-from .report import CalibrationReport, ComponentReport, report_choice
+from .objectives import Array, Spec
+from .report import CalibrationReport, ComponentReport
 from .rows import CompetingLabels, IndependentLabels
 
 # Targets that are not known, as torch's losses have them; NaN is another.
@@ -28,11 +30,11 @@ class ScoreThresholds:
         report: Scores before and after, cross-fitted, and the 95 % interval of the gain.
     """
 
-    shifts: Dict[str, float]
-    thresholds: Optional[Dict[str, float]]
+    shifts: dict[str, float]
+    thresholds: dict[str, float] | None
     report: ComponentReport
 
-    def predict(self, scores: Any) -> Array:
+    def predict(self, scores: object) -> Array:
         """Decide.
 
         Args:
@@ -42,19 +44,18 @@ class ScoreThresholds:
             Bools ``(..., C)``; where labels compete, ints ``(...)``, their columns.
         """
         shifted = _as_array(scores) + numpy.asarray(list(self.shifts.values()))
-        made: numpy.ndarray = shifted.argmax(axis=-1) if self.thresholds is None else shifted >= 0
-        return made
+        return numpy.asarray(shifted.argmax(axis=-1) if self.thresholds is None else shifted >= 0)
 
 
 def tune_scores(
-    scores: Any,
-    targets: Any,
+    scores: object,
+    targets: object,
     *,
-    names: Optional[Sequence[str]] = None,
-    background: Union[None, int, str] = None,
-    groups: Any = None,
+    names: Sequence[str] | None = None,
+    background: int | str | None = None,
+    groups: ArrayLike | None = None,
     objective: Spec = None,
-    labels: Optional[Mapping[str, Spec]] = None,
+    labels: Mapping[str, Spec] | None = None,
     n_folds: int = 5,
     min_examples: int = 5,
     max_loss: float = 0.005,
@@ -93,32 +94,23 @@ def tune_scores(
         >>> found.predict([[-1.0, -2.0]])
         array([[ True, False]])
     """
-    check_options(n_folds, min_examples)
     read = _read(scores, targets, names, background, groups)
-    by_label = {label: as_objective(spec) for label, spec in (labels or {}).items()}
-    known = [name for c, name in enumerate(read.names) if c != read.background]
-    check_known(by_label, known, "tune_scores: there is no label")
-    chosen_for = as_objective(objective)
-    choice = choose(
-        *(read, chosen_for, by_label), n_folds=n_folds, min_examples=min_examples, max_loss=max_loss
-    )
+    own = [name for c, name in enumerate(read.names) if c != read.background]
+    plan = Plan(objective, labels, own, n_folds, min_examples, max_loss)
     compete = isinstance(read, CompetingLabels)
     kind = "labels that compete" if compete else "labels on their own"
-    center = None if compete else 0.0
-    report = report_choice("scores", kind, read, chosen_for, by_label, choice, center)
-    shifts = dict(zip(read.names, numpy.round(choice.shift, 8).tolist()))
+    choice, report = plan.choose(read, "scores", kind, own, odds=0.0)
+    shifts = dict(zip(read.names, numpy.round(choice.shift, DIGITS).tolist()))
     thresholds = {
-        row.label: round(row.threshold, 8) for row in report.labels if row.threshold is not None
+        row.label: round(row.threshold, DIGITS)
+        for row in report.labels
+        if row.threshold is not None
     }
     return ScoreThresholds(shifts, None if compete else thresholds, report)
 
 
 def calibrate_scores(
-    scores: Any,
-    targets: Any,
-    *,
-    names: Optional[Sequence[str]] = None,
-    per_label: bool = False,
+    scores: object, targets: object, *, names: Sequence[str] | None = None
 ) -> CalibrationReport:
     """Fit a temperature for a model's logits on dev.
 
@@ -126,7 +118,6 @@ def calibrate_scores(
         scores: As for `tune_scores`; targets and names, too.
         targets: As for `tune_scores`.
         names: As for `tune_scores`.
-        per_label: One temperature for each label, where labels are each present or not.
 
     Returns:
         The report: ``temperature`` is what logits are to be divided by, ``before`` and ``after``
@@ -143,25 +134,24 @@ def calibrate_scores(
         5.0
     """
     read = _read(scores, targets, names, None, None)
-    if isinstance(read, CompetingLabels):
-        confidence = read.confidence("the predicted label")
-    else:
-        confidence = read.confidence("each label of each row", 0.0)
+    compete = isinstance(read, CompetingLabels)
+    what = "the predicted label" if compete else "each label of each row"
+    confidence = read.confidence()
     before = measure(confidence.at(1.0), confidence.right)
     if not before.n:
         raise ValueError("calibrate_scores: there are no targets to calibrate on.")
-    temperature = confidence.fit(per_label and not isinstance(read, CompetingLabels))
+    temperature = confidence.fit()
     after = measure(confidence.at(temperature), confidence.right)
-    return CalibrationReport("scores", "logits", confidence.what, temperature, before, after)
+    return CalibrationReport("scores", "logits", what, temperature, before, after)
 
 
 def _read(
-    scores: Any,
-    targets: Any,
-    names: Optional[Sequence[str]],
-    background: Union[None, int, str],
-    groups: Any,
-) -> Union[IndependentLabels, CompetingLabels]:
+    scores: object,
+    targets: object,
+    names: Sequence[str] | None,
+    background: int | str | None,
+    groups: ArrayLike | None,
+) -> IndependentLabels | CompetingLabels:
     """Rows of scores and targets, checked."""
     z, y = _as_array(scores), _as_array(targets)
     if z.ndim < 2 or not z.shape[-1] or y.shape not in (z.shape, z.shape[:-1]):
@@ -197,12 +187,11 @@ def _read(
     return IndependentLabels(columns, z, known & (y == 1), doc, known, n_docs=n_docs)
 
 
-def _documents(shape: Sequence[int], groups: Any) -> Any:
+def _documents(shape: Sequence[int], groups: ArrayLike | None) -> tuple[Array, int]:
     """The document of each row, and how many there are."""
-    if groups is None:
-        groups = numpy.arange(shape[0])
-    found: List[Any] = numpy.asarray(groups).tolist()
-    ids = numpy.unique(numpy.asarray(found), return_inverse=True)[1].reshape(numpy.shape(found))
+    groups = numpy.asarray(numpy.arange(shape[0]) if groups is None else groups)
+    _, ids = numpy.unique(groups, return_inverse=True)
+    ids = ids.reshape(groups.shape)
     if ids.shape == tuple(shape[:1]):
         ids = numpy.broadcast_to(ids.reshape(-1, *[1] * (len(shape) - 1)), shape)
     if ids.shape != tuple(shape):

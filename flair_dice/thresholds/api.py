@@ -7,14 +7,16 @@ loads and predicts the same in plain Flair. What was written is kept in the mode
 """
 
 import warnings
-from typing import Any, Dict, Iterable, List, Mapping, Optional, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from flair.data import Corpus, DataPoint
 from flair.nn import Model
 
 from dice_core.thresholds import component as core
+from dice_core.thresholds.component import Tuning
 from dice_core.thresholds.decisions import check_known
-from dice_core.thresholds.objectives import Spec, as_objective
+from dice_core.thresholds.objectives import Spec
 from dice_core.thresholds.report import CalibrateReport, TuneReport
 
 from .models import KEY, find_tunable, model_card
@@ -27,7 +29,7 @@ def tune(
     sentences: Iterable[DataPoint],
     *,
     objective: Spec = None,
-    labels: Optional[Mapping[str, Spec]] = None,
+    labels: Mapping[str, Spec] | None = None,
     n_folds: int = 5,
     min_examples: int = 5,
     max_loss: float = 0.005,
@@ -65,18 +67,15 @@ def tune(
         >>> tagger.save("tuned.pt")  # doctest: +SKIP
     """
     tunable, data = find_tunable(model, "tune", mini_batch_size), _read(sentences, "tune")
-    by_label = core.parse_objectives([tunable], labels, n_folds, min_examples)
-    chosen_for = as_objective(objective, tunable.average)
-    options = {"n_folds": n_folds, "min_examples": min_examples, "max_loss": max_loss}
+    plan = core.Plan(objective, labels, tunable.labels, n_folds, min_examples, max_loss)
     with core.restored_on_error([tunable]):
-        return TuneReport([core.tune(tunable, data, chosen_for, by_label, **options)])
+        return TuneReport([plan.tune(tunable, data)])
 
 
 def calibrate(
     model: Model,
     sentences: Iterable[DataPoint],
     *,
-    per_label: bool = False,
     fit: bool = True,
     mini_batch_size: int = 32,
 ) -> CalibrateReport:
@@ -87,7 +86,6 @@ def calibrate(
     Args:
         model: A trained model, as for `tune`, but without a CRF, whose scores are no probabilities.
         sentences: Dev data with gold labels.
-        per_label: One temperature for each label, where labels are independent.
         fit: False only measures.
         mini_batch_size: Of the one forward pass.
 
@@ -105,18 +103,18 @@ def calibrate(
     tunable = find_tunable(model, "calibrate", mini_batch_size)
     data = _read(sentences, "calibrate")
     with core.restored_on_error([tunable]):
-        return CalibrateReport([core.calibrate(tunable, data, per_label, fit)])
+        return CalibrateReport([core.calibrate(tunable, data, fit)])
 
 
-def get_tuning(model: Model) -> Dict[str, Any]:
+def get_tuning(model: Model) -> Tuning:
     """What `tune` and `calibrate` wrote. It is there after loading, too.
 
     Args:
-        model: Any of Flair's.
+        model: A model of Flair's.
 
     Returns:
-        "shift", log-odds by label, and "temperature", a number or a number by label; empty if
-        nothing was written, or if the model has other weights now: loaded or trained since.
+        "shift", log-odds by label, and "temperature"; empty if nothing was written, or if the model
+        has other weights now: loaded or trained since.
 
     Example:
         >>> import flair.models, flair_dice
@@ -128,7 +126,7 @@ def get_tuning(model: Model) -> Dict[str, Any]:
     return find_tunable(model, "untune").record
 
 
-def set_tuning(model: M, tuning: Mapping[str, Any]) -> M:
+def set_tuning(model: M, tuning: Tuning) -> M:
     """Write what `get_tuning` gave, in place of what was.
 
     Args:
@@ -145,9 +143,9 @@ def set_tuning(model: M, tuning: Mapping[str, Any]) -> M:
         >>> flair_dice.set_tuning(tagger, {"shift": {"(all)": 0.5}})  # doctest: +SKIP
     """
     tunable = find_tunable(model, "set_tuning")
-    shift = tuning.get("shift") or {}
-    check_known(shift, tunable.shift_names, "set_tuning: the model has no label")
-    tunable.rewrite(shift, tuning.get("temperature", 1.0))
+    known = tunable.shift_names
+    check_known(tuning.get("shift") or {}, known, "set_tuning: the model has no label")
+    tunable.rewrite(tuning)
     return model
 
 
@@ -157,7 +155,7 @@ def untune(model: M) -> M:
     A model whose weights were loaded or trained since stays as it is, with a warning.
 
     Args:
-        model: Any of Flair's; it is changed in place.
+        model: A model of Flair's; it is changed in place.
 
     Returns:
         The model, which predicts as before.
@@ -177,7 +175,7 @@ def untune(model: M) -> M:
     return model
 
 
-def _read(sentences: Iterable[DataPoint], what: str) -> List[DataPoint]:
+def _read(sentences: Iterable[DataPoint], what: str) -> list[DataPoint]:
     """Sentences as a list, or an error with the remedy."""
     remedy = "Give sentences that the model was not trained on, such as corpus.dev."
     is_data = hasattr(sentences, "__iter__") or hasattr(sentences, "__getitem__")

@@ -1,9 +1,9 @@
 """What each kind of model decides, and from which scores: one small class a kind."""
 
-import copy
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, cast
 
 import flair
 import flair.models as stock
@@ -14,162 +14,123 @@ from flair.models.sequence_tagger_utils.viterbi import START_TAG, STOP_TAG
 from flair.nn import DefaultClassifier, Model
 
 from dice_core.thresholds.calibrate import Confidence, logit, sigmoid
-from dice_core.thresholds.component import TagTunable, Tunable
+from dice_core.thresholds.component import Record, Settings, TagTunable, Tunable
 from dice_core.thresholds.decisions import ScoredLabels, check_scores
-from dice_core.thresholds.decoded import DecodedLabels, Span, SpanCounts
-from dice_core.thresholds.rows import CompetingLabels, IndependentLabels
+from dice_core.thresholds.decoded import Span, SpanCounts, span_labels
+from dice_core.thresholds.objectives import Array
+from dice_core.thresholds.rows import CompetingLabels, IndependentLabels, read_gold
 
 # In a model's card.
 KEY = "flair_dice_tuning"
 OUTSIDE, UNKNOWN = "O", "<unk>"
 SPECIAL = (START_TAG, STOP_TAG)
-# The gold labels of a sentence, by the data point's identifier.
-Gold = Mapping[str, Set[str]]
+# A data point: its sentence's place, and its identifier.
+Point = tuple[int, str]
 
 
-class ModelTunable(Tunable):
+class Linear:
+    """A linear layer, as `dice_core.thresholds.component.OutputLayer`."""
+
+    def __init__(self, layer: torch.nn.Linear):
+        self._layer = layer
+
+    def bias(self) -> Array:
+        """A copy on the host."""
+        bias = self._layer.bias.detach().cpu()
+        return bias.to(torch.promote_types(bias.dtype, torch.float32)).numpy().copy()
+
+    def set_bias(self, bias: Array) -> None:
+        """Write another."""
+        with torch.no_grad():
+            self._layer.bias.copy_(self._like(bias))
+
+    def scale(self, factor: Array) -> None:
+        """Multiply what leads to each output, but for its bias."""
+        if (factor != 1.0).any():
+            with torch.no_grad():
+                self._layer.weight.mul_(self._like(factor)[:, None])
+
+    def fingerprint(self, n: int) -> str:
+        """Of the weights and the bias of the first ``n`` outputs."""
+        arrays = (self._layer.weight[:n], self._layer.bias[:n])
+        data = b"".join(p.detach().float().cpu().contiguous().numpy().tobytes() for p in arrays)
+        return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+    def _like(self, values: Array) -> torch.Tensor:
+        bias = self._layer.bias
+        return torch.as_tensor(values, dtype=bias.dtype, device=bias.device)
+
+
+class ModelTunable(Tunable[DataPoint]):
     """A model that can be tuned: its output layer, its labels, and what they decide. Counts are
     those of Flair's `evaluate`. size: of mini-batches.
     """
 
-    def __init__(self, model: Any, layer: torch.nn.Linear, size: int):
-        self.model, self.layer, self.size = model, layer, size
+    def __init__(self, model: Model, layer: torch.nn.Linear, size: int):
+        self.model: Any = model
+        self.layer, self.size = Linear(layer), size
         self.kind, self.name = type(model).__name__, str(model.label_type)
 
     def check(self) -> None:
         """Raise a ValueError for settings that no shift can serve."""
 
     @property
-    def columns(self) -> List[str]:
+    def columns(self) -> list[str]:
         return list(self.model.label_dictionary.get_items())
 
     @property
-    def labels(self) -> List[str]:
+    def labels(self) -> list[str]:
         return [label for label in self.columns if label != OUTSIDE]
 
-    @property
-    def background(self) -> Optional[int]:
-        """The column of what is no label."""
-        return self.columns.index(OUTSIDE) if OUTSIDE in self.columns else None
-
-    def gold(self, sentence: DataPoint) -> Gold:
-        """All gold labels of a sentence and of what is in it."""
-        gold: Dict[str, Set[str]] = {}
-        for label in sentence.get_labels(self.model.label_type):
-            if label.value != OUTSIDE:
-                gold.setdefault(label.unlabeled_identifier, set()).add(label.value)
-        return gold
-
     def read_points(
-        self, points: Sequence[Tuple[int, str]], data: Sequence[DataPoint], names: Sequence[str]
-    ) -> Tuple[List[str], numpy.ndarray, List[Tuple[int, int]]]:
-        """Gold annotation of data points, each a sentence's place and an identifier.
-
-        Returns:
-            ``names`` and what is gold beside them; bools ``(N, C)``; and what no point could find,
-            as for `IndependentLabels`.
-        """
-        gold = [self.gold(sentence) for sentence in data]
-        seen = {value for by_point in gold for values in by_point.values() for value in values}
-        names = [*names, *sorted(seen - set(names))]
-        column = {name: c for c, name in enumerate(names)}
-        is_gold = numpy.zeros((len(points), len(names)), dtype=bool)
-        for row, (d, identifier) in enumerate(points):
-            for value in gold[d].get(identifier, ()):
-                is_gold[row, column[value]] = True
-        known = set(points)
-        missed = [
-            (d, column[value])
-            for d, by_point in enumerate(gold)
-            for identifier, values in by_point.items()
-            if (d, identifier) not in known
-            for value in sorted(values)
-        ]
-        return names, is_gold, missed
+        self, points: Sequence[Point], data: Sequence[DataPoint], columns: Sequence[str]
+    ) -> tuple[list[str], Array, Array]:
+        """Gold annotation of data points, and what no point could find, as of `read_gold`."""
+        gold: dict[Point, set[str]] = {}
+        for d, sentence in enumerate(data):
+            for label in sentence.get_labels(self.model.label_type):
+                if label.value != OUTSIDE:
+                    gold.setdefault((d, label.unlabeled_identifier), set()).add(label.value)
+        rows, left = [gold.get(point, set()) for point in points], set(gold) - set(points)
+        return read_gold(columns, rows, [(point[0], x) for point in left for x in gold[point]])
 
     def competing(
-        self, scores: numpy.ndarray, points: Sequence[Tuple[int, str]], data: Sequence[DataPoint]
+        self, scores: Array, points: Sequence[Point], data: Sequence[DataPoint]
     ) -> CompetingLabels:
         """Of data points that have one label each, the highest of ``(N, C)``."""
+        background = self.columns.index(OUTSIDE) if OUTSIDE in self.columns else None
         names, is_gold, missed = self.read_points(points, data, self.columns)
-        if self.background is not None:
-            is_gold[~is_gold.any(axis=1), self.background] = True
-        n_more = len(names) - len(self.columns)
+        if background is not None:
+            is_gold[~is_gold.any(axis=1), background] = True
+        doc, n_docs = [d for d, _ in points], len(data)
         labels = CompetingLabels(
-            names,
-            numpy.pad(scores, ((0, 0), (0, n_more)), constant_values=-numpy.inf),
-            is_gold,
-            [d for d, _ in points],
-            self.background,
-            n_docs=len(data),
-            missed=missed,
-            n_fixed=n_more,
+            *(names, scores, is_gold, doc, background), n_docs=n_docs, missed=missed
         )
         labels.over = "seen"
         return labels
 
-    @property
-    def record(self) -> Dict[str, Any]:
-        record = model_card(self.model).get(KEY) or {}
-        if not record or record["weights"] != self._fingerprint():
-            return {}
-        return {key: copy.deepcopy(record[key]) for key in ("shift", "temperature")}
+    def load(self) -> Record:
+        return cast(Record, model_card(self.model).get(KEY) or Record())
 
-    def write(self, shift: numpy.ndarray, temperatures: numpy.ndarray, record: Dict) -> None:
-        bias = self._bias()
-        self._write((bias + self.to_columns(shift)) / temperatures, 1 / temperatures)
-        # Lists load with weights_only=True, too.
-        record = {
-            **record,
-            "temperatures": temperatures.tolist(),
-            "bias": bias.tolist(),
-            "weights": self._fingerprint(),
-        }
+    def save(self, record: Record | None) -> None:
+        # Plain values load with weights_only=True, too.
         self.model.model_card = {**model_card(self.model), KEY: record}
-
-    def undo(self) -> None:
-        """The bias is as it was, bit for bit."""
-        card = dict(model_card(self.model))
-        record = card.pop(KEY, None)
-        if not record:
-            return
-        if record["weights"] == self._fingerprint():
-            bias, temperatures = (numpy.asarray(record[key]) for key in ("bias", "temperatures"))
-            self._write(bias, temperatures)
-        self.model.model_card = card
-
-    def _bias(self) -> numpy.ndarray:
-        return self.layer.bias.detach().cpu().numpy().astype("float64")
-
-    def _fingerprint(self) -> str:
-        """Of the output layer's weights."""
-        arrays = (self.layer.weight, self.layer.bias)
-        data = b"".join(p.detach().float().cpu().contiguous().numpy().tobytes() for p in arrays)
-        return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-    def _write(self, bias: numpy.ndarray, factor: numpy.ndarray) -> None:
-        like = self.layer.bias
-        with torch.no_grad():
-            self.layer.bias.copy_(torch.as_tensor(bias, dtype=like.dtype, device=like.device))
-            if (factor != 1.0).any():
-                rows = torch.as_tensor(factor, dtype=like.dtype, device=like.device)
-                self.layer.weight.mul_(rows[:, None])
+        if record is None:
+            del self.model.model_card[KEY]
 
 
 class Points(ModelTunable):
     """A classifier of data points, one label each: the highest of a row."""
+
+    what = "the predicted label"
 
     def __init__(self, model: Model, layer: torch.nn.Linear, size: int):
         super().__init__(model, layer, size)
         if isinstance(model, (stock.TextClassifier, stock.TextPairClassifier)):
             self.average = "macro"
 
-    def read(self, data: Sequence[DataPoint]) -> ScoredLabels:
-        scores, points = points_of(self.model, data, self.size)
-        return self.competing(scores, points, data)
-
-    def confidence(self, labels: Any) -> Confidence:
-        return labels.confidence("the predicted label")
+    def read(self, data: Sequence[DataPoint], every_row: bool = False) -> ScoredLabels:
+        return self.competing(*point_scores(self.model, data, self.size), data)
 
 
 class MultiLabel(ModelTunable):
@@ -178,11 +139,10 @@ class MultiLabel(ModelTunable):
     """
 
     average = "macro"
-    per_label = True
+    what = "each label of each data point"
 
     def check(self) -> None:
-        for label in self.labels:
-            threshold = self.model._get_label_threshold(label)
+        for label, threshold in zip(self.labels, self.thresholds(self.labels).tolist()):
             if not 0 < threshold < 1:
                 raise ValueError(
                     f"tune: the threshold of {label!r} is {threshold}, where no score decides. Set "
@@ -190,105 +150,83 @@ class MultiLabel(ModelTunable):
                 )
 
     @property
-    def labels(self) -> List[str]:
+    def labels(self) -> list[str]:
         return [label for label in self.columns if label not in (OUTSIDE, UNKNOWN)]
 
     @property
-    def shift_names(self) -> List[str]:
+    def shift_names(self) -> list[str]:
         return self.labels
 
+    def thresholds(self, labels: Sequence[str]) -> Array:
+        """The probabilities above which labels are predicted."""
+        return numpy.asarray([self.model._get_label_threshold(label) for label in labels])
+
     @property
-    def odds(self) -> numpy.ndarray:
+    def odds(self) -> Array:
         return self._odds
 
-    def to_columns(self, shift: numpy.ndarray) -> numpy.ndarray:
+    def to_columns(self, shift: Array) -> Array:
         return numpy.zeros(len(self.columns))
 
-    def read(self, data: Sequence[DataPoint]) -> ScoredLabels:
+    def read(self, data: Sequence[DataPoint], every_row: bool = False) -> ScoredLabels:
         # Flair predicts "<unk>", too, at its threshold.
         predicted = [*self.labels, *([UNKNOWN] if UNKNOWN in self.columns else [])]
-        logits, points = points_of(self.model, data, self.size)
-        self._logits = logits[:, [self.columns.index(label) for label in predicted]]
-        thresholds = numpy.asarray([self.model._get_label_threshold(name) for name in predicted])
+        logits, points = point_scores(self.model, data, self.size)
+        logits = logits[:, [self.columns.index(label) for label in predicted]]
+        thresholds = self.thresholds(predicted)
         names, is_gold, missed = self.read_points(points, data, predicted)
-        n_more = len(names) - len(predicted)
-        self._odds = numpy.append(logit(thresholds), [0.0] * n_more)
-        scores = self._logits - logit(thresholds)
+        self._odds = numpy.append(logit(thresholds), [0.0] * (len(names) - len(predicted)))
+        scores = logits - logit(thresholds)
         # Above the threshold is predicted; equal to it, as a float32, is not.
-        above = torch.sigmoid(torch.as_tensor(self._logits)).numpy() > thresholds
+        above = torch.sigmoid(torch.as_tensor(logits)).numpy() > thresholds
         scores = numpy.where(above, numpy.maximum(scores, 0.0), numpy.minimum(scores, -1e-9))
-        labels = IndependentLabels(
-            names,
-            numpy.pad(scores, ((0, 0), (0, n_more)), constant_values=-numpy.inf),
-            is_gold,
-            [d for d, _ in points],
-            n_docs=len(data),
-            missed=missed,
-            n_fixed=len(names) - len(self.labels),
-        )
+        if every_row:  # a threshold moves with the temperature: no score has to stay where it is
+            names, scores = self.labels, logits[:, : len(self.labels)]
+            is_gold = is_gold[:, : len(names)]
+            missed = missed[:0]
+        doc, n_docs = [d for d, _ in points], len(data)
+        labels = IndependentLabels(names, scores, is_gold, doc, n_docs=n_docs, missed=missed)
+        labels.fixed = ~numpy.isin(names, self.labels)
         labels.over = "seen"
         return labels
 
-    def confidence(self, labels: Any) -> Confidence:
-        # A threshold moves with the temperature, so that no score has to stay where it is.
-        n = len(self.labels)
-        logits = IndependentLabels(self.labels, self._logits[:, :n], labels.gold[:, :n])
-        return logits.confidence("each label of each data point", 0.0)
-
-    # Thresholds and the temperature are each taken back where they are still there.
-
-    def _has_thresholds(self) -> bool:
-        record = model_card(self.model).get(KEY) or {}
-        return record.get("written") == dict(self.model.multi_label_threshold)
-
     @property
-    def record(self) -> Dict[str, Any]:
-        return super().record if self._has_thresholds() else {}
+    def settings(self) -> Settings:
+        return {"thresholds": dict(self.model.multi_label_threshold)}
 
-    def write(self, shift: numpy.ndarray, temperatures: numpy.ndarray, record: Dict) -> None:
-        before = dict(self.model.multi_label_threshold)
-        now = [self.model._get_label_threshold(label) for label in self.labels]
-        odds, of = logit(now) - shift, dict(zip(self.columns, temperatures.tolist()))
-        written = {
-            **before,
-            **{name: float(sigmoid(odds[c] / of[name])) for c, name in enumerate(self.labels)},
-        }
-        super().write(shift, temperatures, {**record, "thresholds": before, "written": written})
-        self.model.multi_label_threshold = dict(written)
+    def set_settings(self, settings: Settings) -> None:
+        self.model.multi_label_threshold = settings["thresholds"]
 
-    def undo(self) -> None:
-        if self._has_thresholds():
-            self.model.multi_label_threshold = dict(model_card(self.model)[KEY]["thresholds"])
-        super().undo()
+    def shifted(self, shift: Array, temperature: float) -> Settings:
+        odds = (logit(self.thresholds(self.labels)) - shift) / temperature
+        now = dict(zip(self.labels, sigmoid(odds).tolist()))
+        return {"thresholds": {**self.model.multi_label_threshold, **now}}
 
 
 class Tags(ModelTunable):
     """Tags of tokens that are no entities', such as parts of speech: the highest of a row."""
 
-    def read(self, data: Sequence[Sentence]) -> ScoredLabels:
-        return self.read_tokens(emissions_of(self.model, data, self.size), data)
+    what = "each token's tag"
 
-    def read_tokens(self, scores: List[numpy.ndarray], data: Sequence[Sentence]) -> CompetingLabels:
-        """Each token's tag, for its scores ``(tokens, C)``, one array a sentence."""
+    def read(self, data: Sequence[Any], every_row: bool = False) -> ScoredLabels:
         points = [(d, t.unlabeled_identifier) for d, sentence in enumerate(data) for t in sentence]
-        flat = numpy.concatenate([numpy.zeros((0, len(self.columns))), *scores])
-        return self.competing(flat, points, data)
-
-    def confidence(self, labels: Any) -> Confidence:
-        return labels.confidence("each token's tag")
+        none = numpy.zeros((0, len(self.columns)))
+        scores = numpy.concatenate([none, *emissions(self.model, data, self.size)])
+        return self.competing(scores, points, data)
 
 
-class Entities(TagTunable, ModelTunable):
+class Entities(TagTunable[DataPoint], ModelTunable):
     """Tags of entities: what counts is whole entities. A label's shift is of all of its tags."""
 
-    prefixes: Tuple[str, ...] = ("B-", "I-", "E-", "S-")
+    prefixes: tuple[str, ...] = ("B-", "I-", "E-", "S-")
+    what = "each token's tag"
     has_common = True
 
     @property
-    def labels(self) -> List[str]:
+    def labels(self) -> list[str]:
         return list(dict.fromkeys(x[2:] for x in self.columns if x[:2] in self.prefixes))
 
-    def gold_spans(self, sentence: Sentence) -> List[Span]:
+    def gold_spans(self, sentence: Sentence) -> list[Span]:
         """The gold spans of a sentence."""
         return [
             (label.data_point[0].idx - 1, label.data_point[-1].idx, label.value)
@@ -296,51 +234,44 @@ class Entities(TagTunable, ModelTunable):
             if label.value != OUTSIDE
         ]
 
-    def found(self, tags: List[str]) -> List[Span]:
+    def found_spans(self, tags: list[str]) -> list[Span]:
         """The spans of predicted tags."""
         if all(tag == OUTSIDE for tag in tags):
             return []
         spans = get_spans_from_bio(tags, [1.0] * len(tags))
         return [(places[0], places[-1] + 1, label) for places, _, label in spans]
 
-    def read(self, data: Sequence[Sentence]) -> ScoredLabels:
+    def read(self, data: Sequence[Any], every_row: bool = False) -> ScoredLabels:
         if isinstance(self.model, stock.SequenceTagger):
-            scores = emissions_of(self.model, data, self.size)
+            scores = emissions(self.model, data, self.size)
         else:
-            flat, points = points_of(self.model, data, self.size)
+            flat, points = point_scores(self.model, data, self.size)
             doc = numpy.asarray([d for d, _ in points], dtype="int64")
             scores = [flat[doc == d] for d in range(len(data))]
         check_scores(*scores)
-        self._data, self._scores = data, scores
-        decoder, names = decoder_of(self.model), self.columns
+        decode, names = decoder(self.model), self.columns
+
+        def find(shift: Array, at: list[int]) -> Iterator[tuple[int, int, int, str]]:
+            columns = self.to_columns(shift)
+            for d, ids in zip(at, decode([scores[d] + columns for d in at])):
+                spans = self.found_spans([names[c] for c in ids.tolist()])
+                yield from ((d, *span) for span in spans)
+
+        def confidence() -> Confidence:
+            """Of each token's tag, in the model's scheme."""
+            column = {tag: c for c, tag in enumerate(names)}
+            ids = [column.get(tag, -1) for sentence in data for tag in self.gold_tags(sentence)]
+            flat = numpy.concatenate([numpy.zeros((0, len(names))), *scores])
+            return CompetingLabels(names, flat, ids).confidence()
+
         gold = [self.gold_spans(sentence) for sentence in data]
-        seen = {label for spans in gold for *_, label in spans} | {UNKNOWN, *SPECIAL}
-        more = sorted(seen - set(self.labels))
-        count = SpanCounts([*self.labels, *more], gold)
-
-        def decode(shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-            places, columns = numpy.flatnonzero(mask).tolist(), self.to_columns(shift)
-            decoded = decoder([scores[d] + columns for d in places])
-            found = [self.found([names[c] for c in ids.tolist()]) for ids in decoded]
-            return count(zip(places, found))
-
-        labels = DecodedLabels(
-            *([*self.labels, *more], decode, len(data), count.n_examples),
-            common=self.has_common,
-            n_fixed=len(more),
-        )
+        count = SpanCounts(self.labels, gold, others=(UNKNOWN, *SPECIAL))
+        labels = span_labels(count, find, confidence, self.has_common)
         labels.over = "seen"
         return labels
 
-    def confidence(self, labels: Any) -> Confidence:
-        """Of each token's tag, in the model's scheme."""
-        column = {tag: c for c, tag in enumerate(self.columns)}
-        tags = [tag for sentence in self._data for tag in self._gold_tags(sentence)]
-        flat = numpy.concatenate([numpy.zeros((0, len(column))), *self._scores])
-        ids = [column.get(tag, -1) for tag in tags]
-        return CompetingLabels(self.columns, flat, ids).confidence("each token's tag")
-
-    def _gold_tags(self, sentence: Sentence) -> List[str]:
+    def gold_tags(self, sentence: Sentence) -> list[str]:
+        """The gold tags of a sentence, in the model's scheme."""
         if isinstance(self.model, stock.SequenceTagger):
             return list(self.model._get_gold_labels([sentence]))
         tags = [OUTSIDE] * len(sentence)
@@ -360,11 +291,10 @@ class CrfTags(Entities):
     has_common = False
 
     @property
-    def labels(self) -> List[str]:
+    def labels(self) -> list[str]:
         return [tag for tag in self.columns if tag not in (OUTSIDE, *SPECIAL)]
 
-    def gold_spans(self, sentence: Sentence) -> List[Span]:
-        """The gold tags of a sentence, each as a span of one token."""
+    def gold_spans(self, sentence: Sentence) -> list[Span]:
         return [
             (i, i + 1, label.value)
             for i, token in enumerate(sentence)
@@ -372,14 +302,31 @@ class CrfTags(Entities):
             if label.value != OUTSIDE
         ]
 
-    def found(self, tags: List[str]) -> List[Span]:
-        """Predicted tags, each as a span of one token."""
+    def found_spans(self, tags: list[str]) -> list[Span]:
         return [(i, i + 1, tag) for i, tag in enumerate(tags) if tag != OUTSIDE]
 
 
 def find_tunable(model: Model, what: str, size: int = 32) -> ModelTunable:
     """What can be tuned of a model, or an error with the reason."""
-    kind, layer = _kind(model, what)
+    kind: type[ModelTunable] | None = None
+    layer: torch.nn.Linear | None = None
+    reason = "it is not a SequenceTagger, nor a classifier with a linear decoder"
+    if isinstance(model, stock.MultitaskModel):
+        reason = 'it has several tasks: tune each, e.g. model.tasks["Task_0"]'
+    elif isinstance(model, (stock.TARSTagger, stock.TARSClassifier)):
+        reason = "its labels are texts that it reads, and have no bias of their own"
+    elif isinstance(model, stock.SequenceTagger):
+        layer = getattr(model, "linear", None)
+        reason = "its output layer has no bias"
+        if isinstance(layer, torch.nn.Linear):
+            kind = Entities if model.predict_spans else CrfTags if model.use_crf else Tags
+    elif isinstance(model, DefaultClassifier):
+        reason = f"its decoder is a {type(model.decoder).__name__}, and not linear with a bias"
+        if type(model.decoder) is torch.nn.Linear:
+            layer, spans = model.decoder, getattr(model, "span_prediction_problem", False)
+            kind = MultiLabel if model.multi_label else Entities if spans else Points
+    if kind is None or layer is None or layer.bias is None:
+        raise ValueError(f"{what}: {type(model).__name__} has nothing to shift: {reason}.")
     if what == "calibrate" and getattr(model, "use_crf", False):
         raise ValueError(
             "calibrate: the SequenceTagger has a CRF, whose scores are of whole sentences: Flair "
@@ -391,33 +338,7 @@ def find_tunable(model: Model, what: str, size: int = 32) -> ModelTunable:
     return tunable
 
 
-def _kind(model: Model, what: str) -> Tuple[Callable[..., ModelTunable], torch.nn.Linear]:
-    """The class for a model, and its output layer."""
-    reason = "it is not a SequenceTagger, nor a classifier with a linear decoder"
-    if isinstance(model, stock.MultitaskModel):
-        reason = 'it has several tasks: tune each, e.g. model.tasks["Task_0"]'
-    elif isinstance(model, (stock.TARSTagger, stock.TARSClassifier)):
-        reason = "its labels are texts that it reads, and have no bias of their own"
-    elif isinstance(model, stock.SequenceTagger):
-        layer = getattr(model, "linear", None)
-        if isinstance(layer, torch.nn.Linear) and layer.bias is not None:
-            tags = CrfTags if model.use_crf else Tags
-            return Entities if model.predict_spans else tags, layer
-        reason = "its output layer has no bias"
-    elif isinstance(model, DefaultClassifier):
-        layer = model.decoder
-        if type(layer) is torch.nn.Linear and layer.bias is not None:
-            points = MultiLabel if model.multi_label else Points
-            return Entities if _predicts_spans(model) else points, layer
-        reason = f"its decoder is a {type(layer).__name__}, and not linear with a bias"
-    raise ValueError(f"{what}: {type(model).__name__} has nothing to shift: {reason}.")
-
-
-def _predicts_spans(model: Model) -> bool:
-    return not model.multi_label and getattr(model, "span_prediction_problem", False)
-
-
-def model_card(model: Model) -> Dict[str, Any]:
+def model_card(model: Model) -> dict[str, object]:
     """The model card; where there is none, one as Flair's trainer makes it."""
     card = getattr(model, "model_card", None)
     if card is not None:
@@ -438,14 +359,14 @@ def predicting(model: Model) -> Iterator[None]:
         model.train(was_training)
 
 
-def points_of(
+def point_scores(
     model: Any, sentences: Sequence[DataPoint], size: int
-) -> Tuple[numpy.ndarray, List[Tuple[int, str]]]:
+) -> tuple[Array, list[tuple[int, str]]]:
     """Of all data points of a classifier: scores ``(N, C)``, and their sentences' places and their
     identifiers.
     """
     scores = [numpy.zeros((0, len(model.label_dictionary)), dtype="float32")]
-    identifiers: List[Tuple[int, str]] = []
+    identifiers: list[tuple[int, str]] = []
     with predicting(model):
         for start in range(0, len(sentences), size):
             batch, points = [], []
@@ -465,9 +386,9 @@ def points_of(
     return numpy.concatenate(scores), identifiers
 
 
-def emissions_of(model: Any, sentences: Sequence[Sentence], size: int) -> List[numpy.ndarray]:
+def emissions(model: stock.SequenceTagger, sentences: Sequence[Sentence], size: int) -> list[Array]:
     """Of a SequenceTagger, what its linear layer gives: floats ``(tokens, C)`` a sentence."""
-    caught: List[torch.Tensor] = []
+    caught: list[torch.Tensor] = []
     hook = model.linear.register_forward_hook(lambda _, __, out: caught.append(out))
     found = [numpy.zeros((0, len(model.label_dictionary)))] * len(sentences)
     # Flair wants the longest first.
@@ -491,29 +412,27 @@ def emissions_of(model: Any, sentences: Sequence[Sentence], size: int) -> List[n
     return found
 
 
-def decoder_of(model: Any) -> Callable[[List[numpy.ndarray]], List[numpy.ndarray]]:
+def decoder(model: Any) -> Callable[[list[Array]], list[Array]]:
     """From scores of sentences ``(tokens, C)`` to the tags' columns ``(tokens,)``."""
     if not getattr(model, "use_crf", False):
-        return lambda scores: [of_tokens.argmax(axis=1) for of_tokens in scores]
+        return lambda scores: [tokens.argmax(axis=1) for tokens in scores]
     transitions = model.crf.transitions.detach().cpu().numpy().astype("float64")
     start, stop = (model.label_dictionary.get_idx_for_item(tag) for tag in SPECIAL)
     return lambda scores: viterbi(scores, transitions, start, stop)
 
 
-def viterbi(
-    scores: List[numpy.ndarray], transitions: numpy.ndarray, start: int, stop: int
-) -> List[numpy.ndarray]:
+def viterbi(scores: list[Array], transitions: Array, start: int, stop: int) -> list[Array]:
     """The best sequence of tags of each sentence, all sentences at once.
 
     Flair's own decoder makes an object of each tag, which is too slow for tens of runs.
 
     scores: emissions ``(tokens, C)`` of each; transitions: ``(C, C)``, ``[to, from]``.
     """
-    lengths = numpy.asarray([len(of_tokens) for of_tokens in scores], dtype="int64")
+    lengths = numpy.asarray([len(tokens) for tokens in scores], dtype="int64")
     # The longest come first, so that those that have a token t are a prefix.
     order = numpy.argsort(-lengths, kind="stable")
     n_with = [int((lengths > t).sum()) for t in range(lengths.max(initial=0))]
-    came_from: List[numpy.ndarray] = []
+    came_from: list[Array] = []
     best = numpy.tile(transitions[:, start], (len(scores), 1))
     for t, n in enumerate(n_with):
         if t:
@@ -522,7 +441,7 @@ def viterbi(
             best[:n] = paths.max(axis=2)
         best[:n] += [scores[i][t] for i in order[:n]]
     state = (best + transitions[stop]).argmax(axis=1)
-    tags = [numpy.zeros(len(of_tokens), dtype="int64") for of_tokens in scores]
+    tags = [numpy.zeros(len(tokens), dtype="int64") for tokens in scores]
     for t in reversed(range(len(n_with))):
         for row in range(n_with[t]):
             tags[order[row]][t] = state[row]

@@ -130,12 +130,15 @@ def as_table(header: Sequence[str], rows: Sequence[Sequence[str]], n_left: int =
     Returns:
         Lines without blanks at their ends.
     """
-    shown = rows[:MAX_ROWS]
+    from dice_core.options import FILLER, filled
+
+    header = [filled(cell) for cell in header]
+    shown = [[filled(cell) for cell in row] for row in rows[:MAX_ROWS]]
     widest = max(len(cell) for row in (header, *shown) for cell in row)
     aligns: list[Literal["l", "r"]] = ["l"] * n_left
     aligns += ["r"] * (len(header) - n_left)
     text = table(shown, header=header, divider=True, aligns=aligns, max_col=widest, spacing=2)
-    lines = [line.rstrip() for line in text.strip("\n").splitlines()]
+    lines = [line.rstrip() for line in text.strip("\n").replace(FILLER, "").splitlines()]
     if len(rows) > MAX_ROWS:
         lines.append(f"... and {len(rows) - MAX_ROWS:,} more; --json has all")
     return "\n".join(lines)

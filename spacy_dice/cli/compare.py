@@ -1,10 +1,11 @@
 """`spacy dice compare`: two pipelines side by side, or two sets of pipelines by seed."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import numpy
 
@@ -23,15 +24,11 @@ SIDE = "Folder or package of a trained pipeline; several, separated by commas, a
 Item = tuple[int, int, str]
 
 
-class Found(NamedTuple):
-    """The items of one document: those that are right, and those of one pipeline."""
+class Items(NamedTuple):
+    """The items of one document."""
 
     gold: set[Item]
     predicted: set[Item]
-
-
-# By kind of annotation, a document each; None where the gold document is not annotated.
-Reading = dict[str, list[Optional[Found]]]
 
 
 @dataclass
@@ -100,32 +97,16 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        n_a: How many pipelines the first side has.
-        n_b: How many the second has.
+        scope: What the intervals are about: texts, or texts and seeds.
         tasks: By kind of annotation.
     """
 
-    n_a: int
-    n_b: int
+    scope: str
     tasks: list[Task]
 
     def __str__(self) -> str:
         tables = [_as_text(task) for task in self.tasks]
         return "\n\n".join([*tables, f"* The interval leaves 0 out.\n{self.scope}"])
-
-    @property
-    def scope(self) -> str:
-        """What the intervals are about."""
-        if self.n_a > 1 and self.n_b > 1:
-            return f"Intervals are over texts and seeds (A: {self.n_a}, B: {self.n_b})."
-        return (
-            "Intervals are over texts alone: other seeds of the training are not in them.\n"
-            "Train with several, and give the pipelines separated by commas."
-        )
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain values, for common.JSON."""
-        return {"level": LEVEL, "scope": self.scope, **asdict(self)}
 
 
 @dice_cli.command("compare")
@@ -163,7 +144,8 @@ def compare_cli(
         found = compare(
             a, b, lambda nlp: common.read_examples(data, nlp), samples=samples, seed=seed
         )
-        if not common.write_json(json_path, {"a": sides[0], "b": sides[1], **found.to_dict()}):
+        result = {"a": sides[0], "b": sides[1], "level": LEVEL, **asdict(found)}
+        if not common.write_json(json_path, result):
             print(f"A: {', '.join(sides[0])}\nB: {', '.join(sides[1])}\n\n{found}")
 
 
@@ -212,54 +194,57 @@ def compare(
     from ..errors import config_error
 
     sides = [[_read(nlp, list(corpus(nlp))) for nlp in side] for side in (side_a, side_b)]
-    everyone = [*sides[0], *sides[1]]
+    n_a, n_b = map(len, sides)
+    pipelines = [*sides[0], *sides[1]]
     tasks = []
-    for kind in everyone[0]:
-        if all(kind in reading for reading in everyone):
-            by_doc = list(zip(*(reading[kind] for reading in everyone)))
-            known = [found for found in by_doc if any(found)]
-            if any(each.gold for found in known for each in found if each):
-                docs = [[each or Found(set(), set()) for each in found] for found in zip(*known)]
-                a, b = docs[: len(sides[0])], docs[len(sides[0]) :]
-                tasks.append(_score(kind, a, b, samples, seed))
+    for kind in pipelines[0]:
+        if not all(kind in found for found in pipelines):
+            continue
+        by_doc = [doc for doc in zip(*(found[kind] for found in pipelines)) if any(doc)]
+        if any(items.gold for doc in by_doc for items in doc if items):
+            docs = [[items or Items(set(), set()) for items in doc] for doc in zip(*by_doc)]
+            tasks.append(_score(kind, docs[:n_a], docs[n_a:], samples, seed))
     if not tasks:
-        kinds = [", ".join(reading) or "nothing" for reading in everyone]
+        kinds = dict.fromkeys(", ".join(found) or "nothing" for found in pipelines)
         raise config_error(
             "compare: there is no annotation that the documents have and all pipelines predict. "
-            f"The pipelines predict: {'; '.join(dict.fromkeys(kinds))}."
+            f"The pipelines predict: {'; '.join(kinds)}."
         )
-    return Comparison(len(sides[0]), len(sides[1]), tasks)
+    scope = f"Intervals are over texts and seeds (A: {n_a}, B: {n_b})."
+    if n_a == 1 or n_b == 1:
+        scope = (
+            "Intervals are over texts alone: other seeds of the training are not in them.\n"
+            "Train with several, and give the pipelines separated by commas."
+        )
+    return Comparison(scope, tasks)
 
 
 # -- what is right and what is predicted, as spaCy's scorers have it ------------------------
 
 
-def _read(nlp: "Language", examples: "list[Example]") -> Reading:
+def _read(nlp: "Language", examples: "list[Example]") -> "dict[str, list[Optional[Items]]]":
     """The items of each document, by kind of annotation."""
     from spacy.training import Example
 
     docs = nlp.pipe([eg.predicted.copy() for eg in examples])
     examples = [Example(doc, eg.reference) for doc, eg in zip(docs, examples)]
-    readers: dict[str, Callable[[Example], Optional[Found]]] = {}
+    readers: dict[str, Callable[[Example], Optional[Items]]] = {}
     for name, pipe in nlp.pipeline:
+        cfg = getattr(pipe, "cfg", None) or {}
         for attribute in nlp.get_pipe_meta(name).assigns:
             if attribute == "doc.ents":
                 readers["ents"] = _read_ents
             elif attribute == "token.tag":
                 readers["tags"] = _read_tags
             elif attribute == "doc.cats":
-                readers["cats"] = _cats_reader(nlp)
-            elif attribute == "doc.spans" and "spans_key" in _cfg(pipe):
-                key = str(_cfg(pipe)["spans_key"])
-                readers[f"spans:{key}"] = _spans_reader(key)
-    return {kind: [reader(eg) for eg in examples] for kind, reader in readers.items()}
+                readers["cats"] = partial(_read_cats, nlp)
+            elif attribute == "doc.spans" and "spans_key" in cfg:
+                key = str(cfg["spans_key"])
+                readers[f"spans:{key}"] = partial(_read_spans, key)
+    return {kind: [read(eg) for eg in examples] for kind, read in readers.items()}
 
 
-def _cfg(pipe: object) -> dict[str, Any]:
-    return getattr(pipe, "cfg", None) or {}
-
-
-def _read_ents(eg: "Example") -> Optional[Found]:
+def _read_ents(eg: "Example") -> Optional[Items]:
     if not eg.reference.has_annotation("ENT_IOB"):
         return None
     predicted = set()
@@ -270,24 +255,18 @@ def _read_ents(eg: "Example") -> Optional[Found]:
             # Where gold is missing nothing is right or wrong.
             if all(token.ent_iob != 0 for token in eg.reference[start:end]):
                 predicted.add((start, end, ent.label_))
-    return Found({(ent.start, ent.end, ent.label_) for ent in eg.reference.ents}, predicted)
+    return Items({(ent.start, ent.end, ent.label_) for ent in eg.reference.ents}, predicted)
 
 
-def _spans_reader(key: str) -> "Callable[[Example], Optional[Found]]":
-    def read(eg: "Example") -> Optional[Found]:
-        if key not in eg.reference.spans:
-            return None
-        aligned = eg.get_aligned_spans_x2y(eg.predicted.spans.get(key, []), allow_overlap=True)
-        gold, predicted = (
-            {(span.start, span.end, span.label_) for span in spans}
-            for spans in (eg.reference.spans[key], aligned)
-        )
-        return Found(gold, predicted)
-
-    return read
+def _read_spans(key: str, eg: "Example") -> Optional[Items]:
+    if key not in eg.reference.spans:
+        return None
+    aligned = eg.get_aligned_spans_x2y(eg.predicted.spans.get(key, []), allow_overlap=True)
+    both = (eg.reference.spans[key], aligned)
+    return Items(*({(span.start, span.end, span.label_) for span in spans} for spans in both))
 
 
-def _read_tags(eg: "Example") -> Optional[Found]:
+def _read_tags(eg: "Example") -> Optional[Items]:
     gold = {(token.i, token.i + 1, token.tag_) for token in eg.reference if token.tag_}
     known = {start for start, _, _ in gold}
     predicted = set()
@@ -295,64 +274,59 @@ def _read_tags(eg: "Example") -> Optional[Found]:
         aligned = eg.alignment.x2y[token.i]
         if len(aligned) == 1 and int(aligned[0]) in known and not token.is_space:
             predicted.add((int(aligned[0]), int(aligned[0]) + 1, token.tag_))
-    return Found(gold, predicted) if gold else None
+    return Items(gold, predicted) if gold else None
 
 
-def _cats_reader(nlp: "Language") -> "Callable[[Example], Optional[Found]]":
+def _read_cats(nlp: "Language", eg: "Example") -> Optional[Items]:
     from spacy.pipeline.textcat import TextCategorizer
     from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 
-    pipes = [
-        (pipe, nlp.pipe_labels.get(name, []))
-        for name, pipe in nlp.pipeline
-        if "doc.cats" in nlp.get_pipe_meta(name).assigns
-    ]
-
-    def read(eg: "Example") -> Optional[Found]:
-        known, cats = eg.reference.cats, eg.predicted.cats
-        gold = {label for label, value in known.items() if value and value > 0}
-        predicted: set[str] = set()
-        exclusive = False
-        for pipe, own_labels in pipes:
-            labels = [label for label in own_labels if label in cats]
-            multi_label = isinstance(pipe, MultiLabel_TextCategorizer)
-            if isinstance(pipe, TextCategorizer) and not multi_label:
-                # One label each; where gold has none, the predicted one is wrong.
-                exclusive = True
-                predicted.update(sorted(labels, key=lambda label: -cats[label])[:1])
-            else:
-                threshold = _cfg(pipe).get("threshold", 0.5)
-                predicted.update(x for x in labels if cats[x] >= threshold and x in known)
-        if not known and not exclusive:
-            return None
-        return Found(*({(0, 0, label) for label in part} for part in (gold, predicted)))
-
-    return read
+    known, cats = eg.reference.cats, eg.predicted.cats
+    gold = {label for label, value in known.items() if value and value > 0}
+    predicted: set[str] = set()
+    is_annotated = bool(known)
+    for name, pipe in nlp.pipeline:
+        if "doc.cats" not in nlp.get_pipe_meta(name).assigns:
+            continue
+        labels = [label for label in nlp.pipe_labels.get(name, []) if label in cats]
+        multi_label = isinstance(pipe, MultiLabel_TextCategorizer)
+        if isinstance(pipe, TextCategorizer) and not multi_label:
+            # One label each; where gold has none, the predicted one is wrong.
+            is_annotated = True
+            predicted.update(sorted(labels, key=lambda label: -cats[label])[:1])
+        else:
+            threshold = (getattr(pipe, "cfg", None) or {}).get("threshold", 0.5)
+            predicted.update(x for x in labels if cats[x] >= threshold and x in known)
+    if not is_annotated:
+        return None
+    return Items(*({(0, 0, label) for label in labels} for labels in (gold, predicted)))
 
 
 # -- scores ---------------------------------------------------------------------------------
 
 
-def _score(kind: str, a: list[list[Found]], b: list[list[Found]], samples: int, seed: int) -> Task:
+def _score(kind: str, a: list[list[Items]], b: list[list[Items]], samples: int, seed: int) -> Task:
     """Scores, intervals and confusions of one kind. a, b: by pipeline, then by document."""
-    labels = sorted({x[2] for docs in (*a, *b) for found in docs for part in found for x in part})
-    counts_a, counts_b = (numpy.stack([_count(docs, labels) for docs in side]) for side in (a, b))
-    totals_a, totals_b = counts_a.sum(axis=1), counts_b.sum(axis=1)
-    n_gold = (totals_a[0, :, 0] + totals_a[0, :, 2]).astype(int)
-    present = n_gold > 0
-    micro, macro, by_label = resample(counts_a, counts_b, present, samples, seed)
-    label_scores = [_prf(totals_a), _prf(totals_b)]
-    pooled = [_prf(totals.sum(axis=1)) for totals in (totals_a, totals_b)]
-    means = [prf[:, present].mean(axis=1) for prf in label_scores]
-    rows = [_row("all (micro)", n_gold.sum(), pooled, micro)]
-    if len(labels) > 1:
-        rows.append(_row("all (macro)", n_gold.sum(), means, macro))
-    for i in sorted(range(len(labels)), key=lambda i: (-n_gold[i], labels[i])):
-        rows.append(_row(labels[i], n_gold[i], [prf[:, i] for prf in label_scores], by_label[:, i]))
+    labels = sorted({x[2] for docs in (*a, *b) for both in docs for items in both for x in items})
+    counts = [numpy.stack([_count(docs, labels) for docs in side]) for side in (a, b)]
+    n_gold = counts[0][0][..., [0, 2]].sum(axis=(0, 2)).astype(int).tolist()
+    present = numpy.asarray(n_gold) > 0
+    names, n = ["all (micro)", "all (macro)", *labels], [sum(n_gold)] * 2 + n_gold
+    prf = [_prf(side.sum(axis=1), present).mean(axis=0).tolist() for side in counts]
+    differences = resample(counts, present, samples, seed)
+    tail = (100 - LEVEL) / 2
+    low, high = numpy.percentile(differences, [tail, 100 - tail], axis=0).tolist()
+    order = sorted(range(2, len(names)), key=lambda i: (-n[i], names[i]))
+    rows = []
+    for i in [0, 1, *order] if len(labels) > 1 else [0, *order]:
+        scores_a, scores_b = (dict(zip("prf", side[i])) for side in prf)
+        difference, significant = scores_b["f"] - scores_a["f"], low[i] > 0 or high[i] < 0
+        interval = (low[i], high[i], significant)
+        rows.append(Row(names[i], n[i], scores_a, scores_b, difference, *interval))
     return Task(kind, len(a[0]), rows, _confusions(a, b))
 
 
-def _count(docs: list[Found], labels: list[str]) -> numpy.ndarray:
+def _count(docs: list[Items], labels: list[str]) -> numpy.ndarray:
     """True positives, false positives and false negatives ``(documents, labels, 3)``."""
     column = {label: i for i, label in enumerate(labels)}
     counts = numpy.zeros((len(docs), len(labels), 3), dtype="float32")
@@ -363,77 +337,64 @@ def _count(docs: list[Found], labels: list[str]) -> numpy.ndarray:
     return counts
 
 
-def _prf(counts: numpy.ndarray) -> numpy.ndarray:
-    """Precision, recall and F1 ``(..., 3)`` of counts ``(..., 3)``."""
-    tp, fp, fn = (counts[..., k].astype("float64") for k in range(3))
-    scores = [tp / numpy.maximum(tp + wrong, 1) for wrong in (fp, fn)]
-    return numpy.stack([*scores, 2 * tp / numpy.maximum(2 * tp + fp + fn, 1)], axis=-1)
+def _prf(counts: numpy.ndarray, present: numpy.ndarray) -> numpy.ndarray:
+    """Precision, recall and F1 ``(..., 2 + labels, 3)`` of counts ``(..., labels, 3)``: of all
+    labels pooled, the mean over those that are present, and of each.
+    """
+    from dice_core.thresholds.objectives import precision_recall
 
-
-def _row(label: str, n: int, scores: list[numpy.ndarray], differences: numpy.ndarray) -> Row:
-    """scores: of each side, ``(pipelines, 3)``."""
-    a, b = (dict(zip("prf", side.mean(axis=0).tolist())) for side in scores)
-    tail = (100 - LEVEL) / 2
-    low, high = numpy.percentile(differences, [tail, 100 - tail]).tolist()
-    return Row(label, int(n), a, b, b["f"] - a["f"], low, high, low > 0 or high < 0)
+    pooled = numpy.stack(precision_recall(counts.sum(axis=-2, keepdims=True)), axis=-1)
+    by_label = numpy.stack(precision_recall(counts), axis=-1)
+    macro = by_label[..., present, :].mean(axis=-2, keepdims=True)
+    return numpy.concatenate([pooled, macro, by_label], axis=-2)
 
 
 def resample(
-    counts_a: numpy.ndarray,
-    counts_b: numpy.ndarray,
-    present: numpy.ndarray,
-    samples: int,
-    seed: int,
-) -> tuple[numpy.ndarray, ...]:
+    sides: Sequence[numpy.ndarray], present: numpy.ndarray, samples: int, seed: int
+) -> numpy.ndarray:
     """Differences of F1, B less A, on samples of pipelines and documents.
 
     Args:
-        counts_a: True positives, false positives and false negatives of the first side
-            ``(pipelines, documents, labels, 3)``.
-        counts_b: The same of the second side; its pipelines may be more or fewer.
+        sides: True positives, false positives and false negatives of A and of B ``(pipelines,
+            documents, labels, 3)``; one may have more pipelines than the other.
         present: Which labels count for the macro average ``(labels,)``.
         samples: How many samples are drawn.
         seed: Seed of the drawing.
 
     Returns:
-        Micro ``(samples,)``, macro ``(samples,)`` and of labels ``(samples, labels)``.
+        Floats ``(samples, 2 + labels)``: micro, macro and of each label.
     """
-    n_docs = counts_a.shape[1]
+    n_docs, differences = sides[0].shape[1], []
     rng = numpy.random.default_rng(seed)
-    parts: list[list[numpy.ndarray]] = [[], [], []]
     for first in range(0, samples, CHUNK):
         size = min(CHUNK, samples - first)
         times = rng.multinomial(n_docs, numpy.full(n_docs, 1 / n_docs), size).astype("float32")
-        scores = []
-        for counts in (counts_a, counts_b):
+        means = []
+        for counts in sides:
             n, _, n_labels, _ = counts.shape
-            drawn = numpy.stack([times @ part.reshape(n_docs, -1) for part in counts])
-            drawn = drawn.reshape(n, size, n_labels, 3)
-            by_label = _prf(drawn)[..., 2]
+            drawn = numpy.stack([times @ pipeline.reshape(n_docs, -1) for pipeline in counts])
+            f1 = _prf(drawn.reshape(n, size, n_labels, 3), present)[..., 2]
             weights = rng.multinomial(n, numpy.full(n, 1 / n), size).T / n
             weights = 1 / n + (weights - 1 / n) * (n / max(n - 1, 1)) ** 0.5
-            micro, macro = _prf(drawn.sum(axis=2))[..., 2], by_label[..., present].mean(axis=-1)
-            f1 = (micro, macro, by_label)
-            scores.append([numpy.einsum("ps,ps...->s...", weights, f) for f in f1])
-        for part, a, b in zip(parts, *scores):
-            part.append(b - a)
-    return tuple(numpy.concatenate(part) for part in parts)
+            means.append(numpy.einsum("ps,psr->sr", weights, f1))
+        differences.append(means[1] - means[0])
+    return numpy.concatenate(differences)
 
 
-def _confusions(a: list[list[Found]], b: list[list[Found]]) -> list[Confusion]:
-    means: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for i, side in enumerate((a, b)):
-        for docs in side:
-            for found in docs:
-                for pair, n in _confused(found).items():
-                    means[pair][i] += n / len(side)
-    order = sorted(means.items(), key=lambda pair: (-sum(pair[1]), pair[0]))
-    return [Confusion(*pair, *mean) for pair, mean in order]
+def _confusions(a: list[list[Items]], b: list[list[Items]]) -> list[Confusion]:
+    counts = [
+        sum((_confused(items) for docs in side for items in docs), Counter()) for side in (a, b)
+    ]
+    found = [
+        Confusion(*pair, *(n[pair] / len(side) for n, side in zip(counts, (a, b))))
+        for pair in counts[0] | counts[1]
+    ]
+    return sorted(found, key=lambda row: (-row.a - row.b, row.gold, row.predicted))
 
 
-def _confused(found: Found) -> "Counter[tuple[str, str]]":
+def _confused(items: Items) -> "Counter[tuple[str, str]]":
     """What gold items were missed for what, and what was predicted where nothing is."""
-    missed, spurious = sorted(found.gold - found.predicted), found.predicted - found.gold
+    missed, spurious = sorted(items.gold - items.predicted), items.predicted - items.gold
     pairs: Counter[tuple[str, str]] = Counter()
     for start, end, label in missed:
         # The one that shares the most with it: of the text as such, any.
@@ -442,15 +403,10 @@ def _confused(found: Found) -> "Counter[tuple[str, str]]":
             for x in spurious
             if end == 0 or (x[0] < end and start < x[1])
         ]
-        best = max(shared, default=None)
-        if best is None:
-            pairs[label, NOTHING] += 1
-        else:
-            spurious.remove(best[2])
-            pairs[label, BOUNDARIES if best[1] else best[2][2]] += 1
-    for _, _, label in spurious:
-        pairs[NOTHING, label] += 1
-    return pairs
+        _, is_label, best = max(shared, default=(0, False, None))
+        spurious.discard(best)
+        pairs[label, NOTHING if best is None else BOUNDARIES if is_label else best[2]] += 1
+    return pairs + Counter((NOTHING, label) for _, _, label in spurious)
 
 
 # -- tables ---------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """`spacy dice imbalance`: how imbalanced a corpus is."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Optional
 from . import common, dice_cli
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc, Span
+    from spacy.tokens import Doc
 
 # The largest n-grams of a spancat's suggester that are looked at.
 MAX_SIZE = 10
@@ -95,8 +95,8 @@ def imbalance_cli(
     Show how imbalanced a corpus is.
 
     For entities, spans, categories and tags: how often each label is there, how many of the tokens
-    or texts have none, which spans the n-grams of a spancat suggest, and the loss that use_loss
-    takes for "auto".
+    or texts have none, which spans the n-grams of a spancat suggest, and the loss that "auto"
+    stands for in use_loss.
 
     \b
     Example:
@@ -137,24 +137,25 @@ def measure(docs: "Iterable[Doc]") -> list[Imbalance]:
     found = []
     with_ents = [doc for doc in docs if doc.has_annotation("ENT_IOB")]
     if any(doc.ents for doc in with_ents):
-        ents = [list(doc.ents) for doc in with_ents]
-        found.append(_spans("ents", with_ents, ents, ["ner", "dice_ner"]))
+        found.append(_spans(with_ents, None, ["ner", "dice_ner"]))
     for key in dict.fromkeys(key for doc in docs for key in doc.spans):
         with_key = [doc for doc in docs if key in doc.spans]
-        spans = [list(doc.spans[key]) for doc in with_key]
-        if any(spans):
-            found.append(_spans(f"spans:{key}", with_key, spans, ["spancat", "span_finder"]))
+        if any(doc.spans[key] for doc in with_key):
+            found.append(_spans(with_key, key, ["spancat", "span_finder"]))
     with_cats = [doc for doc in docs if doc.cats]
     if with_cats:
-        found.append(_categories(with_cats))
+        cats = [{k: int(bool(v and v > 0)) for k, v in doc.cats.items()} for doc in with_cats]
+        exclusive = all(sum(values.values()) == 1 for values in cats)
+        background = sum(not any(values.values()) for values in cats) / len(cats)
+        factory = "textcat" if exclusive else "textcat_multilabel"
+        labels = [(label, n, n) for values in cats for label, n in values.items()]
+        size = (len(cats), len(cats), None if exclusive else background)
+        found.append(_imbalance("cats", "texts", *size, labels, [factory]))
     tags = [[token.tag_ for token in doc if token.tag_] for doc in docs]
-    counts = Counter(tag for group in tags for tag in group)
-    if counts:
-        n = sum(counts.values())
-        labels = _label_counts(counts, counts, n)
-        n_docs = sum(map(bool, tags))
-        losses = auto_losses(["tagger"], list(counts))
-        found.append(Imbalance("tags", "tokens", n_docs, n, None, labels, losses))
+    labels = [(tag, 1, 1) for doc_tags in tags for tag in doc_tags]
+    if labels:
+        size = (sum(map(bool, tags)), len(labels), None)
+        found.append(_imbalance("tags", "tokens", *size, labels, ["tagger"]))
     if not found:
         raise ValueError(
             f"The {len(docs)} documents have no entities, spans, categories or tags. Is this "
@@ -163,85 +164,57 @@ def measure(docs: "Iterable[Doc]") -> list[Imbalance]:
     return found
 
 
-def auto_losses(components: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
-    """The losses that "auto" stands for.
-
-    Args:
-        components: Names of factories.
-        labels: The labels that the components have.
-
-    Returns:
-        Losses by component, in words.
-
-    Example:
-        >>> auto_losses(["spancat", "ner"], ["PER"])
-        {'spancat': 'CrossEntropy()', 'ner': "spaCy's own"}
-    """
-    from ..switch import STOCK_TO_DICE
-
-    by_factory = {factory: ours for ours in STOCK_TO_DICE.values() for factory in ours.factories}
-    pipe = SimpleNamespace(labels=tuple(labels), add_negative_label=False)
-    losses = {}
-    for name in components:
-        # A dice_ner has a loss of its own by default.
-        spec = {"name": "DiceCE"} if name == "dice_ner" else by_factory[name].recommended(pipe)
-        options = dict(spec or {})
-        loss = options.pop("name", None)
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        losses[name] = f"{loss}({given})" if loss else "spaCy's own"
-    return losses
-
-
-def _label_counts(
-    counts: Mapping[str, int], units: Mapping[str, int], n_units: int
-) -> list[LabelCount]:
-    rows = [LabelCount(label, n, units[label] / max(n_units, 1)) for label, n in counts.items()]
-    return sorted(rows, key=lambda row: (-row.n, row.label))
-
-
-def _spans(
-    kind: str, docs: "list[Doc]", by_doc: "list[list[Span]]", components: list[str]
-) -> Imbalance:
+def _spans(docs: "list[Doc]", key: Optional[str], factories: list[str]) -> Imbalance:
+    """key: That of ``doc.spans``, None for entities."""
+    by_doc = [list(doc.ents if key is None else doc.spans[key]) for doc in docs]
+    spans = [span for doc_spans in by_doc for span in doc_spans]
     n_tokens = sum(map(len, docs))
-    spans = [span for group in by_doc for span in group]
-    counts = Counter(span.label_ for span in spans)
-    tokens: Counter[str] = Counter()
-    for span in spans:
-        tokens[span.label_] += len(span)
-    covered = sum(len({token.i for span in group for token in span}) for group in by_doc)
-    made = Imbalance(
-        kind,
-        "tokens",
-        len(docs),
-        n_tokens,
-        1 - covered / n_tokens,
-        _label_counts(counts, tokens, n_tokens),
-        auto_losses(components, list(counts)),
-    )
-    if kind != "ents":
+    covered = sum(len({token.i for span in spans for token in span}) for spans in by_doc)
+    labels = [(span.label_, 1, len(span)) for span in spans]
+    size = (len(docs), n_tokens, 1 - covered / n_tokens)
+    kind = "ents" if key is None else f"spans:{key}"
+    made = _imbalance(kind, "tokens", *size, labels, factories)
+    if key is not None:
         lengths = Counter(map(len, spans))
         n_covered = n_candidates = 0
-        for size in range(1, MAX_SIZE + 1):
-            n_covered += lengths[size]
-            n_candidates += sum(max(len(doc) - size + 1, 0) for doc in docs)
-            made.coverage[size] = n_covered / len(spans)
-            made.candidates[size] = n_candidates / len(spans)
+        for length in range(1, MAX_SIZE + 1):
+            n_covered += lengths[length]
+            n_candidates += sum(max(len(doc) - length + 1, 0) for doc in docs)
+            made.coverage[length] = n_covered / len(spans)
+            made.candidates[length] = n_candidates / len(spans)
     return made
 
 
-def _categories(docs: "list[Doc]") -> Imbalance:
-    counts: Counter[str] = Counter()
-    for doc in docs:
-        for label, value in doc.cats.items():
-            counts[label] += bool(value and value > 0)
-    n_labels = [sum(bool(value and value > 0) for value in doc.cats.values()) for doc in docs]
-    exclusive = all(n == 1 for n in n_labels)
-    return Imbalance(
-        "cats",
-        "texts",
-        len(docs),
-        len(docs),
-        None if exclusive else n_labels.count(0) / len(docs),
-        _label_counts(counts, counts, len(docs)),
-        auto_losses(["textcat" if exclusive else "textcat_multilabel"], list(counts)),
-    )
+def _imbalance(
+    kind: str,
+    unit: str,
+    n_docs: int,
+    n_units: int,
+    background: Optional[float],
+    labels: list[tuple[str, int, int]],
+    factories: list[str],
+) -> Imbalance:
+    """labels: Labels, how many examples of them, and how many units these cover."""
+    examples: Counter[str] = Counter()
+    units: Counter[str] = Counter()
+    for label, n, size in labels:
+        examples[label] += n
+        units[label] += size
+    counts = [LabelCount(label, n, units[label] / n_units) for label, n in examples.items()]
+    counts.sort(key=lambda count: (-count.n, count.label))
+    losses = {factory: _auto_loss(factory, tuple(examples)) for factory in factories}
+    return Imbalance(kind, unit, n_docs, n_units, background, counts, losses)
+
+
+def _auto_loss(factory: str, labels: tuple[str, ...]) -> str:
+    """The loss that "auto" stands for, in words."""
+    from ..switch import STOCK_TO_DICE
+
+    if factory == "dice_ner":  # It has a loss of its own by default.
+        return "DiceCE()"
+    (ours,) = (ours for ours in STOCK_TO_DICE.values() if factory in ours.factories)
+    spec = ours.recommended(SimpleNamespace(labels=labels, add_negative_label=False))
+    if not spec:
+        return "spaCy's own"
+    options = ", ".join(f"{key}={value!r}" for key, value in spec.items() if key != "name")
+    return f"{spec['name']}({options})"

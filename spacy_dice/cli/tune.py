@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Protocol
+from typing import TYPE_CHECKING, Optional
 
 from . import common, dice_cli
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.training import Example
+
+    from dice_core.thresholds.report import Report
 
 MODEL = common.Arg(..., metavar="MODEL", help="Folder or package of a trained pipeline")
 DEV = common.Arg(
@@ -42,9 +44,6 @@ def tune_cli(
         help="Objective of one label, as LABEL:OBJECTIVE, e.g. PER:precision>=0.9; may be repeated",
     ),
     folds: int = common.Opt(5, "--folds", "-n", help="Folds of cross-fitting"),
-    plot: Optional[Path] = common.Opt(
-        None, "--plot", "-p", help="Draw precision against recall into this file"
-    ),
     json_path: Optional[str] = common.JSON,
     force: bool = FORCE,
     code_path: Optional[Path] = common.CODE,
@@ -75,11 +74,7 @@ def tune_cli(
             labels=by_label or None,
             n_folds=folds,
         )
-        _save(nlp, out, report)
-        if plot is not None:
-            report.plot(plot)
-            common.note(f"Saved {plot}")
-        _show(report, json_path)
+        _save_and_show(nlp, out, report, json_path)
 
 
 @dice_cli.command("calibrate")
@@ -95,9 +90,6 @@ def calibrate_cli(
         None,
         "--component",
         help="Name of a component; may be repeated. Default: all that have probabilities",
-    ),
-    per_label: bool = common.Opt(
-        False, "--per-label", help="A temperature for each label, where labels are independent"
     ),
     json_path: Optional[str] = common.JSON,
     force: bool = FORCE,
@@ -119,10 +111,8 @@ def calibrate_cli(
         from .. import calibrate
 
         nlp, examples = _load(model, dev, out, force, code_path, use_gpu)
-        fit = out is not None
-        report = calibrate(nlp, examples, components or None, per_label=per_label, fit=fit)
-        _save(nlp, out, report)
-        _show(report, json_path)
+        report = calibrate(nlp, examples, components or None, fit=out is not None)
+        _save_and_show(nlp, out, report, json_path)
 
 
 def _load(
@@ -143,23 +133,16 @@ def _split_label(spec: str) -> tuple[str, str]:
     return label, objective
 
 
-class Report(Protocol):
-    """What both functions return."""
-
-    def __len__(self) -> int: ...
-
-    def to_json(self) -> str:
-        """Return the report as JSON."""
-
-
-def _save(nlp: "Language", out: Optional[Path], report: Report) -> None:
+def _save_and_show(
+    nlp: "Language", out: Optional[Path], report: "Report", json_path: Optional[str]
+) -> None:
     if not len(report):
         raise ValueError("The pipeline has no component for this command. Nothing was done.")
+    if all(one.is_empty for one in report):
+        reasons = "; ".join(f"{one.name}: {one.reason}" for one in report)
+        raise ValueError(f"Nothing was done. {reasons}.")
     if out is not None:
         nlp.to_disk(out)
         common.note(f"Saved {out}")
-
-
-def _show(report: Report, json_path: Optional[str]) -> None:
     if not common.write_json(json_path, json.loads(report.to_json())):
         print(report)

@@ -1,18 +1,8 @@
 """dice_ner: named entities by token classification."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import NamedTuple, Optional
 
 import numpy
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START
@@ -44,7 +34,7 @@ from ..errors import config_error, label_spec
 from ..heads import Head, emits_logits, find_head, last_layer
 from ..losses import compute
 from .per_token import PerToken
-from .settings import Setting, SettingsMixin, check_labels, check_share
+from .settings import Setting, SettingsMixin, check_thresholds
 from .trainable import LossLike, OwnMixin, own, warn_of_loss
 
 # Logit of a label that was added after training, until it is trained.
@@ -83,8 +73,8 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
         model: From docs to floats ``(tokens, tags)`` for each, ending in a softmax, such as
             spacy.Tagger.v2.
         name: The component's name.
-        loss: Any loss of spacy_dice.
-        threshold: From 0 to 1, how much an entity needs to be predicted; 0.5 takes the model as
+        loss: A loss of spacy_dice.
+        threshold: From 0 to 1, how much an entity needs to be predicted; 0.5 leaves the model as
             it is, more is for precision and less for recall. `spacy find-threshold` finds the
             best value.
         thresholds: The same of single labels, combined with ``threshold``: 0.5 leaves a label
@@ -99,7 +89,7 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
 
     own_factory = "dice_ner"
     threshold = Setting[float](0.5)
-    thresholds = Setting[Optional[Dict[str, float]]](None)
+    thresholds = Setting[Optional[dict[str, float]]](None)
     spans_key = Setting[Optional[str]](None)
 
     def __init__(
@@ -110,7 +100,7 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
         *,
         loss: LossLike,
         scorer: Optional[Callable] = None,
-        **settings: Any,
+        **settings: object,
     ):
         self.vocab = vocab
         self.model = model
@@ -127,11 +117,8 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
         self.init_settings(settings)
 
     def check_settings(self) -> None:
-        check_share(self, "threshold", self.threshold)
-        for label, value in (self.thresholds or {}).items():
-            check_share(self, f"thresholds of {label!r}", value)
-        if self.labels:  # else it does not know them yet
-            check_labels(self, "thresholds", self.thresholds or ())
+        # Before it is initialised, it does not know its labels.
+        check_thresholds(self, self.labels or tuple(self.thresholds or ()))
         if self.spans_key is not None and not (self.spans_key and isinstance(self.spans_key, str)):
             raise config_error(
                 f"{own(self)}: spans_key must be a name or null, got {self.spans_key!r}."
@@ -140,17 +127,17 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
     # -- labels -------------------------------------------------------------------------
 
     @property
-    def labels(self) -> Tuple[str, ...]:
+    def labels(self) -> tuple[str, ...]:
         """The entity labels."""
         return tuple(self.cfg["labels"])
 
     @property
-    def label_data(self) -> Tuple[str, ...]:
+    def label_data(self) -> tuple[str, ...]:
         """The entity labels, for `spacy init labels`."""
         return self.labels
 
     @property
-    def tags(self) -> Tuple[str, ...]:
+    def tags(self) -> tuple[str, ...]:
         """The tag of each column of the model's output."""
         return tags_of(self.labels)
 
@@ -164,7 +151,7 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
         return self._add_labels([label])
 
     def _add_labels(self, labels: Iterable[str]) -> int:
-        """How many are new. The models are resized once, so that thousands take no time."""
+        """How many are new. The models are resized once, however many they are."""
         known = set(self.cfg["labels"])
         new = [label for label in dict.fromkeys(labels) if label not in known]
         if not new:
@@ -183,17 +170,17 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
 
     # -- predicting ---------------------------------------------------------------------
 
-    def predict(self, docs: Iterable[Doc]) -> List[List[Entity]]:
+    def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
         """Find each doc's new entities; those that it has already are not repeated."""
         docs = list(docs)
         if not isinstance(self.model.ops, NumpyOps):
             return self._predict(docs)
-        # Of labels by the hundred, the scores of all docs would take more memory than all else.
+        # Of labels by the hundred, the scores of all docs would need more memory than all else.
         batches = batch_by_tokens(docs, MAX_SCORES // max(1, len(self.tags)))
         return [found for batch in batches for found in self._predict(batch)]
 
-    def _predict(self, docs: Sequence[Doc]) -> List[List[Entity]]:
-        found: List[List[Entity]] = [[] for _ in docs]
+    def _predict(self, docs: Sequence[Doc]) -> list[list[Entity]]:
+        found: list[list[Entity]] = [[] for _ in docs]
         if not self.labels or not any(len(doc) for doc in docs):
             return found
         scores = constrained_scores(self, docs)
@@ -209,7 +196,7 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
             found[doc].append(Entity(start, end, labels[label], probability))
         return found
 
-    def set_annotations(self, docs: Iterable[Doc], batch: Sequence[List[Entity]]) -> None:
+    def set_annotations(self, docs: Iterable[Doc], batch: Sequence[list[Entity]]) -> None:
         """Set doc.ents: those that were there, and the new ones; and doc.spans, if asked for."""
         key = self.spans_key
         for doc, found in zip(docs, batch):
@@ -310,15 +297,15 @@ def token_classifier(tok2vec: Model, nO: Optional[int] = None) -> Model:
     return model
 
 
-def batch_by_tokens(docs: Sequence[Doc], n_tokens: int) -> Iterator[List[Doc]]:
+def batch_by_tokens(docs: Sequence[Doc], n_tokens: int) -> Iterator[list[Doc]]:
     """Batches of docs in their order, of about as many tokens; a longer doc has one of its own."""
     ends = numpy.cumsum([len(doc) for doc in docs]) // max(1, n_tokens)
     for _, batch in groupby(range(len(docs)), lambda i: ends[i]):
         yield [docs[i] for i in batch]
 
 
-def constraints(docs: Sequence[Doc]) -> Tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """What docs say already of their entities, as `biluo.constrain` takes it: bools ``(tokens,)``
+def constraints(docs: Sequence[Doc]) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """What docs have already of entities, as `biluo.constrain` needs it: bools ``(tokens,)``
     for no_start, no_crossing and free.
     """
     attrs = numpy.concatenate([doc.to_array([ENT_IOB, IS_SPACE, SENT_START]) for doc in docs])
@@ -330,7 +317,7 @@ def constraints(docs: Sequence[Doc]) -> Tuple[numpy.ndarray, numpy.ndarray, nump
 
 def constrained_scores(pipe: DiceNER, docs: Sequence[Doc]) -> numpy.ndarray:
     """``(tokens, tags)``: logits or log-probabilities, -inf where a tag would break what the docs
-    say already.
+    have already.
     """
     scores = pipe.model.ops.to_numpy(pipe.model.ops.xp.concatenate(pipe.model.predict(docs)))
     if not emits_logits(pipe.model, pipe.name):
@@ -345,7 +332,7 @@ def log_odds(threshold: float) -> float:
     return float(numpy.clip(value, -100, 100))
 
 
-def label_shifts(cfg: Dict, labels: Sequence[str]) -> numpy.ndarray:
+def label_shifts(cfg: dict, labels: Sequence[str]) -> numpy.ndarray:
     """What the thresholds of single labels add to their scores: floats ``(labels,)``."""
     thresholds = cfg["thresholds"] or {}
     return numpy.asarray([-log_odds(thresholds.get(label, 0.5)) for label in labels])

@@ -1,18 +1,9 @@
 """dice_qa: answers to questions, found in the text."""
 
 import warnings
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Optional
 
 import numpy
 from spacy.attrs import ENT_IOB
@@ -23,16 +14,16 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
+from dice_core.arrays import Array
 from dice_core.labels import LabelSpec
 from dice_core.targets import from_rows
 
 from ..errors import config_error, label_spec
 from ..heads import Head
 from ..reading import answers as decoding
-from ..reading import questions as doc_questions
-from ..reading.questions import Extent
-from ..reading.windows import Pair, Window, in_batches, sigmoid_targets, softmax_targets, text_mask
-from .settings import Setting, SettingsMixin, check_labels, check_share
+from ..reading.answers import Window, in_batches, sigmoid_targets, softmax_targets, text_mask
+from ..reading.questions import Extent, fixed_answers, install_extension, read
+from .settings import Setting, SettingsMixin, check_thresholds
 from .trainable import LossLike, OwnMixin, own, warn_of_loss
 
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -76,13 +67,13 @@ class Asked(NamedTuple):
     doc: int
     label: str
     id: str
-    pair: Pair
-    gold: Optional[List[Extent]] = None
+    pair: tuple[str, str]
+    gold: Optional[list[Extent]] = None
 
 
 class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
-    """Extractive question answering: an encoder reads a question and a text together and says of
-    each word piece how likely an answer starts and ends there.
+    """Extractive question answering: an encoder reads a question and a text together and predicts
+    for each word piece how likely an answer starts and ends there.
 
     It asks every doc the fixed questions of the config, and each doc its own, ``doc._.questions``.
     Answers are spans of ``doc.spans[spans_key]``, with start x end of each in
@@ -93,7 +84,7 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
         vocab: The pipeline's vocabulary.
         model: `spacy_dice.QuestionAnswering.v1`.
         name: The component's name.
-        loss: Any loss of spacy_dice. With a softmax its rows are the starts and the ends of
+        loss: A loss of spacy_dice. With a softmax its rows are the starts and the ends of
             windows, and its classes their positions, which are no labels: losses with class
             weights, and Dice over the batch with average = "macro", are refused. With a sigmoid
             its rows are word pieces, its classes "start" and "end".
@@ -122,11 +113,11 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
     """
 
     own_factory = "dice_qa"
-    questions = Setting[Dict[str, str]]({})
+    questions = Setting[dict[str, str]]({})
     spans_key = Setting[str]("answers")
     set_ents = Setting[bool](False)
     threshold = Setting[Optional[float]](None)
-    thresholds = Setting[Optional[Dict[str, float]]](None)
+    thresholds = Setting[Optional[dict[str, float]]](None)
     no_answer = Setting[bool](False)
     max_answer_length = Setting[int](30)
     max_batch_items = Setting[int](8192)
@@ -140,14 +131,14 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
         loss: LossLike,
         activation: str = "softmax",
         scorer: Optional[Callable] = None,
-        **settings: Any,
+        **settings: object,
     ):
         self.vocab = vocab
         self.model = model
         self.name = name
         self.scorer = scorer
         self._rehearsal_model = None
-        doc_questions.install_extension()
+        install_extension()
         self.set_loss(loss)
         if activation not in ACTIVATIONS:
             raise config_error(
@@ -169,11 +160,7 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
         return self.cfg["activation"] == "sigmoid"
 
     def check_settings(self) -> None:
-        if self.threshold is not None:
-            check_share(self, "threshold", self.threshold)
-        check_labels(self, "thresholds", self.thresholds or ())
-        for label, value in (self.thresholds or {}).items():
-            check_share(self, f"thresholds of {label!r}", value)
+        check_thresholds(self, self.labels, optional=True)
         empty = [k for k, v in self.questions.items() if not isinstance(v, str) or not v.strip()]
         always_answers = not (self.is_sigmoid or self.no_answer or self.questions)
         wrong = {
@@ -197,7 +184,7 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
     # -- labels and the loss ------------------------------------------------------------
 
     @property
-    def labels(self) -> Tuple[str, ...]:
+    def labels(self) -> tuple[str, ...]:
         """The labels of the fixed questions."""
         return tuple(self.questions)
 
@@ -216,43 +203,41 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
 
     # -- predicting ---------------------------------------------------------------------
 
-    def predict(self, docs: Iterable[Doc]) -> List[List[Answer]]:
+    def predict(self, docs: Iterable[Doc]) -> list[list[Answer]]:
         """Find the answers of each doc, in the order of its questions; several answers to one
         question best first. Windows go through the encoder in the order of their lengths.
         """
         docs = list(docs)
-        found: List[List[Answer]] = [[] for _ in docs]
+        found: list[list[Answer]] = [[] for _ in docs]
         for asked, windows, scores in self.read(self._ask(docs)):
-            for start, end, score in self._decode(asked, windows, scores):
-                found[asked.doc].append(Answer(start, end, asked.label, asked.id, score))
+            for one in self._decode(asked, windows, scores):
+                answer = Answer(one.start, one.end, asked.label, asked.id, one.score)
+                found[asked.doc].append(answer)
         return found
 
     def read(
         self, asked: Sequence[Asked]
-    ) -> Iterator[Tuple[Asked, List[Window], List[numpy.ndarray]]]:
+    ) -> Iterator[tuple[Asked, list[Window], list[numpy.ndarray]]]:
         """Encode questions: gives each with its windows, and their logits ``(pieces, 2)``."""
-        windows = self._encode(asked)
-        scores: Dict[int, numpy.ndarray] = {}
-        items = self.max_batch_items
-        if self.model.ops.device_type == "cpu":
-            items = min(items, ITEMS_ON_CPU)
-        for batch in in_batches(windows, items):
+        windows, on_cpu = self._encode(asked), self.model.ops.device_type == "cpu"
+        n_items = min(self.max_batch_items, ITEMS_ON_CPU) if on_cpu else self.max_batch_items
+        scores: dict[int, numpy.ndarray] = {}
+        for batch in in_batches(windows, n_items):
             logits = self.model.predict([windows[i] for i in batch])
             scores.update(zip(batch, self.model.ops.to_numpy(logits)))
-        places: List[List[int]] = [[] for _ in asked]
+        indices: list[list[int]] = [[] for _ in asked]
         for i, window in enumerate(windows):
-            places[window.pair].append(i)
-        for one, indices in zip(asked, places):
-            yield one, [windows[i] for i in indices], [scores[i] for i in indices]
+            indices[window.pair].append(i)
+        for one, rows in zip(asked, indices):
+            yield one, [windows[i] for i in rows], [scores[i] for i in rows]
 
-    def set_annotations(self, docs: Iterable[Doc], batch: Sequence[List[Answer]]) -> None:
+    def set_annotations(self, docs: Iterable[Doc], batch: Sequence[list[Answer]]) -> None:
         """Set doc.spans, and doc.ents if asked for."""
         for doc, found in zip(docs, batch):
-            spans = []
-            for answer in found:
-                span: Any = doc.char_span(answer.start, answer.end, alignment_mode="expand")
-                made = Span(doc, span.start, span.end, label=answer.label, span_id=answer.id)
-                spans.append(made)
+            spans: list[Any] = [
+                doc.char_span(start, end, label, span_id=id_, alignment_mode="expand")
+                for start, end, label, id_, _ in found
+            ]
             group = SpanGroup(doc, name=self.spans_key, spans=spans)
             group.attrs["scores"] = numpy.asarray([one.score for one in found], dtype="float32")
             doc.spans[self.spans_key] = group
@@ -260,27 +245,29 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
                 scored = [(one.score, span) for one, span in zip(found, spans) if not one.id]
                 _set_ents(doc, scored)
 
-    def _ask(self, docs: Iterable[Doc]) -> List[Asked]:
+    def _ask(self, docs: Iterable[Doc]) -> list[Asked]:
         """The questions to docs, with their answers where docs have those."""
         asked = []
+
+        def add(i: int, label: str, id: str, pair: tuple[str, str], gold: Optional[list]) -> None:
+            stripped = None if gold is None else [_strip(extent, pair[1]) for extent in gold]
+            asked.append(Asked(i, label, id, pair, stripped))
+
         for i, doc in enumerate(docs):
-            text, spans = doc.text, doc_questions.fixed_answers(doc, self.spans_key)
+            spans = fixed_answers(doc, self.spans_key)
             for label, question in self.questions.items():
                 gold = None
                 if spans is not None:
-                    extents = [(s.start_char, s.end_char) for s in spans if s.label_ == label]
-                    gold = [_strip(extent, text) for extent in extents]
-                asked.append(Asked(i, label, "", Pair(question, text), gold))
-            for one in doc_questions.read(doc, own(self)):
-                gold = None
-                if one.answers is not None:
-                    # With a softmax, one: the others are what other annotators marked.
-                    extents = one.answers if self.is_sigmoid else one.answers[:1]
-                    gold = [_strip(extent, text) for extent in extents]
-                asked.append(Asked(i, ANSWER, one.id, Pair(one.text, text), gold))
+                    gold = [(s.start_char, s.end_char) for s in spans if s.label_ == label]
+                add(i, label, "", (question, doc.text), gold)
+            for one in read(doc, own(self)):
+                gold = one.answers
+                if gold and not self.is_sigmoid:
+                    gold = gold[:1]  # The others are what other annotators marked.
+                add(i, ANSWER, one.id, (one.text, doc.text), gold)
         return asked
 
-    def _encode(self, asked: Sequence[Asked]) -> List[Window]:
+    def _encode(self, asked: Sequence[Asked]) -> list[Window]:
         return self.model.attrs["encode"](self.model, [one.pair for one in asked], own(self))
 
     def threshold_of(self, label: str) -> float:
@@ -288,31 +275,26 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
         common = AS_LIKELY_AS_NOT if self.threshold is None else self.threshold
         return (self.thresholds or {}).get(label, common)
 
-    def stripped(self, asked: Asked, found: Iterable[decoding.Found]) -> List[decoding.Found]:
+    def stripped(self, asked: Asked, found: Iterable[decoding.Found]) -> list[decoding.Found]:
         """Answers without white space at their ends; none that is nothing else."""
-        text, kept = asked.pair.text, []
-        for one in found:
-            start, end = _strip((one.start, one.end), text)
-            if start < end:
-                kept.append(decoding.Found(start, end, one.score))
-        return kept
+        text = asked.pair[1]
+        kept = [decoding.Found(*_strip((one.start, one.end), text), one.score) for one in found]
+        return [one for one in kept if one.start < one.end]
 
     def _decode(
         self, asked: Asked, windows: Sequence[Window], scores: Sequence[numpy.ndarray]
-    ) -> List[decoding.Found]:
-        length = self.max_answer_length
-        may_lack = self.no_answer or not asked.id
+    ) -> list[decoding.Found]:
+        length, may_lack = self.max_answer_length, self.no_answer or not asked.id
         if self.is_sigmoid:
             least = self.threshold_of(asked.label)
             found = decoding.several(decoding.candidates(windows, scores, length, least), least)
-            if not found and not may_lack:
-                best = decoding.best_alone(windows, scores, length)
-                found = [] if best is None else [best]
+            best = None if found or may_lack else decoding.best_alone(windows, scores, length)
         else:
+            found = []
             best, null = decoding.best(windows, scores, length)
-            least = max(null, self.threshold or 0.0) if may_lack else 0.0
-            found = [] if best is None or best.score < least else [best]
-        return self.stripped(asked, found)
+            if best and may_lack and best.score < max(null, self.threshold or 0.0):
+                best = None
+        return self.stripped(asked, found if best is None else [best])
 
     # -- training -----------------------------------------------------------------------
 
@@ -372,79 +354,91 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
         set_dropout_rate(self.model, drop)
         asked = [one for one in self.gold(examples) if one.gold is not None]
         gold = [one.gold or [] for one in asked]
-        windows = self._encode(asked)
-        for batch in in_batches(windows, self.max_batch_items):
-            chosen = [windows[i] for i in batch]
-            logits, backprop = self.model.begin_update(chosen)
-            value, gradient = self._compute_loss(chosen, gold, logits)
-            backprop(gradient)
+        for value in self._learn(asked, partial(self._compute_loss, gold=gold)):
             losses[self.name] += value
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses
 
     def rehearse(
-        self, examples: Iterable[Example], *, sgd: Optional[Optimizer] = None, **rest: Any
-    ) -> Dict[str, float]:
+        self, examples: Iterable[Example], *, sgd: Optional[Callable] = None, **rest: Any
+    ) -> dict[str, float]:
         """Learn to predict what the component predicted when training was resumed."""
 
-        def keep(key: Tuple[int, str], weights: Any, gradient: Any) -> Any:
+        def copying(key: tuple[int, str], weights: Array, gradient: numpy.ndarray) -> tuple:
             # nlp.rehearse uses gradients later, when torch has set these arrays to 0.
             return sgd(key, weights, gradient.copy())  # type: ignore[misc]
 
-        optimizer: Any = keep if sgd else sgd
+        optimizer: Any = copying if sgd else sgd
         return super().rehearse(examples, sgd=optimizer, **rest)
 
     def rehearsal(self, examples: Sequence[Example]) -> Iterator[float]:
         """Learn, one batch of windows after another, what the former model predicts."""
-        windows = self._encode(self._ask([eg.predicted for eg in examples]))
+        asked = self._ask([eg.predicted for eg in examples])
+        return self._learn(asked, self._compute_distance)
+
+    def _learn(
+        self,
+        asked: Sequence[Asked],
+        compute: Callable[[list[Window], Array], tuple[float, Array]],
+    ) -> Iterator[float]:
+        """Back-propagate, one batch of windows after another, what ``compute`` makes of it."""
+        windows = self._encode(asked)
         for batch in in_batches(windows, self.max_batch_items):
             chosen = [windows[i] for i in batch]
             logits, backprop = self.model.begin_update(chosen)
-            p, mask = self._probabilities(chosen, logits)
-            former, _ = self._probabilities(chosen, self._rehearsal_model.predict(chosen))
-            gradient = (p - former) * mask
-            backprop(self._gradient_by_logits(chosen, logits, gradient))
-            yield float((gradient**2).sum())
+            value, gradient = compute(chosen, logits)
+            backprop(gradient)
+            yield value
+
+    def _compute_distance(self, windows: Sequence[Window], logits: Array) -> tuple[float, Array]:
+        """As `_compute_loss`, of what the former model predicts."""
+        p, mask, to_logits = self._probabilities(windows, logits)
+        former, *_ = self._probabilities(windows, self._rehearsal_model.predict(windows))
+        gradient = (p - former) * mask
+        return float((gradient**2).sum()), to_logits(gradient)
 
     def _compute_loss(
-        self, windows: Sequence[Window], gold: Sequence[List[Extent]], logits: Any
-    ) -> Tuple[float, Any]:
+        self, windows: Sequence[Window], logits: Array, gold: Sequence[list[Extent]]
+    ) -> tuple[float, Array]:
         """Value, and gradient by logits ``(windows, pieces, 2)``. gold: of each pair."""
         xp = self.model.ops.xp
-        p, mask = self._probabilities(windows, logits)
+        p, mask, to_logits = self._probabilities(windows, logits)
         if self.is_sigmoid:
             y, known = sigmoid_targets(windows, gold)
             mask = xp.asarray(known)
         else:
             y = softmax_targets(windows, gold, logits.shape[1])
+            mask = mask * xp.asarray(y.any(axis=1, keepdims=True))
         targets = from_rows(xp.asarray(y), None if mask.all() else mask, self.label_spec(self))
         value, gradient = self.compute(p, targets)
-        return value, self._gradient_by_logits(windows, logits, gradient)
+        return value, to_logits(gradient)
 
-    def _probabilities(self, windows: Sequence[Window], logits: Any) -> Tuple[Any, Any]:
+    def _probabilities(self, windows: Sequence[Window], logits: Array) -> tuple[Any, Any, Callable]:
         """What the loss is of, rows of classes, and their mask: with a softmax the starts and then
-        the ends of windows, of positions; with a sigmoid pieces of texts, of start and end.
+        the ends of windows, of positions; with a sigmoid pieces of texts, of start and end. And
+        what puts a gradient of such rows at the places of their logits.
         """
-        xp, n_pieces = self.model.ops.xp, logits.shape[1]
+        ops, n_pieces = self.model.ops, logits.shape[1]
+        xp = ops.xp
         if self.is_sigmoid:
-            rows = logits[xp.asarray(text_mask(windows, n_pieces))]
-            return 1.0 / (1.0 + xp.exp(-xp.clip(rows, -50.0, 50.0))), xp.ones_like(rows)
+            in_text = xp.asarray(text_mask(windows, n_pieces))
+
+            def to_logits(rows: Array) -> Array:
+                gradient = xp.zeros_like(logits)
+                gradient[in_text] = rows
+                return gradient
+
+            rows: Any = logits[in_text]
+            return ops.sigmoid(rows), xp.ones_like(rows), to_logits
         lengths = xp.asarray([len(window.ids) for window in windows] * 2)
         mask = xp.arange(n_pieces) < lengths[:, None]
-        rows = xp.where(mask, logits.transpose(2, 0, 1).reshape(-1, n_pieces), -xp.inf)
-        return self.model.ops.softmax(rows), mask.astype("float32")
+        rows = xp.transpose(logits, (2, 0, 1)).reshape(-1, n_pieces)
+        p = ops.softmax(xp.where(mask, rows, -xp.inf))
+        back = lambda rows: rows.reshape(2, -1, n_pieces).transpose(1, 2, 0)  # noqa: E731
+        return p, mask.astype("float32"), back
 
-    def _gradient_by_logits(self, windows: Sequence[Window], logits: Any, rows: Any) -> Any:
-        """The gradient by what `_probabilities` gives, at the places of its logits."""
-        gradient = self.model.ops.xp.zeros_like(logits)
-        if self.is_sigmoid:
-            gradient[self.model.ops.xp.asarray(text_mask(windows, logits.shape[1]))] = rows
-        else:
-            gradient[:] = rows.reshape(2, len(windows), -1).transpose(1, 2, 0)
-        return gradient
-
-    def gold(self, examples: Iterable[Example]) -> List[Asked]:
+    def gold(self, examples: Iterable[Example]) -> list[Asked]:
         """The questions of examples and where their answers are, None if that is not known."""
         examples = list(examples)
         for example in examples:
@@ -464,13 +458,11 @@ def _strip(extent: Extent, text: str) -> Extent:
     return start, start + len(answer.strip())
 
 
-def _set_ents(doc: Doc, scored: List[Tuple[float, Span]]) -> None:
-    iob = doc.to_array([ENT_IOB])
-    is_annotated = doc.has_annotation("ENT_IOB")
-    taken = (iob == 3) | (iob == 1)
-    chosen = []
+def _set_ents(doc: Doc, scored: list[tuple[float, Span]]) -> None:
+    is_annotated, iob = doc.has_annotation("ENT_IOB"), doc.to_array([ENT_IOB])
+    covered, chosen = (iob == 3) | (iob == 1), []
     for _, span in sorted(scored, key=lambda pair: (-pair[0], pair[1].start)):
-        if not taken[span.start : span.end].any():
-            taken[span.start : span.end] = True
+        if not covered[span.start : span.end].any():
+            covered[span.start : span.end] = True
             chosen.append(span)
     doc.set_ents(chosen, default="unmodified" if is_annotated else "outside")

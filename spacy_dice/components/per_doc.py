@@ -1,6 +1,7 @@
 """Components that classify each document, with one of our losses in place of their own."""
 
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from collections.abc import Iterable
+from typing import Any, Optional
 
 import numpy
 from spacy.pipeline.textcat import TextCategorizer
@@ -20,7 +21,7 @@ from .trainable import BALANCED, StockLossMixin, own, warn_of_unknown
 
 class PerDoc(StockLossMixin):
     """A component whose model gives probabilities ``(docs, classes)``; or logits, with
-    no_output_layer = true, which doc.cats then holds as spaCy puts them there.
+    no_output_layer = true, which are then in doc.cats as spaCy puts them there.
     """
 
     # What raw scores are logits of.
@@ -34,11 +35,11 @@ class PerDoc(StockLossMixin):
     def check_trainable(cls, pipe: TrainablePipe) -> None:
         cls.head_of(pipe)
 
-    def targets(self, examples: List[Example], like: Array) -> Targets:
+    def targets(self, examples: list[Example], like: Array) -> Targets:
         """The batch's targets, as arrays like ``like``."""
         raise NotImplementedError
 
-    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
+    def get_loss(self, examples: Iterable[Example], scores: Array) -> tuple[float, Any]:
         """Value and gradient of the loss. scores: floats ``(docs, classes)``."""
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
@@ -55,7 +56,7 @@ class PerDoc(StockLossMixin):
         known = None if mask.all() else xp.asarray(mask)
         return from_rows(xp.asarray(y), known, self.label_spec(self))
 
-    def _known(self, examples: List[Example]) -> Tuple[numpy.ndarray, numpy.ndarray, List[str]]:
+    def _known(self, examples: list[Example]) -> tuple[numpy.ndarray, numpy.ndarray, list[str]]:
         """What is annotated, floats ``(docs, classes)``: values and where there are any; and
         the categories that a doc has and the component does not.
         """
@@ -87,10 +88,10 @@ class DiceTextCategorizer(PerDoc, TextCategorizer):
     raw_activation: Activation = "softmax"
 
     @classmethod
-    def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
+    def recommended(cls, pipe: TrainablePipe) -> Optional[dict[str, str]]:
         return None if len(pipe.labels) == 2 else {"name": "DiceCE", **BALANCED}
 
-    def targets(self, examples: List[Example], like: Array) -> Targets:
+    def targets(self, examples: list[Example], like: Array) -> Targets:
         y, mask, strange = self._known(examples)
         if strange:
             raise config_error(
@@ -116,10 +117,10 @@ class DiceMultiLabelTextCategorizer(PerDoc, MultiLabel_TextCategorizer):
     raw_activation: Activation = "sigmoid"
 
     @classmethod
-    def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
+    def recommended(cls, pipe: TrainablePipe) -> Optional[dict[str, str]]:
         return {"name": "DiceCE", **BALANCED}
 
-    def targets(self, examples: List[Example], like: Array) -> Targets:
+    def targets(self, examples: list[Example], like: Array) -> Targets:
         y, mask, strange = self._known(examples)
         warn_of_unknown(self, "the categories", strange)
         return self._as_targets(y, mask)

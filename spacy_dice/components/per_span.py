@@ -1,13 +1,14 @@
 """Components that find and classify spans, with one of our losses in place of their own."""
 
-from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional
 
 import numpy
 from spacy.pipeline.span_finder import SpanFinder
 from spacy.pipeline.spancat import SpanCategorizer
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
-from thinc.types import Floats2d
+from thinc.types import Floats2d, Ragged
 
 from dice_core.arrays import Array
 from dice_core.labels import LabelSpec
@@ -34,7 +35,7 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
     factories = ("spancat", "spancat_singlelabel")
 
     @classmethod
-    def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
+    def recommended(cls, pipe: TrainablePipe) -> Optional[dict[str, str]]:
         if pipe.add_negative_label:
             return None
         return CROSS_ENTROPY if len(pipe.labels) == 1 else {**CROSS_ENTROPY, **BALANCED}
@@ -45,7 +46,7 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
             return label_spec(own(pipe), tuple(pipe.labels), sequence=False)
         return label_spec(own(pipe), (*pipe.labels, NO_SPAN), (NO_SPAN,), sequence=False)
 
-    def targets(self, examples: Iterable[Example], spans: Any, like: Array) -> Targets:
+    def targets(self, examples: Iterable[Example], spans: Ragged, like: Array) -> Targets:
         """The batch's targets, for the candidates ``spans`` (Ragged of starts and ends)."""
         y = numpy.zeros(like.shape, dtype="float32")
         starts_ends = self.model.ops.to_numpy(spans.dataXd)
@@ -64,17 +65,19 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
                     y[first + row, label_map[span.label_]] = 1.0
         warn_of_unknown(self, "spans of", unknown)
         xp = self.model.ops.xp
-        weights: Any = None
+        weights: Optional[Array] = None
         if self.add_negative_label:
             n_gold = y.sum(axis=1)
             y /= numpy.maximum(n_gold, 1.0)[:, None]
             y[n_gold == 0, self._negative_label_i] = 1.0
             if self.cfg["negative_weight"] != 1.0:
-                weights = numpy.where(n_gold == 0, self.cfg["negative_weight"], 1.0)
-                weights = xp.asarray(weights.astype("float32"))
+                by_row = numpy.where(n_gold == 0, self.cfg["negative_weight"], 1.0)
+                weights = xp.asarray(by_row.astype("float32"))
         return from_rows(xp.asarray(y), None, self.label_spec(self), weights)
 
-    def get_loss(self, examples: Iterable[Example], spans_scores: Any) -> Tuple[float, Any]:
+    def get_loss(
+        self, examples: Iterable[Example], spans_scores: tuple[Ragged, Any]
+    ) -> tuple[float, Any]:
         """Value and gradient of the loss. spans_scores: the candidates, and floats
         ``(candidates, classes)``.
         """
@@ -86,8 +89,8 @@ class DiceSpanCategorizer(StockLossMixin, SpanCategorizer):
 
 
 def find_rows(
-    candidates: numpy.ndarray, wanted: Sequence[Tuple[int, int]]
-) -> Dict[Tuple[int, int], int]:
+    candidates: numpy.ndarray, wanted: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], int]:
     """The rows of those of ``wanted`` that are candidates.
 
     Args:
@@ -97,10 +100,10 @@ def find_rows(
     """
     shift = int(candidates[:, 1].max(initial=0)) + 1
     keys = candidates[:, 0].astype("int64") * shift + candidates[:, 1]
-    asked = numpy.unique([start * shift + end for start, end in wanted if end < shift])
-    if not len(asked):
+    keys_wanted = numpy.unique([start * shift + end for start, end in wanted if end < shift])
+    if not len(keys_wanted):
         return {}
-    near = asked.take(numpy.searchsorted(asked, keys), mode="clip")
+    near = keys_wanted.take(numpy.searchsorted(keys_wanted, keys), mode="clip")
     rows = numpy.flatnonzero(near == keys)
     return dict(zip(map(tuple, candidates[rows].tolist()), rows.tolist()))
 
@@ -115,7 +118,7 @@ class DiceSpanFinder(StockLossMixin, SpanFinder):
     factories = ("span_finder",)
 
     @classmethod
-    def recommended(cls, pipe: TrainablePipe) -> Optional[Dict[str, Any]]:
+    def recommended(cls, pipe: TrainablePipe) -> Optional[dict[str, str]]:
         return CROSS_ENTROPY
 
     @classmethod
@@ -123,9 +126,13 @@ class DiceSpanFinder(StockLossMixin, SpanFinder):
         return label_spec(own(pipe), ("start", "end"), sequence=False)
 
     def update(
-        self, examples: Iterable[Example], *, losses: Optional[Dict[str, float]] = None, **rest: Any
-    ) -> Dict[str, float]:
-        """Learn from a batch; see SpanFinder.update, which fails if it holds no token."""
+        self,
+        examples: Iterable[Example],
+        *,
+        losses: Optional[dict[str, float]] = None,
+        **rest: Any,
+    ) -> dict[str, float]:
+        """Learn from a batch; see SpanFinder.update, which fails if it has no tokens."""
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
@@ -133,7 +140,7 @@ class DiceSpanFinder(StockLossMixin, SpanFinder):
             return losses
         return super().update(examples, losses=losses, **rest)
 
-    def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
+    def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> tuple[float, Floats2d]:
         """Value and gradient of the loss. scores: floats ``(tokens, 2)``, start and end."""
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")

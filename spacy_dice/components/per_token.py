@@ -1,7 +1,9 @@
 """Components that classify each token, with one of our losses in place of their own."""
 
-from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Optional
 
+from spacy.language import Language
 from spacy.morphology import Morphology
 from spacy.pipeline.edit_tree_lemmatizer import EditTreeLemmatizer
 from spacy.pipeline.morphologizer import Morphologizer
@@ -11,6 +13,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model
+from thinc.types import Floats2d
 
 from dice_core.arrays import Array
 from dice_core.labels import LabelSpec
@@ -24,6 +27,11 @@ from .trainable import LossLike, LossMixin, StockLossMixin, own, warn_of_loss
 class PerToken(LossMixin):
     """A component whose model gives probabilities ``(tokens, classes)`` for each doc."""
 
+    @classmethod
+    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
+        smoothing = pipe.cfg.get("label_smoothing", 0.0)
+        return label_spec(own(pipe), tuple(pipe.labels), label_smoothing=smoothing)
+
     def get_aligned_labels(self, example: Example) -> Sequence[Optional[str]]:
         """The label of each predicted token; None where it is missing or misaligned."""
         raise NotImplementedError
@@ -34,7 +42,9 @@ class PerToken(LossMixin):
         neg_prefix = self.cfg.get("neg_prefix")  # type: ignore[attr-defined]
         return from_labels(docs, self.label_spec(self), like, neg_prefix=neg_prefix)
 
-    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
+    def get_loss(
+        self, examples: Iterable[Example], scores: list[Floats2d]
+    ) -> tuple[float, list[Floats2d]]:
         """Value and gradient of the loss. scores: floats ``(tokens, classes)`` for each doc."""
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         targets = self.targets(examples, at_least_float32(scores[0]))
@@ -44,7 +54,7 @@ class PerToken(LossMixin):
 class DiceTagger(StockLossMixin, PerToken, Tagger):
     """spaCy's Tagger.
 
-    A missing tag ("" or misaligned) is masked, and neg_prefix + tag says "not this tag".
+    A missing tag ("" or misaligned) is masked, and neg_prefix + tag means "not this tag".
     """
 
     stock = Tagger
@@ -52,27 +62,28 @@ class DiceTagger(StockLossMixin, PerToken, Tagger):
     own_factory, stock_factory = "dice_tagger", "tagger"
 
     def __init__(
-        self, vocab: Vocab, model: Model, name: str = "tagger", *, loss: LossLike, **cfg: Any
+        self, vocab: Vocab, model: Model, name: str = "tagger", *, loss: LossLike, **cfg: object
     ):
         super().__init__(vocab, model, name, **cfg)
         self.set_loss(loss)
         self.check_trainable(self)
 
-    def initialize(self, get_examples: Callable[[], Iterable[Example]], **kwargs: Any) -> None:
-        super().initialize(get_examples, **kwargs)
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[list[str]] = None,
+    ) -> None:
+        super().initialize(get_examples, nlp=nlp, labels=labels)
         self.check(self, self.loss)
-        warn_of_loss(self, self.loss, kwargs.get("nlp"))
+        warn_of_loss(self, self.loss, nlp)
 
     def stock_copy(self) -> Tagger:
         """A stock tagger that shares everything with this one."""
         twin = Tagger(self.vocab, self.model, self.name, scorer=self.scorer)
         twin.cfg = self.cfg
         return twin
-
-    @classmethod
-    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
-        smoothing = pipe.cfg.get("label_smoothing", 0.0)
-        return label_spec(own(pipe), tuple(pipe.labels), label_smoothing=smoothing)
 
     def get_aligned_labels(self, example: Example) -> Sequence[Optional[str]]:
         return [tag or None for tag in example.get_aligned("TAG", as_string=True)]
@@ -88,16 +99,11 @@ class DiceMorphologizer(StockLossMixin, PerToken, Morphologizer):
     stock = Morphologizer
     factories = ("morphologizer",)
 
-    @classmethod
-    def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
-        smoothing = pipe.cfg.get("label_smoothing", 0.0)
-        return label_spec(own(pipe), tuple(pipe.labels), label_smoothing=smoothing)
-
     def get_aligned_labels(self, example: Example) -> Sequence[Optional[str]]:
         return aligned_morphs(self, example)
 
 
-def aligned_morphs(pipe: TrainablePipe, example: Example) -> List[Optional[str]]:
+def aligned_morphs(pipe: TrainablePipe, example: Example) -> list[Optional[str]]:
     """The label of each token, of a morphologizer, ours or stock."""
     known, morphology = pipe.cfg["labels_morph"], pipe.vocab.morphology
 
@@ -135,7 +141,7 @@ class DiceEditTreeLemmatizer(StockLossMixin, PerToken, EditTreeLemmatizer):
     """spaCy's EditTreeLemmatizer.
 
     A missing lemma is masked, and so is one whose edit tree is none of its labels; the stock
-    component takes that for its first label.
+    component reads that as its first label.
     """
 
     stock = EditTreeLemmatizer

@@ -1,10 +1,13 @@
 """Settings: options of a component that can be changed after training, and are saved with it."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, Generic, Iterable, Optional, Sequence, TypeVar, Union
+from typing import Any, Generic, Optional, TypeVar, Union
 
 from spacy.pipeline.trainable_pipe import TrainablePipe
+
+from dice_core.options import listed
 
 from ..errors import config_error
 from .trainable import own
@@ -44,18 +47,18 @@ class SettingsMixin:
     """Mixed in before a `TrainablePipe` whose settings are `Setting`s.
 
     They can be read and set as attributes, and are saved in the cfg. A value that the config gives
-    while a pipeline is loaded, and that is not the one it had when the component was made, takes
-    the place of the saved one: `spacy.load("model", config={"components": {"dice_ner":
+    while a pipeline is loaded, and that is not the one it had when the component was made, replaces
+    the saved one: `spacy.load("model", config={"components": {"dice_ner":
     {"threshold": 0.4}}})`.
     """
 
-    cfg: Dict[str, Any]
+    cfg: dict[str, Any]
 
     def check_settings(self) -> None:
         """Raise a ConfigValidationError for settings that do not fit."""
         raise NotImplementedError
 
-    def init_settings(self, values: Dict[str, Any]) -> None:
+    def init_settings(self, values: dict[str, object]) -> None:
         """Set all settings, once, in the constructor.
 
         Args:
@@ -84,7 +87,7 @@ class SettingsMixin:
         super().from_bytes(bytes_data, exclude=exclude)  # type: ignore[misc]
         return self._override(given)
 
-    def _override(self, given: Dict[str, object]) -> "SettingsMixin":
+    def _override(self, given: dict[str, object]) -> "SettingsMixin":
         saved = self.cfg["made_with"]
         self.cfg.update({key: value for key, value in given.items() if value != saved[key]})
         self.cfg["made_with"] = given
@@ -92,19 +95,27 @@ class SettingsMixin:
         return self
 
 
-def check_share(pipe: TrainablePipe, option: str, value: object) -> None:
-    """Raise a ConfigValidationError for a value that is no number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise config_error(f"{own(pipe)}: {option} must be from 0 to 1, got {value!r}.")
+def check_thresholds(pipe: TrainablePipe, labels: Sequence[str], optional: bool = False) -> None:
+    """Check the settings ``threshold`` and ``thresholds`` of a component.
 
+    Args:
+        pipe: The component.
+        labels: What ``thresholds`` may be of.
+        optional: Whether ``threshold`` may be None.
 
-def check_labels(pipe: TrainablePipe, option: str, labels: Iterable[str]) -> None:
-    """Raise a ConfigValidationError for the first label that the component does not have."""
-    known = pipe.labels
-    for label in labels:
-        if label not in known:
-            more = f" and {len(known) - 10:,} more" if len(known) > 10 else ""
+    Raises:
+        ConfigValidationError: For a value that is no number from 0 to 1, and for another label.
+    """
+    by_label = pipe.thresholds or {}
+    values = {f"thresholds of {label!r}": value for label, value in by_label.items()}
+    if not optional or pipe.threshold is not None:
+        values["threshold"] = pipe.threshold
+    for option, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise config_error(f"{own(pipe)}: {option} must be from 0 to 1, got {value!r}.")
+    for label in by_label:
+        if label not in labels:
             raise config_error(
-                f"{own(pipe)}: {option} has the label {label!r}, which is none of its labels: "
-                f"{', '.join(known[:10]) or 'it has none'}{more}."
+                f"{own(pipe)}: thresholds has the label {label!r}, which is none of its labels: "
+                f"{listed(labels) or 'it has none'}."
             )

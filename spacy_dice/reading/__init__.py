@@ -1,3 +1,3 @@
-"""Reading comprehension: questions of a text, windows of word pieces, answers, SQuAD's files and
-its metric, and the models that encode pairs of texts. Only `encoder` imports torch.
+"""Reading comprehension: questions of docs, answers in windows of word pieces, SQuAD's files and
+metric, and the encoders of pairs of texts.
 """

@@ -1,23 +1,160 @@
-"""Answers from probabilities of starts and ends."""
+"""Windows of word pieces, a question and some of its text each, and the answers in them."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
 
 import numpy
+from thinc.api import NumpyOps
 
-from .windows import Window
+from .questions import Extent
+
+
+class Window(NamedTuple):
+    """A question and as much of its text as fits with it.
+
+    Attributes:
+        pair: Which of the pairs of a question and a text.
+        ids: Ints ``(pieces,)``, the vocabulary's.
+        types: Ints ``(pieces,)``, the segments; None for encoders without.
+        first: The first piece of the text.
+        last: Past the last piece of the text.
+        offsets: Ints ``(last - first, 2)``, the first and last character (exclusive) of each of
+            these pieces.
+        cls: The piece that stands for "no answer here", None if there is none.
+    """
+
+    pair: int
+    ids: numpy.ndarray
+    types: Optional[numpy.ndarray]
+    first: int
+    last: int
+    offsets: numpy.ndarray
+    cls: Optional[int]
+
+    def find(self, extent: Extent) -> tuple[Optional[int], Optional[int]]:
+        """The first and last piece (inclusive) of an answer; None for one that is not here."""
+        start, end = extent
+        begins, ends = self.offsets.T
+        inside = numpy.flatnonzero((ends > start) & (begins < end) & (ends > begins))
+        if not len(inside):
+            return None, None
+        first = self.first + int(inside[0]) if begins[0] <= start else None
+        return first, self.first + int(inside[-1]) if ends[-1] >= end else None
+
+
+# -- batches and targets ----------------------------------------------------------------
+
+
+def in_batches(windows: Sequence[Window], max_items: int) -> list[list[int]]:
+    """Indices of windows of like length, longest first: as many as fit in a padded batch of
+    ``max_items`` pieces, one at least.
+    """
+    batches: list[list[int]] = []
+    for i in sorted(range(len(windows)), key=lambda i: -len(windows[i].ids)):
+        if not batches or (len(batches[-1]) + 1) * len(windows[batches[-1][0]].ids) > max_items:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+def pad(windows: Sequence[Window], pad_id: int) -> dict[str, numpy.ndarray]:
+    """The encoder's inputs, ints ``(windows, pieces)`` by name."""
+    lengths = numpy.array([len(window.ids) for window in windows])
+    mask = numpy.arange(lengths.max()) < lengths[:, None]
+    ids = numpy.full(mask.shape, pad_id, dtype="int64")
+    ids[mask] = numpy.concatenate([window.ids for window in windows])
+    inputs = {"input_ids": ids, "attention_mask": mask.astype("int64")}
+    types = [window.types for window in windows if window.types is not None]
+    if types:
+        inputs["token_type_ids"] = numpy.zeros_like(ids)
+        inputs["token_type_ids"][mask] = numpy.concatenate(types)
+    return inputs
+
+
+def text_mask(windows: Sequence[Window], length: int) -> numpy.ndarray:
+    """Which pieces are of texts: bools ``(windows, length)``."""
+    places = numpy.arange(length)
+    return numpy.array([(places >= w.first) & (places < w.last) for w in windows])
+
+
+def softmax_targets(
+    windows: Sequence[Window], answers: Sequence[Sequence[Extent]], length: int
+) -> numpy.ndarray:
+    """The targets of starts and ends as distributions over the pieces of a window.
+
+    Args:
+        windows: The windows of a batch.
+        answers: The answers of each pair.
+        length: Pieces of the padded windows.
+
+    Returns:
+        Floats ``(2 * windows, length)``, starts and after all of them ends. Several answers share
+        alike; without an answer in the window it is the piece that stands for none, and all are 0
+        where there is no such piece.
+    """
+    y = numpy.zeros((2, len(windows), length), dtype="float32")
+    for row, window in enumerate(windows):
+        found = [window.find(extent) for extent in answers[window.pair]]
+        inside: list[tuple] = [pieces for pieces in found if None not in pieces]
+        if not inside and window.cls is not None:
+            inside = [(window.cls, window.cls)]
+        for pieces in inside:
+            y[[0, 1], row, pieces] += 1.0 / len(inside)
+    return y.reshape(-1, length)
+
+
+def sigmoid_targets(
+    windows: Sequence[Window], answers: Sequence[Sequence[Extent]]
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The targets of the pieces of texts, each a start or not and an end or not.
+
+    Args:
+        windows: The windows of a batch.
+        answers: The answers of each pair.
+
+    Returns:
+        Floats ``(pieces of the texts, 2)``: whether an answer starts there and whether one ends;
+        and the mask, which is 0 for the visible end of an answer that reaches beyond the window.
+    """
+    ys, masks = [], []
+    for window in windows:
+        y = numpy.zeros((window.last - window.first, 2), dtype="float32")
+        mask = numpy.ones_like(y)
+        for extent in answers[window.pair]:
+            pieces = window.find(extent)
+            values, value = (mask, 0.0) if None in pieces else (y, 1.0)
+            for column, piece in enumerate(pieces):
+                if piece is not None:
+                    values[piece - window.first, column] = value
+        mask[y > 0] = 1.0
+        ys.append(y)
+        masks.append(mask)
+    return numpy.concatenate(ys), numpy.concatenate(masks)
+
+
+# -- answers from logits ----------------------------------------------------------------
 
 
 class Found(NamedTuple):
-    """An answer: its first and last character (exclusive), and start x end."""
+    """A span of a text that may be an answer.
+
+    Attributes:
+        start: Its first character.
+        end: Past its last character.
+        score: start x end.
+        likelihood: How likely it is exactly one answer: the logarithm of the probability that its
+            start and its end are, and that no answer starts or ends between them.
+    """
 
     start: int
     end: int
     score: float
+    likelihood: float = 0.0
 
 
 def best(
     windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int
-) -> Tuple[Optional[Found], float]:
+) -> tuple[Optional[Found], float]:
     """Find the best span of a text by start x end, and the score of "no answer".
 
     Args:
@@ -30,37 +167,26 @@ def best(
         gives to the piece that stands for no answer. The probabilities are softmaxes over the
         pieces of the text and that piece, as in transformers' question-answering pipeline.
     """
-    found, null = None, 1.0
+    found, null = [], 1.0
     for window, logits in zip(windows, scores):
         no_answer = [] if window.cls is None else [window.cls]
-        context = logits[[*range(window.first, window.last), *no_answer]]
-        p = numpy.exp(context - context.max(axis=0))
-        p /= p.sum(axis=0)
+        p = NumpyOps().softmax(logits[[*range(window.first, window.last), *no_answer]], axis=0)
         if no_answer:
             null = min(null, float(p[-1, 0] * p[-1, 1]))
-        span = _best_span(p[: window.last - window.first], window.offsets, max_length)
-        if found is None or (span is not None and span.score > found.score):
-            found = span
-    return found, null
+        found.append(_best_span(p[: window.last - window.first], window.offsets, max_length))
+    return max(filter(None, found), key=lambda span: span.score, default=None), null
 
 
-class Candidates(NamedTuple):
-    """Spans of a text that may be answers, the likeliest first.
-
-    Attributes:
-        rows: How likely a span is exactly one answer (the logarithm of the probability that its
-            start and its end are, and that no answer starts or ends between them), its first and
-            its last piece, and start x end.
-        offsets: Ints ``(pieces, 2)``, of characters.
-    """
-
-    rows: List[Tuple[float, int, int, float]]
-    offsets: numpy.ndarray
+def best_alone(
+    windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int
+) -> Optional[Found]:
+    """Find the best span by start x end as `candidates` does; None without text."""
+    return _best_span(*_merge(windows, scores), max_length)
 
 
 def candidates(
     windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int, threshold: float
-) -> Candidates:
+) -> list[Found]:
     """Find the spans of a text whose start x end reaches a threshold.
 
     Args:
@@ -70,7 +196,7 @@ def candidates(
         threshold: What start x end must be at least, from 0 to 1.
 
     Returns:
-        The spans, which may overlap.
+        The spans, which may overlap, the likeliest first.
     """
     p, offsets = _merge(windows, scores)
     n, found = len(p), []
@@ -84,34 +210,29 @@ def candidates(
             alone = logs[start, 0] + logs[end, 1]
             alone += passed[end + 1, 0] - passed[start + 1, 0]
             alone += passed[end, 1] - passed[start, 1]
-            found.append((float(alone), start, end, float(product[start])))
-    return Candidates(sorted(found, key=lambda row: (-row[0], row[1], row[2])), offsets)
+            score, likelihood = float(product[start]), float(alone)
+            found.append(Found(int(offsets[start, 0]), int(offsets[end, 1]), score, likelihood))
+    return sorted(found, key=lambda one: (-one.likelihood, one.start, one.end))
 
 
-def several(found: Candidates, threshold: float) -> List[Found]:
+def several(found: Sequence[Found], threshold: float) -> list[Found]:
     """Choose spans none of which overlap.
 
     Args:
-        found: The spans to choose from.
+        found: The spans to choose from, the likeliest first.
         threshold: What start x end must be at least, from 0 to 1.
 
     Returns:
         Those that reach the threshold, best first. Of spans that overlap the one stays that is
         likeliest to be exactly one answer.
     """
-    taken, chosen, offsets = bytearray(len(found.offsets)), [], found.offsets
-    for _, start, end, score in found.rows:
-        if score >= threshold and 1 not in taken[start : end + 1]:
-            taken[start : end + 1] = b"\1" * (end + 1 - start)
-            chosen.append(Found(int(offsets[start, 0]), int(offsets[end, 1]), score))
-    return sorted(chosen, key=lambda answer: -answer.score)
-
-
-def best_alone(
-    windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int
-) -> Optional[Found]:
-    """Find the best span by start x end as `candidates` does; None without text."""
-    return _best_span(*_merge(windows, scores), max_length)
+    chosen: list[Found] = []
+    covered = bytearray(max((one.end for one in found), default=0))
+    for one in found:
+        if one.score >= threshold and 1 not in covered[one.start : one.end]:
+            covered[one.start : one.end] = b"\1" * (one.end - one.start)
+            chosen.append(one)
+    return sorted(chosen, key=lambda one: -one.score)
 
 
 def _best_span(p: numpy.ndarray, offsets: numpy.ndarray, max_length: int) -> Optional[Found]:
@@ -127,12 +248,11 @@ def _best_span(p: numpy.ndarray, offsets: numpy.ndarray, max_length: int) -> Opt
 
 def _merge(
     windows: Sequence[Window], scores: Sequence[numpy.ndarray]
-) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """Probabilities and offsets of the pieces of a text.
-
-    A piece of several windows is taken from the one in which it has most text on both its sides.
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Probabilities and offsets ``(pieces, 2)`` of the pieces of a text. Of a piece in several
+    windows, those of the one in which it has most text on both its sides.
     """
-    chosen: Dict[int, Tuple[int, int, numpy.ndarray]] = {}
+    chosen: dict[int, tuple[int, int, numpy.ndarray]] = {}
     for window, logits in zip(windows, scores):
         p = 1.0 / (1.0 + numpy.exp(-logits[window.first : window.last].astype("float64")))
         for i, (start, end) in enumerate(window.offsets.tolist()):

@@ -6,14 +6,14 @@ characters of the document), empty for "no answer". A string is a question witho
 id is its place in the list.
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional
 
 from spacy.tokens import Doc, Span
 
 from ..errors import config_error
 
 # First and last character (exclusive) of an answer in the text of its document.
-Extent = Tuple[int, int]
+Extent = tuple[int, int]
 
 
 class Question(NamedTuple):
@@ -28,8 +28,8 @@ class Question(NamedTuple):
 
     id: str
     text: str
-    answers: Optional[List[Extent]] = None
-    texts: Optional[List[str]] = None
+    answers: Optional[list[Extent]] = None
+    texts: Optional[list[str]] = None
 
 
 def install_extension() -> None:
@@ -38,7 +38,7 @@ def install_extension() -> None:
         Doc.set_extension("questions", default=None)
 
 
-def read(doc: Doc, owner: str) -> List[Question]:
+def read(doc: Doc, owner: str) -> list[Question]:
     """Read the questions of a document.
 
     Args:
@@ -70,7 +70,7 @@ def read(doc: Doc, owner: str) -> List[Question]:
     return list(found.values())
 
 
-def fixed_answers(doc: Doc, spans_key: str) -> Optional[List[Span]]:
+def fixed_answers(doc: Doc, spans_key: str) -> Optional[list[Span]]:
     """The annotated answers of a doc to fixed questions: the spans without an id, or else doc.ents.
     None for a doc without either annotation.
     """
@@ -80,8 +80,7 @@ def fixed_answers(doc: Doc, spans_key: str) -> Optional[List[Span]]:
 
 
 def _read_question(item: object, place: int, doc: Doc, owner: str) -> Question:
-    if isinstance(item, str):
-        item = {"text": item}
+    item = {"text": item} if isinstance(item, str) else item
     if not isinstance(item, dict) or not isinstance(item.get("text"), str):
         raise config_error(
             f"{owner}: a question must be a string or a dict with 'text' (and 'id'), got {item!r}."
@@ -108,16 +107,15 @@ def _read_question(item: object, place: int, doc: Doc, owner: str) -> Question:
                 f"list. {_where(doc)}"
             )
         texts.append(text)
-        if start is None:  # it is nowhere in the text: only the metric compares with it
+        if start is None:  # It is nowhere in the text: only the metric compares with it.
             continue
-        if start < 0 or doc.text[start : start + len(text)] != text:
+        if start < 0 or not doc.text.startswith(text, start):
             raise config_error(
                 f"{owner}: the answer {text!r} of question {name!r} is not in the text at "
                 f"character {start}. Correct answer_start. {_where(doc)}"
             )
         extents.append((start, start + len(text)))
-    known = None if texts and not extents else extents
-    return Question(name, item["text"], known, texts)
+    return Question(name, item["text"], None if texts and not extents else extents, texts)
 
 
 def _where(doc: Doc) -> str:

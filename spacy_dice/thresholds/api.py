@@ -2,22 +2,10 @@
 
 import copy
 import warnings
-from contextlib import contextmanager
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Type,
-    Union,
-)
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
-import numpy
 from spacy.language import Language
 from spacy.pipeline.morphologizer import Morphologizer
 from spacy.pipeline.ner import EntityRecognizer
@@ -35,13 +23,15 @@ from thinc.api import ConfigValidationError
 from tqdm import tqdm
 
 from dice_core.thresholds import component as core
+from dice_core.thresholds.component import Tuning
 from dice_core.thresholds.decisions import check_known
-from dice_core.thresholds.objectives import Spec, as_objective
+from dice_core.thresholds.objectives import Spec
 from dice_core.thresholds.report import CalibrateReport, ComponentReport, TuneReport
 
 from ..components.dice_ner import DiceNER
 from ..components.dice_qa import DiceQA
-from ..errors import config_error
+from ..errors import as_config_errors, config_error
+from ..training import META, remove_callbacks
 from .entities import (
     Answers,
     BiluoEntities,
@@ -53,8 +43,9 @@ from .labels import ExclusiveText, MultiLabelText, PipeTunable, Tags
 from .last_layer import KEY
 from .spans import SpanEnds, SpanLabels
 
+R = TypeVar("R")
 # Looked up by the exact type, or the nearest of its bases.
-TUNABLES: Dict[type, Optional[Type[PipeTunable]]] = {
+TUNABLES: dict[type, type[PipeTunable] | None] = {
     MultiLabel_TextCategorizer: MultiLabelText,
     TextCategorizer: ExclusiveText,
     Tagger: Tags,
@@ -68,7 +59,7 @@ TUNABLES: Dict[type, Optional[Type[PipeTunable]]] = {
 }
 
 
-def tunable_type(pipe: TrainablePipe) -> Optional[Type[PipeTunable]]:
+def tunable_type(pipe: TrainablePipe) -> type[PipeTunable] | None:
     """The class for a component; None if there is none."""
     return next((TUNABLES[kind] for kind in type(pipe).__mro__ if kind in TUNABLES), None)
 
@@ -76,14 +67,14 @@ def tunable_type(pipe: TrainablePipe) -> Optional[Type[PipeTunable]]:
 def tune(
     nlp: Language,
     examples: Iterable[Example],
-    components: Optional[Sequence[str]] = None,
+    components: Sequence[str] | None = None,
     *,
     objective: Spec = None,
-    labels: Optional[Mapping[str, Spec]] = None,
+    labels: Mapping[str, Spec] | None = None,
     n_folds: int = 5,
     min_examples: int = 5,
     max_loss: float = 0.005,
-    progress: Optional[bool] = None,
+    progress: bool | None = None,
 ) -> TuneReport:
     """Choose the thresholds of components, on dev, and write them into their weights. Changes
     ``nlp`` in place.
@@ -133,33 +124,24 @@ def tune(
           left as it is: no label has 5 examples.
     """
     tunables = _tunables(nlp, components, "tune")
-    with _config_errors("tune"):
-        by_label = core.parse_objectives(tunables.values(), labels, n_folds, min_examples)
-        objectives = {name: as_objective(objective, one.average) for name, one in tunables.items()}
-    options = {"n_folds": n_folds, "min_examples": min_examples, "max_loss": max_loss}
-    reports: List[ComponentReport] = []
+    known = [label for one in tunables.values() for label in one.labels]
+    with as_config_errors("tune: "):
+        plan = core.Plan(objective, labels, known, n_folds, min_examples, max_loss)
+    disable = None if progress is None else not progress  # tqdm's None: on a terminal
 
-    def tune_one(one: PipeTunable, seen: List[Example]) -> None:
-        # tqdm's None: on a terminal.
-        disable = None if progress is None else not progress
-        with (
-            tqdm(desc=f"{one.name}: decodings", leave=False, delay=1, disable=disable) as bar,
-            _config_errors(f"Component '{one.name}'"),
-        ):
+    def tune_one(one: PipeTunable, seen: list[Example]) -> ComponentReport:
+        with tqdm(desc=f"{one.name}: decodings", leave=False, delay=1, disable=disable) as bar:
             one.progress = bar.update
-            one.check_weights()
-            reports.append(core.tune(one, seen, objectives[one.name], by_label, **options))
+            return plan.tune(one, seen)
 
-    _visit(nlp, tunables, examples, tune_one)
-    return TuneReport(reports)
+    return TuneReport(_visit(nlp, tunables, examples, tune_one))
 
 
 def calibrate(
     nlp: Language,
     examples: Iterable[Example],
-    components: Optional[Sequence[str]] = None,
+    components: Sequence[str] | None = None,
     *,
-    per_label: bool = False,
     fit: bool = True,
 ) -> CalibrateReport:
     """Fit a temperature on dev, and write it into the weights, so that probabilities are
@@ -172,8 +154,6 @@ def calibrate(
         nlp: A trained pipeline; it is changed in place.
         examples: Dev examples.
         components: Names. None takes all that have probabilities to show.
-        per_label: One temperature for each label, where labels are independent
-            (textcat_multilabel, spancat); others have one.
         fit: False only measures.
 
     Returns:
@@ -181,7 +161,7 @@ def calibrate(
         log-likelihood before and after, on these examples.
 
     Raises:
-        ConfigValidationError: As `tune`; and for ``per_label`` where labels share their weights.
+        ConfigValidationError: As `tune`.
 
     Example:
         >>> report = spacy_dice.calibrate(nlp, dev)  # doctest: +SKIP
@@ -189,34 +169,21 @@ def calibrate(
         (0.21, 0.04)
     """
     tunables = _tunables(nlp, components, "calibrate")
-    for one in tunables.values():
-        if per_label and one.per_label and one.last.layer.name == "sparse_linear":
-            raise config_error(
-                f"calibrate: component '{one.name}' ends in a sparse_linear layer, whose weights "
-                "labels share: it can have one temperature only. Leave per_label out."
-            )
-    reports = []
-
-    def calibrate_one(one: PipeTunable, seen: List[Example]) -> None:
-        with _config_errors(f"Component '{one.name}'"):
-            one.check_weights()
-            reports.append(core.calibrate(one, seen, per_label, fit))
-
-    _visit(nlp, tunables, examples, calibrate_one)
-    return CalibrateReport(reports)
+    calibrate_one = partial(core.calibrate, fit=fit)
+    return CalibrateReport(_visit(nlp, tunables, examples, calibrate_one))
 
 
-def get_tuning(nlp: Language) -> Dict[str, Dict[str, Any]]:
+def get_tuning(nlp: Language) -> dict[str, Tuning]:
     """What `tune` and `calibrate` wrote into each component.
 
     Args:
         nlp: A pipeline.
 
     Returns:
-        For each component that was tuned: "shift", log-odds by label, and "temperature", a number
-        or a number by label. It is read from the components' cfg, so that it is there after
-        loading; `set_tuning` does the same again. A component whose weights were loaded,
-        initialized or trained since is not tuned: what was learnt has the shift in it.
+        For each component that was tuned: "shift", log-odds by label, and "temperature". It is
+        read from the components' cfg, so that it is there after loading; `set_tuning` does the same
+        again. A component whose weights were loaded, initialized or trained since is not tuned:
+        what was learnt has the shift in it.
 
     Example:
         >>> import spacy, spacy_dice
@@ -227,7 +194,7 @@ def get_tuning(nlp: Language) -> Dict[str, Dict[str, Any]]:
     return {name: record for name, record in records.items() if record}
 
 
-def set_tuning(nlp: Language, tuning: Mapping[str, Mapping[str, Any]]) -> Language:
+def set_tuning(nlp: Language, tuning: Mapping[str, Tuning]) -> Language:
     """Write this into components, in place of what was. Changes ``nlp`` in place.
 
     Args:
@@ -246,16 +213,16 @@ def set_tuning(nlp: Language, tuning: Mapping[str, Mapping[str, Any]]) -> Langua
         >>> spacy_dice.set_tuning(nlp, tuning)  # doctest: +SKIP
     """
     tunables = _tunables(nlp, list(tuning), "set_tuning")
-    with _config_errors("set_tuning"):
+    with as_config_errors("set_tuning: "):
         for name, record in tuning.items():
             known = tunables[name].shift_names
             check_known(record.get("shift") or {}, known, f"component '{name}' has no label")
     for name, record in tuning.items():
-        tunables[name].rewrite(record.get("shift"), record.get("temperature", 1.0))
+        tunables[name].rewrite(record)
     return nlp
 
 
-def untune(nlp: Language, components: Optional[Sequence[str]] = None) -> Language:
+def untune(nlp: Language, components: Sequence[str] | None = None) -> Language:
     """Take back what `tune` and `calibrate` did. Changes ``nlp`` in place.
 
     A component whose weights were loaded, initialized or trained since stays as it is, with a
@@ -291,8 +258,8 @@ def untune(nlp: Language, components: Optional[Sequence[str]] = None) -> Languag
 
 def score_entities(
     nlp: Language,
-    texts: Iterable[Union[str, Doc]],
-    component: Optional[str] = None,
+    texts: Iterable[str | Doc],
+    component: str | None = None,
     *,
     spans_key: str = "scored",
     batch_size: int = 128,
@@ -344,54 +311,51 @@ def score_entities(
         docs = [nlp.make_doc(text) if isinstance(text, str) else text for text in batch]
         for _, pipe in nlp.pipeline:
             if pipe is ner:
-                found, scores = path_scores(ner, docs)
+                found = path_scores(ner, docs)
             docs = _annotate(pipe, docs)
-        ends = numpy.cumsum([len(spans) for spans in found])
-        p = numpy.split(path_probabilities(scores), ends[:-1])
-        for doc, spans, of_spans in zip(docs, found, p):
+        for doc, (spans, scores) in zip(docs, found):
             group = SpanGroup(doc, name=spans_key, spans=[Span(doc, *span) for span in spans])
-            group.attrs["scores"] = of_spans
+            group.attrs["scores"] = path_probabilities(scores)
             doc.spans[spans_key] = group
         yield from docs
 
 
 def tune_callback(
-    components: Optional[List[str]] = None,
-    objective: Union[None, str, Dict[str, Any]] = None,
-    labels: Optional[Dict[str, Union[str, Dict[str, Any]]]] = None,
-    corpus: Optional[str] = None,
+    components: list[str] | None = None,
+    objective: str | None = None,
+    labels: dict[str, str] | None = None,
+    corpus: str | None = None,
     calibrate: bool = False,
     to_stock: bool = False,
 ) -> Callable[[Language], Language]:
     """`spacy_dice.tune.v1`, for [training.before_to_disk]: what is saved is tuned on dev.
 
-    The pipeline that is being trained is not changed.
+    The pipeline that is being trained is not changed. It is tuned at each checkpoint; use_loss with
+    tune = true does so once, at the end.
 
     Args:
-        components, objective, labels: As for `tune`.
+        components: As for `tune`.
+        objective: As for `tune`.
+        labels: As for `tune`.
         corpus: Which corpus to tune on, such as "corpora.tune"; None is the dev corpus.
         calibrate: Whether to `calibrate`, too.
         to_stock: Whether a dice_tagger is saved as a tagger, as `spacy_dice.to_stock.v1` does.
+
+    Returns:
+        The callback.
     """
-    read: Any = None  # the corpus: resolved once
+    read: Callable[[Language], Iterable[Example]] | None = None  # the corpus: resolved once
 
     def before_to_disk(nlp: Language) -> Language:
         nonlocal read
         from ..switch import to_stock as as_stock
 
-        tunables = _tunables(nlp, components, "tune")
-        saved = _copy_apart(nlp, tunables)
         if read is None:
             config = nlp.config.interpolate()
             (read,) = resolve_dot_names(config, [corpus or config["training"]["dev_corpus"]])
-        examples = list(read(saved))
-        report = tune(
-            saved, examples, list(tunables), objective=objective, labels=labels, progress=False
-        )
-        for one in report:
-            saved._meta.setdefault("spacy_dice", {})[one.name] = _brief(one)
+        saved, _ = tune_copy(nlp, components, read, objective, labels)
         if calibrate:
-            _calibrate(saved, examples)
+            _calibrate(saved, list(read(saved)))
         return as_stock(saved) if to_stock else saved
 
     return before_to_disk
@@ -400,29 +364,94 @@ def tune_callback(
 _calibrate = calibrate
 
 
-def _brief(report: ComponentReport) -> Dict[str, Any]:
-    """What meta.json says of a component that is saved: F1 before, and as it is estimated."""
-    if not report.tuned:
-        return {"tuned": False, "reason": report.reason}
-    before, after = report.before, report.estimate
-    f = {"micro_f": [before.micro.f, after.micro.f], "macro_f": [before.macro.f, after.macro.f]}
-    return {"tuned": True, "objective": report.objective, "before_and_estimate": f}
+def tune_copy(
+    nlp: Language,
+    components: Sequence[str] | None,
+    corpus: Callable[[Language], Iterable[Example]],
+    objective: Spec = None,
+    labels: Mapping[str, Spec] | None = None,
+) -> tuple[Language, TuneReport]:
+    """Tune a copy of a pipeline, which shares everything with it but what tuning changes.
+
+    Args:
+        nlp: A pipeline, which is not changed.
+        components: As for `tune`.
+        corpus: Gives the dev examples.
+        objective: As for `tune`.
+        labels: As for `tune`.
+
+    Returns:
+        The copy, whose meta has a summary, and the report.
+    """
+    tunables = _tunables(nlp, components, "tune")
+    saved = _copy_apart(nlp, tunables)
+    examples, names = list(corpus(saved)), list(tunables)
+    report = tune(saved, examples, names, objective=objective, labels=labels, progress=False)
+    for one in report:
+        brief: dict[str, object] = {"tuned": one.tuned, "reason": one.reason}
+        if one.tuned:
+            f = {
+                "micro_f": [one.before.micro.f, one.estimate.micro.f],
+                "macro_f": [one.before.macro.f, one.estimate.macro.f],
+            }
+            brief = {"tuned": True, "objective": one.objective, "before_and_estimate": f}
+        saved._meta.setdefault(META, {})[one.name] = brief
+    remove_callbacks(saved)
+    return saved, report
+
+
+def check_tunable(
+    nlp: Language, frozen: Sequence[str], objective: Spec, labels: Mapping[str, Spec] | None
+) -> list[str]:
+    """The names of the components that `tune` can tune once they are trained, after a check of its
+    options.
+
+    Args:
+        nlp: A pipeline that is initialized.
+        frozen: The names of components that are not trained.
+        objective: As for `tune`.
+        labels: As for `tune`.
+
+    Returns:
+        The names, disabled components among them.
+
+    Raises:
+        ConfigValidationError: For an objective that is none, or a label that no component has.
+    """
+    enabled = copy.copy(nlp)
+    enabled._disabled = set(frozen)
+    tunables = _tunables(enabled, None, "tune")
+    known = [label for one in tunables.values() for label in one.labels]
+    with as_config_errors("tune: "):
+        core.Plan(objective, labels, known, n_folds=5, min_examples=5, max_loss=0.0)
+    return list(tunables)
 
 
 # -- the pipeline --------------------------------------------------------------------------
 
 
-def _tunables(
-    nlp: Language, components: Optional[Sequence[str]], what: str
-) -> Dict[str, PipeTunable]:
+def _tunables(nlp: Language, components: Sequence[str] | None, what: str) -> dict[str, PipeTunable]:
     """The components of a pipeline that ``what`` can be done to, in its order."""
     _check_names(nlp, components, what)
-    found: Dict[str, PipeTunable] = {}
+    found: dict[str, PipeTunable] = {}
     for name, pipe in nlp._components if what == "set_tuning" else nlp.pipeline:
-        if not (name in components if components is not None else tunable_type(pipe)):
+        kind, factory = tunable_type(pipe), nlp.get_pipe_meta(name).factory
+        if not (name in components if components is not None else kind):
             continue
         try:
-            found[name] = _tunable(name, pipe, nlp.get_pipe_meta(name).factory, what)
+            if kind is None or not hasattr(pipe, "model"):
+                raise config_error(
+                    f"{what}: component '{name}' ({factory}) has no scores of labels that could be "
+                    "shifted."
+                )
+            if what == "calibrate" and not kind.has_probabilities:
+                raise config_error(
+                    f"Component '{name}' ({factory}) cannot be calibrated: it shows no "
+                    "probabilities."
+                )
+            one = kind(pipe, factory)
+            one.check()
+            found[name] = one
         except ConfigValidationError as error:
             if components is not None:
                 raise
@@ -431,24 +460,9 @@ def _tunables(
     return found
 
 
-def _tunable(name: str, pipe: TrainablePipe, factory: str, what: str) -> PipeTunable:
-    kind = tunable_type(pipe)
-    if kind is None or not hasattr(pipe, "model"):
-        raise config_error(
-            f"{what}: component '{name}' ({factory}) has no scores of labels that could be shifted."
-        )
-    if what == "calibrate" and not kind.has_probabilities:
-        raise config_error(
-            f"Component '{name}' ({factory}) cannot be calibrated: it shows no probabilities."
-        )
-    one = kind(pipe, factory)
-    one.check()
-    return one
-
-
-def _written(nlp: Language) -> Dict[str, PipeTunable]:
+def _written(nlp: Language) -> dict[str, PipeTunable]:
     """The components that have a record of what was written into them."""
-    found: Dict[str, PipeTunable] = {}
+    found: dict[str, PipeTunable] = {}
     for name, pipe in nlp._components:
         kind = tunable_type(pipe)
         if kind is not None and KEY in (getattr(pipe, "cfg", None) or {}):
@@ -456,7 +470,7 @@ def _written(nlp: Language) -> Dict[str, PipeTunable]:
     return found
 
 
-def _check_names(nlp: Language, components: Optional[Sequence[str]], what: str) -> None:
+def _check_names(nlp: Language, components: Sequence[str] | None, what: str) -> None:
     if isinstance(components, str):
         raise config_error(f"{what}: components must be a list of names, got {components!r}.")
     for name in components or ():
@@ -469,26 +483,15 @@ def _check_names(nlp: Language, components: Optional[Sequence[str]], what: str) 
             raise config_error(f"{what}: component '{name}' is disabled. Enable it first.")
 
 
-@contextmanager
-def _config_errors(owner: str) -> Iterator[None]:
-    """Let errors be spaCy's, and say whose they are."""
-    try:
-        yield
-    except ConfigValidationError:
-        raise
-    except ValueError as error:
-        raise config_error(f"{owner}: {error}") from error
-
-
 def _visit(
     nlp: Language,
-    tunables: Dict[str, PipeTunable],
+    tunables: dict[str, PipeTunable],
     examples: Iterable[Example],
-    do: Callable[[PipeTunable, List[Example]], None],
-) -> None:
+    do: Callable[[PipeTunable, list[Example]], R],
+) -> list[R]:
     """Run the pipeline over examples, and ``do`` something at each of the components, with what all
     before it have annotated. If something fails, all are as they were."""
-    seen = []
+    seen, made = [], []
     for eg in examples:
         if not isinstance(eg, Example):
             raise config_error(
@@ -499,7 +502,9 @@ def _visit(
     with core.restored_on_error(tunables.values()):
         for name, pipe in nlp.pipeline:
             if name in tunables:
-                do(tunables[name], seen)
+                with as_config_errors(f"Component '{name}': "):
+                    tunables[name].check_weights()
+                    made.append(do(tunables[name], seen))
             left.discard(name)
             if not left:
                 break
@@ -507,15 +512,16 @@ def _visit(
             for eg, doc in zip(seen, _annotate(pipe, [eg.predicted for eg in seen])):
                 if doc is not eg.predicted:
                     eg.predicted = doc
+    return made
 
 
-def _annotate(pipe: TrainablePipe, docs: List[Doc]) -> List[Doc]:
+def _annotate(pipe: TrainablePipe, docs: list[Doc]) -> list[Doc]:
     if hasattr(pipe, "pipe"):
         return list(pipe.pipe(docs, batch_size=128))
     return [pipe(doc) for doc in docs]
 
 
-def _copy_apart(nlp: Language, tunables: Dict[str, PipeTunable]) -> Language:
+def _copy_apart(nlp: Language, tunables: dict[str, PipeTunable]) -> Language:
     """A pipeline that shares everything with another but what writing changes."""
     saved = copy.copy(nlp)
     saved._config = nlp.config.copy()

@@ -1,8 +1,7 @@
 """ner, dice_ner and dice_qa: spans that a decoder finds."""
 
-import copy
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Dict, FrozenSet, Iterator, List, Sequence, Tuple
 
 import numpy
 from spacy.attrs import ENT_IOB
@@ -10,62 +9,50 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import minibatch
-from thinc.api import Model
 
-from dice_core.thresholds import calibrate
-from dice_core.thresholds.calibrate import Confidence, logit, sigmoid
-from dice_core.thresholds.component import ALL, DIGITS, TagTunable
+from dice_core.thresholds.calibrate import Confidence, found_confidence, logit, sigmoid
+from dice_core.thresholds.component import ALL, DIGITS, Settings, TagTunable
 from dice_core.thresholds.decisions import ScoredLabels, check_scores
-from dice_core.thresholds.decoded import DecodedLabels, Span, SpanCounts
+from dice_core.thresholds.decoded import DecodedLabels, Span, SpanCounts, span_labels
+from dice_core.thresholds.objectives import Array
 
 from .. import biluo
 from ..components.dice_ner import constrained_scores, label_shifts, log_odds, shift_scores
+from ..components.dice_qa import Asked
 from ..components.trainable import own
 from ..errors import config_error
 from ..reading import answers
-from . import last_layer
-from .labels import BATCH, PipeTunable, aligner, others
+from .labels import BATCH, PipeTunable, aligner, batch_scores
+from .spans import Found
 
 # Of dice_qa, less is never asked for: any two pieces have some start x end.
 LEAST = 0.005
 
 
-def unknown_tokens(doc: Doc) -> FrozenSet[int]:
-    """The tokens of a gold doc without annotation of entities."""
-    return frozenset(numpy.flatnonzero(doc.to_array([ENT_IOB]).reshape(-1) == 0).tolist())
-
-
-class Entities(TagTunable, PipeTunable):
+class Entities(TagTunable[Example], PipeTunable):
     """Entities that a decoder finds; a shift of each label, and one of all. Entities that are there
     before are kept, and count."""
 
     @property
-    def labels(self) -> List[str]:
+    def labels(self) -> list[str]:
         return list(self.pipe.labels)
 
-    def prepare(self, docs: Sequence[Doc]) -> None:
-        """Compute what does not change with a shift."""
-        raise NotImplementedError
-
-    def counts(self, shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-        """``(D, C, 3)`` of what is predicted with a shift in these docs, a mask ``(D,)``."""
-        raise NotImplementedError
-
-    def read(self, examples: Sequence[Example]) -> ScoredLabels:
-        usable = [eg for eg in examples if eg.reference.has_annotation("ENT_IOB")]
-        self._docs = [eg.predicted for eg in usable]
-        gold = [[(e.start, e.end, e.label_) for e in eg.reference.ents] for eg in usable]
-        there = [ent.label_ for doc in self._docs for ent in doc.ents]
-        more = others(self.labels, there, *([label for *_, label in ents] for ents in gold))
-        self._names = [*self.labels, *more]
-        unknown = [unknown_tokens(eg.reference) for eg in usable]
-        aligners = [aligner(eg, same_text=False) for eg in usable]
-        self._count = SpanCounts(self._names, gold, unknown, aligners)
-        self.prepare(self._docs)
-        return DecodedLabels(
-            *(self._names, self.counts, len(usable), self._count.n_examples, self.progress),
-            n_fixed=len(more),
+    def read(self, data: Sequence[Example], every_row: bool = False) -> ScoredLabels:
+        usable = [eg for eg in data if eg.reference.has_annotation("ENT_IOB")]
+        docs = [eg.predicted for eg in usable]
+        iob = [eg.reference.to_array([ENT_IOB]).reshape(-1) for eg in usable]
+        count = SpanCounts(
+            self.labels,
+            [spans_of(eg.reference) for eg in usable],
+            [frozenset(numpy.flatnonzero(of == 0).tolist()) for of in iob],
+            [aligner(eg, same_text=False) for eg in usable],
+            others=[ent.label_ for doc in docs for ent in doc.ents],
         )
+        return self.decoded(docs, count)
+
+    def decoded(self, docs: list[Doc], count: SpanCounts) -> DecodedLabels:
+        """What is found in docs. What does not change with a shift is computed once."""
+        raise NotImplementedError
 
 
 class TransitionEntities(Entities):
@@ -74,146 +61,123 @@ class TransitionEntities(Entities):
     computed once."""
 
     prefixes = ("B-", "U-")
+    what = "each predicted entity (product of its actions')"
 
     @property
-    def columns(self) -> List[str]:
+    def columns(self) -> list[str]:
         return actions(self.pipe)
 
-    def prepare(self, docs: Sequence[Doc]) -> None:
+    def decoded(self, docs: list[Doc], count: SpanCounts) -> DecodedLabels:
         tok2vec = self.pipe.model.get_ref("tok2vec")
-        self._vectors: Dict[int, Any] = {}
+        vectors = {}
         for batch in minibatch(docs, BATCH):
-            rows: Any = tok2vec.predict(batch) if any(len(doc) for doc in batch) else []
-            check_scores(tok2vec.ops.to_numpy(rows) if len(rows) else numpy.zeros(0))
+            rows = tok2vec.predict(batch) if any(len(doc) for doc in batch) else numpy.zeros(0)
+            check_scores(tok2vec.ops.to_numpy(rows))
             first = 0
             for doc in batch:
-                self._vectors[id(doc)] = rows[first : first + len(doc)]
+                vectors[id(doc)] = rows[first : first + len(doc)]
                 first += len(doc)
 
-    @contextmanager
-    def _known_vectors(self) -> Iterator[None]:
-        """Let the component look its tok2vec's output up."""
-        tok2vec = self.pipe.model.get_ref("tok2vec")
-        func, vectors = tok2vec._func, self._vectors
+        @contextmanager
+        def known_vectors() -> Iterator[None]:
+            """The component looks its tok2vec's output up."""
+            func = tok2vec._func
+            tok2vec._func = lambda model, X, is_train: (
+                model.ops.xp.concatenate([vectors[id(doc)] for doc in X if len(doc)]),
+                None,
+            )
+            try:
+                yield
+            finally:
+                tok2vec._func = func
 
-        def look_up(model: Model, docs: Sequence[Doc], is_train: bool) -> Any:
-            return model.ops.xp.concatenate([vectors[id(doc)] for doc in docs if len(doc)]), None
+        def find(shift: Array, at: list[int]) -> Found:
+            with self.last.shifted(self.to_columns(shift)), known_vectors():
+                made = [
+                    doc
+                    for batch in minibatch([docs[d] for d in at], BATCH)
+                    for doc in annotated(self.pipe, batch, self.pipe.predict(batch))
+                ]
+            return iter([(d, *span) for d, doc in zip(at, made) for span in spans_of(doc)])
 
-        tok2vec._func = look_up
-        try:
-            yield
-        finally:
-            tok2vec._func = func
+        def confidence() -> Confidence:
+            with known_vectors():
+                batches = [path_scores(self.pipe, batch) for batch in minibatch(docs, BATCH)]
+            found = [pair for batch in batches for pair in batch]
+            scores = [rows for _, of_doc in found for rows in of_doc]
+            return found_confidence(
+                lambda temperature: path_probabilities(scores, temperature),
+                count.is_right((d, *span) for d, (spans, _) in enumerate(found) for span in spans),
+            )
 
-    def counts(self, shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-        at = numpy.flatnonzero(mask).tolist()
-        with self.last.shifts() as add, self._known_vectors():
-            add(self.to_columns(shift))
-            docs = [
-                doc
-                for batch in minibatch([self._docs[i] for i in at], BATCH)
-                for doc in annotated(self.pipe, batch, self.pipe.predict(batch))
-            ]
-        found = ([(ent.start, ent.end, ent.label_) for ent in doc.ents] for doc in docs)
-        return self._count(zip(at, found))
-
-    def confidence(self, labels: Any) -> Confidence:
-        with self._known_vectors():
-            batches = [path_scores(self.pipe, docs) for docs in minibatch(self._docs, BATCH)]
-        found = [spans for of_batch, _ in batches for spans in of_batch]
-        scores = [rows for _, of_batch in batches for rows in of_batch]
-        return calibrate.found_confidence(
-            "each predicted entity (product of its actions')",
-            lambda temperature: path_probabilities(scores, temperature),
-            self._count.is_right(enumerate(found)),
-        )
+        return span_labels(count, find, confidence, progress=self.progress)
 
 
 class BiluoEntities(Entities):
     """dice_ner: thresholds, in its cfg; the temperature is written into the softmax."""
 
-    keys = ("threshold", "thresholds")
+    what = "each predicted entity"
 
     @property
-    def columns(self) -> List[str]:
+    def columns(self) -> list[str]:
         return list(self.pipe.tags)
 
-    def prepare(self, docs: Sequence[Doc]) -> None:
-        flat = [numpy.zeros((0, len(self.columns)))]
-        for batch in minibatch(docs, BATCH):
-            if any(len(doc) for doc in batch):
-                flat.append(constrained_scores(self.pipe, batch).astype("float64"))
-        self._scores = numpy.concatenate(flat)
-        check_scores(self._scores)
-        self._lengths = numpy.asarray([len(doc) for doc in docs], dtype="int64")
-        column = {label: c for c, label in enumerate(self._names)}
-        preset = [
-            (d, ent.start, ent.end, column[ent.label_])
-            for d, doc in enumerate(docs)
-            for ent in doc.ents
-        ]
-        self._preset = numpy.asarray(preset, dtype="int64").reshape(-1, 4)
-
-    def counts(self, shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
-        scores, lengths = self._scores, self._lengths
-        if not mask.all():
-            scores, lengths = scores[numpy.repeat(mask, lengths)], lengths[mask]
-        new = self._decode(scores, lengths, shift)
-        spans = numpy.stack([numpy.flatnonzero(mask)[new.doc], new.start, new.end, new.label], 1)
-        preset = self._preset[mask[self._preset[:, 0]]]
-        return self._count.count_arrays(*numpy.concatenate([spans, preset]).T)
-
-    def _decode(
-        self, scores: numpy.ndarray, lengths: numpy.ndarray, shift: numpy.ndarray
-    ) -> biluo.Spans:
-        """New entities."""
-        outside = log_odds(self.pipe.cfg["threshold"]) - float(shift[-1])
-        shifts = label_shifts(self.pipe.cfg, self.labels) + shift[:-1]
-        return biluo.decode(shift_scores(scores, outside, shifts), lengths)
-
-    def confidence(self, labels: Any) -> Confidence:
-        scores, lengths = self._scores, self._lengths
-        found = self._decode(scores, lengths, numpy.zeros(len(self.shift_names)))
-        spans = zip(*(column.tolist() for column in found))
-        names = self.labels
-        return calibrate.found_confidence(
-            "each predicted entity",
-            lambda temperature: biluo.probabilities(scores / temperature, lengths, found),
-            self._count.is_right((d, [(start, end, names[c])]) for d, start, end, c in spans),
+    def decoded(self, docs: list[Doc], count: SpanCounts) -> DecodedLabels:
+        names, lengths = self.labels, numpy.asarray([len(doc) for doc in docs], dtype="int64")
+        scores = batch_scores(
+            docs, len(self.columns), lambda batch: constrained_scores(self.pipe, batch)
         )
+        check_scores(scores)
+        preset = [spans_of(doc) for doc in docs]
 
-    # Thresholds are in the cfg, so that they can be read and set there. They and the temperature
-    # are each taken back where they are still there.
+        def decode(shift: Array, scores: Array, lengths: Array) -> biluo.Spans:
+            outside = log_odds(self.pipe.cfg["threshold"]) - float(shift[-1])
+            shifts = label_shifts(self.pipe.cfg, names) + shift[:-1]
+            return biluo.decode(shift_scores(scores, outside, shifts), lengths)
 
-    def _has_thresholds(self) -> bool:
-        written = (self.pipe.cfg.get(last_layer.KEY) or {}).get("written")
-        return written == [self.pipe.cfg.get(key) for key in self.keys]
+        def find(shift: Array, at: list[int]) -> Found:
+            mask = numpy.isin(numpy.arange(len(docs)), at)
+            found = decode(shift, scores[numpy.repeat(mask, lengths)], lengths[mask])
+            for d, start, end, c in zip(*(column.tolist() for column in found)):
+                yield at[d], start, end, names[c]
+            for d in at:
+                yield from ((d, *span) for span in preset[d])
+
+        def confidence() -> Confidence:
+            found = decode(numpy.zeros(len(self.shift_names)), scores, lengths)
+            spans = zip(*(column.tolist() for column in found))
+            return found_confidence(
+                lambda temperature: biluo.probabilities(scores / temperature, lengths, found),
+                count.is_right((d, start, end, names[c]) for d, start, end, c in spans),
+            )
+
+        return span_labels(count, find, confidence, progress=self.progress)
+
+    # Thresholds are in the cfg, so that they can be read and set there.
+
+    def to_columns(self, shift: Array) -> Array:
+        return numpy.zeros(len(self.columns))
 
     @property
-    def record(self) -> Dict[str, Any]:
-        return super().record if self._has_thresholds() else {}
+    def settings(self) -> Settings:
+        return {key: self.pipe.cfg.get(key) for key in ("threshold", "thresholds")}
 
-    def write(self, shift: numpy.ndarray, temperatures: numpy.ndarray, record: Dict) -> None:
-        cfg, temperature = self.pipe.cfg, float(temperatures[0])
-        outside = log_odds(cfg["threshold"]) - shift[-1]
-        by_label = label_shifts(cfg, self.labels) + shift[:-1]
-        before = [cfg.get(key) for key in self.keys]
+    def set_settings(self, settings: Settings) -> None:
+        self.pipe.cfg.update(settings)
+
+    def shifted(self, shift: Array, temperature: float) -> Settings:
         # Divided as the logits are, so that a temperature changes no decision.
-        cfg["threshold"] = round(float(sigmoid(outside / temperature)), DIGITS)
-        cfg["thresholds"] = {
+        outside = (log_odds(self.pipe.cfg["threshold"]) - shift[-1]) / temperature
+        by_label = label_shifts(self.pipe.cfg, self.labels) + shift[:-1]
+        thresholds = {
             label: round(float(sigmoid(-value / temperature)), DIGITS)
             for label, value in zip(self.labels, by_label)
             if value
-        } or None
-        written = [cfg[key] for key in self.keys]
-        record = {**record, "before": before, "written": written}
-        nothing = numpy.zeros(len(temperatures))
-        last_layer.write(self.last, self.pipe, nothing, temperatures, 0.0, record)
-
-    def undo(self) -> None:
-        if self._has_thresholds():
-            self.pipe.cfg.update(zip(self.keys, self.pipe.cfg[last_layer.KEY]["before"]))
-        super().undo()
+        }
+        return {
+            "threshold": round(float(sigmoid(outside)), DIGITS),
+            "thresholds": thresholds or None,
+        }
 
 
 class Answers(PipeTunable):
@@ -235,134 +199,109 @@ class Answers(PipeTunable):
             )
 
     @property
-    def shift_names(self) -> List[str]:
+    def shift_names(self) -> list[str]:
         return [*self.columns, ALL]
 
-    def thresholds(self, shift: numpy.ndarray) -> Dict[str, float]:
+    def thresholds(self, shift: Array) -> dict[str, float]:
         """With a shift, by label."""
         before = numpy.asarray([self.pipe.threshold_of(label) for label in self.columns])
         values = sigmoid(logit(before) - shift[:-1] - shift[-1])
         return dict(zip(self.columns, numpy.maximum(values, LEAST).tolist()))
 
-    def read(self, examples: Sequence[Example]) -> ScoredLabels:
+    def read(self, data: Sequence[Example], every_row: bool = False) -> ScoredLabels:
         pipe, key = self.pipe, self.pipe.cfg["spans_key"]
-        asked = [one for one in pipe.gold(examples) if not one.id and one.gold is not None]
+        asked = [one for one in pipe.gold(data) if not one.id and one.gold is not None]
         place = {d: i for i, d in enumerate(sorted({one.doc for one in asked}))}
-        docs, gold = [examples[d].predicted for d in place], []
-        for d in place:
-            doc = examples[d].reference
+        docs, gold = [data[d].predicted for d in place], []
+        for doc in (data[d].reference for d in place):
             spans = doc.spans[key] if key in doc.spans else doc.ents
             gold.append([(s.start_char, s.end_char, s.label_) for s in spans if not s.id])
-        more = others(self.columns, *([label for *_, label in spans] for spans in gold))
-        by_doc: List[List[Any]] = [[] for _ in place]
-        length = pipe.cfg["max_answer_length"]
+        by_doc: list[list[tuple[Asked, list[answers.Found]]]] = [[] for _ in place]
         for one, windows, scores in pipe.read(asked):
             check_scores(*scores)
+            length = pipe.cfg["max_answer_length"]
             candidates = answers.candidates(windows, scores, length, LEAST)
             by_doc[place[one.doc]].append((one, candidates))
-        count = SpanCounts([*self.columns, *more], gold)
 
-        def spans_of(d: int, least: Dict[str, float]) -> Iterator[Span]:
-            """Of whole tokens, as they are annotated, each once."""
-            found = {
-                (answer.start, answer.end, one.label)
-                for one, candidates in by_doc[d]
-                for answer in pipe.stripped(one, answers.several(candidates, least[one.label]))
-            }
-            made = set()
-            for start, end, label in found:
-                span: Any = docs[d].char_span(start, end, alignment_mode="expand")
-                made.add((span.start_char, span.end_char, label))
-            yield from made
-
-        def decode(shift: numpy.ndarray, mask: numpy.ndarray) -> numpy.ndarray:
+        def find(shift: Array, at: list[int]) -> Found:
             least = self.thresholds(shift)
-            return count((d, spans_of(d, least)) for d in numpy.flatnonzero(mask).tolist())
+            for d in at:  # of whole tokens, as they are annotated, each once
+                found = set()
+                for one, candidates in by_doc[d]:
+                    chosen = answers.several(candidates, least[one.label])
+                    for answer in pipe.stripped(one, chosen):
+                        span = docs[d].char_span(answer.start, answer.end, alignment_mode="expand")
+                        found.add((d, span.start_char, span.end_char, one.label))
+                yield from found
 
-        return DecodedLabels(
-            *([*self.columns, *more], decode, len(gold), count.n_examples, self.progress),
-            n_fixed=len(more),
-        )
+        return span_labels(SpanCounts(self.columns, gold), find, progress=self.progress)
 
     @property
-    def record(self) -> Dict[str, Any]:
-        record = self.pipe.cfg.get(last_layer.KEY) or {}
-        if not record or record["written"] != self.pipe.cfg["thresholds"]:
-            return {}
-        return {key: record[key] for key in ("shift", "temperature")}
+    def settings(self) -> Settings:
+        return {"thresholds": self.pipe.cfg["thresholds"]}
 
-    def write(self, shift: numpy.ndarray, temperatures: numpy.ndarray, record: Dict) -> None:
-        cfg = self.pipe.cfg
-        written = {label: round(value, DIGITS) for label, value in self.thresholds(shift).items()}
-        cfg[last_layer.KEY] = {**record, "before": cfg["thresholds"], "written": written}
-        cfg["thresholds"] = written
+    def set_settings(self, settings: Settings) -> None:
+        self.pipe.cfg.update(settings)
 
-    def undo(self) -> None:
-        is_there = bool(self.record)
-        record = self.pipe.cfg.pop(last_layer.KEY, None)
-        if is_there:
-            self.pipe.cfg["thresholds"] = record["before"]
-
-    def twin(self) -> TrainablePipe:
-        twin = copy.copy(self.pipe)
-        twin.cfg = copy.deepcopy(self.pipe.cfg)
-        return twin
+    def shifted(self, shift: Array, temperature: float) -> Settings:
+        values = self.thresholds(shift).items()
+        return {"thresholds": {label: round(value, DIGITS) for label, value in values}}
 
 
 # -- what a transition system does -----------------------------------------------------------
 
 
-def actions(pipe: TrainablePipe) -> List[str]:
+def actions(pipe: TrainablePipe) -> list[str]:
     """The names of all actions, in the order of their scores."""
     return [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
 
 
-def annotated(pipe: TrainablePipe, docs: Sequence[Doc], states: Any) -> List[Doc]:
+def spans_of(doc: Doc) -> list[Span]:
+    """The entities of a doc."""
+    return [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+
+
+def annotated(pipe: TrainablePipe, docs: Sequence[Doc], states: Sequence[object]) -> list[Doc]:
     """Copies of docs with what states say."""
     copies = [doc.copy() for doc in docs]
     pipe.set_annotations(copies, states)
     return copies
 
 
-def path_scores(
-    pipe: TrainablePipe, docs: Sequence[Doc]
-) -> Tuple[List[List[Span]], List[numpy.ndarray]]:
+def path_scores(pipe: TrainablePipe, docs: Sequence[Doc]) -> list[tuple[list[Span], list[Array]]]:
     """What a stock ner predicts, greedily, and the scores of the actions that led there.
 
     Returns:
-        The entities of each doc that it had not before, and for each entity, one after another,
-        floats ``(length, actions)``: the scores at each of its tokens, that of the action that was
-        taken first.
+        Of each doc, the entities that it had not before, and for each of them floats ``(length,
+        actions)``: the scores at each of its tokens, that of the action that was taken first.
     """
     column = {name: c for c, name in enumerate(actions(pipe))}
-    rows: List[List[numpy.ndarray]] = [[] for _ in docs]
+    rows: list[list[Array]] = [[] for _ in docs]
     states = pipe.moves.init_batch(docs)
     is_open = [(i, state) for i, state in enumerate(states) if not state.is_final()]
-    step: Any = pipe.model.predict(list(docs)) if is_open else None
+    if is_open:
+        step = pipe.model.predict(list(docs))
     while is_open:
         scores = numpy.ascontiguousarray(step.predict([state for _, state in is_open]))
         for (i, _), row in zip(is_open, scores):
             rows[i].append(row.astype("float64"))
         pipe.transition_states([state for _, state in is_open], scores)
         is_open = [(i, state) for i, state in is_open if not state.is_final()]
-    found: List[List[Span]] = []
-    found_rows: List[numpy.ndarray] = []
+    found = []
     for doc, before, of_doc in zip(annotated(pipe, docs, states), docs, rows):
         preset = {(ent.start, ent.end) for ent in before.ents}
-        ents = [ent for ent in doc.ents if (ent.start, ent.end) not in preset]
-        found.append([(ent.start, ent.end, ent.label_) for ent in ents])
-        for ent in ents:
-            tags = ["U"] if len(ent) == 1 else ["B", *"I" * (len(ent) - 2), "L"]
-            chosen = []
-            for row, tag in zip(of_doc[ent.start : ent.end], tags):
-                c = column[f"{tag}-{ent.label_}"]
-                chosen.append(numpy.concatenate([row[c : c + 1], numpy.delete(row, c)]))
-            found_rows.append(numpy.stack(chosen))
-    return found, found_rows
+        spans, chosen = [span for span in spans_of(doc) if span[:2] not in preset], []
+        for start, end, label in spans:
+            tags = ["U"] if end == start + 1 else ["B", *"I" * (end - start - 2), "L"]
+            pairs = zip(of_doc[start:end], [column[f"{tag}-{label}"] for tag in tags])
+            first = [numpy.concatenate([row[[c]], numpy.delete(row, c)]) for row, c in pairs]
+            chosen.append(numpy.stack(first))
+        found.append((spans, chosen))
+    return found
 
 
-def path_probabilities(scores: List[numpy.ndarray], temperature: float = 1.0) -> numpy.ndarray:
-    """``(entities,)``: the product of the probabilities of each entity's actions, from what
+def path_probabilities(scores: list[Array], temperature: float = 1.0) -> Array:
+    """``(entities,)``: the product of the probabilities of each entity's actions, from scores as
     `path_scores` gives."""
     if not scores:
         return numpy.zeros(0)

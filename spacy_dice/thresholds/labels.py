@@ -1,39 +1,41 @@
 """What components that can be tuned have in common; and texts and tokens that have one label each,
 or any number: textcat, textcat_multilabel, tagger."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import numpy
 from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import minibatch
 
-from dice_core.thresholds.calibrate import Confidence, logit
-from dice_core.thresholds.component import Tunable
+from dice_core.thresholds.calibrate import logit
+from dice_core.thresholds.component import Record, Tunable
 from dice_core.thresholds.decisions import ScoredLabels
 from dice_core.thresholds.decoded import Align, Progress
-from dice_core.thresholds.rows import CompetingLabels, IndependentLabels
+from dice_core.thresholds.objectives import Array
+from dice_core.thresholds.rows import CompetingLabels, IndependentLabels, read_gold
 
 from ..components.trainable import own
 from ..errors import config_error, diverged_error
-from . import last_layer
+from .last_layer import KEY, copy_apart, find_last_layer
 
 BATCH = 128
 
 
-class PipeTunable(Tunable):
+class PipeTunable(Tunable[Example]):
     """A component that can be tuned. kind: its factory. progress: called after each decoding."""
 
     has_probabilities = True
     # Whether each label is decided on its own, at the component's threshold.
     is_sigmoid = False
     # The column that stands for "none of them".
-    background: Optional[int] = None
+    background: int | None = None
     progress: Progress = None
 
     def __init__(self, pipe: TrainablePipe, kind: str):
         self.pipe, self.kind, self.name = pipe, kind, pipe.name
-        self.last = last_layer.find_last_layer(pipe.model, pipe.name)
+        self.last = self.layer = find_last_layer(pipe.model, pipe.name)
 
     def check(self) -> None:
         """Raise a ConfigValidationError for settings that no shift can serve."""
@@ -57,7 +59,7 @@ class PipeTunable(Tunable):
                     raise diverged_error(own(self))
 
     @property
-    def center(self) -> float:
+    def center(self) -> float:  # type: ignore[override]
         """The score from which on a label is predicted; 0 where labels compete."""
         if not self.is_sigmoid:
             return 0.0
@@ -65,39 +67,42 @@ class PipeTunable(Tunable):
         return threshold if self.last.activation == "none" else float(logit(threshold))
 
     @property
-    def odds(self) -> Optional[float]:
-        return None if self.last.activation == "none" else self.center
+    def odds(self) -> float | None:
+        return None if self.layer is None or self.last.activation == "none" else self.center
 
     @property
-    def columns(self) -> List[str]:
+    def columns(self) -> list[str]:
         return [str(label) for label in self.pipe.labels]
 
     @property
-    def labels(self) -> List[str]:
+    def labels(self) -> list[str]:
         return [name for c, name in enumerate(self.columns) if c != self.background]
 
-    def predict(self, X: Any) -> numpy.ndarray:
+    def predict(self, docs: list[Doc]) -> Array:
         """Scores beyond the threshold."""
         with self.last.raw():
-            return self.last.scores(self.pipe.model.predict(X)) - self.center
+            return self.last.scores(self.pipe.model.predict(docs)) - self.center
 
-    @property
-    def record(self) -> Dict[str, Any]:
-        return last_layer.get_record(self.last, self.pipe)
+    def load(self) -> Record:
+        return self.pipe.cfg.get(KEY) or Record()
 
-    def write(self, shift: numpy.ndarray, temperatures: numpy.ndarray, record: Dict) -> None:
-        columns = self.to_columns(shift)
-        last_layer.write(self.last, self.pipe, columns, temperatures, self.center, record)
-
-    def undo(self) -> None:
-        last_layer.undo(self.last, self.pipe)
+    def save(self, record: Record | None) -> None:
+        self.pipe.cfg[KEY] = record
+        if record is None:
+            del self.pipe.cfg[KEY]
 
     def twin(self) -> TrainablePipe:
         """A copy of the component, which can be written into without changing this one."""
-        return last_layer.copy_apart(self.pipe, self.last)
+        return copy_apart(self.pipe, () if self.layer is None else self.last.path)
 
 
-def aligner(eg: Example, same_text: bool = True) -> Optional[Align]:
+def batch_scores(docs: Sequence[Doc], n: int, predict: Callable[[list[Doc]], Array]) -> Array:
+    """``(rows, n)``: what is predicted of each batch that has tokens."""
+    batches = [batch for batch in minibatch(docs, BATCH) if any(len(doc) for doc in batch)]
+    return numpy.concatenate([numpy.zeros((0, n)), *map(predict, batches)])
+
+
+def aligner(eg: Example, same_text: bool = True) -> Align | None:
     """From spans of predicted tokens to those of gold tokens; None where all tokens are the same.
     same_text: leave out those that are a part of their gold tokens, as spaCy's scorer of spans
     does; that of ner does not."""
@@ -105,7 +110,7 @@ def aligner(eg: Example, same_text: bool = True) -> Optional[Align]:
     if all(bool((side.lengths == 1).all()) for side in sides):
         return None
 
-    def align(start: int, end: int) -> Optional[Tuple[int, int]]:
+    def align(start: int, end: int) -> tuple[int, int] | None:
         if same_text:
             spans = eg.get_aligned_spans_x2y([eg.predicted[start:end]], allow_overlap=True)
             return (spans[0].start, spans[0].end) if spans else None
@@ -115,16 +120,12 @@ def aligner(eg: Example, same_text: bool = True) -> Optional[Align]:
     return align
 
 
-def others(names: Sequence[str], *found: Any) -> List[str]:
-    """Labels that are not among the names, in order."""
-    return sorted({label for labels in found for label in labels} - set(names))
-
-
 class ExclusiveText(PipeTunable):
     """textcat: the label with the highest score. With positive_label, only that one counts."""
 
     average = "macro"
-    # The score of each label for a doc without words.
+    what = "the predicted label"
+    # The score of each label for a doc without words, where all docs of a batch are so.
     wordless = 0.0
 
     def __init__(self, pipe: TrainablePipe, kind: str):
@@ -133,50 +134,42 @@ class ExclusiveText(PipeTunable):
         if positive in columns and len(columns) == 2 and not self.is_sigmoid:
             self.background = 1 - columns.index(positive)
 
-    def scores(self, examples: Sequence[Example]) -> numpy.ndarray:
-        """``(docs, C)``."""
+    def scores(self, examples: Sequence[Example]) -> Array:
+        """``(docs, C)``, beyond the threshold."""
         made = [numpy.zeros((0, len(self.columns)))]
         for batch in minibatch([eg.predicted for eg in examples], BATCH):
+            scores = numpy.full((len(batch), len(self.columns)), self.wordless)
             if any(len(doc) for doc in batch):
-                made.append(self.predict(batch))
-            else:
-                made.append(numpy.full((len(batch), len(self.columns)), self.wordless))
+                scores = self.predict(batch)
+            made.append(scores)
         return numpy.concatenate(made)
 
-    def read(self, examples: Sequence[Example]) -> ScoredLabels:
+    def read(self, data: Sequence[Example], every_row: bool = False) -> ScoredLabels:
         # As spaCy's scorer: the highest of doc.cats is gold, the first of equal ones; a doc without
         # any has no label that would be right.
-        column = {label: c for c, label in enumerate(self.columns)}
-        gold = []
-        for eg in examples:
-            cats = {column[x]: value for x, value in eg.reference.cats.items() if x in column}
-            gold.append(max(cats, key=lambda c: cats[c], default=-1))
-        scores = self.scores(examples)
-        labels = CompetingLabels(self.columns, scores, gold, background=self.background)
+        columns, gold = self.columns, []
+        for eg in data:
+            cats = {x: value for x, value in eg.reference.cats.items() if x in columns}
+            gold.append(columns.index(max(cats, key=lambda x: cats[x])) if cats else -1)
+        labels = CompetingLabels(columns, self.scores(data), gold, background=self.background)
         labels.over = "all"
         return labels
-
-    def confidence(self, labels: Any) -> Confidence:
-        return labels.confidence("the predicted label")
 
 
 class MultiLabelText(ExclusiveText):
     """textcat_multilabel: each label on its own, at the component's threshold."""
 
+    what = "each label of each document"
     wordless = -numpy.inf
-    per_label = True
     is_sigmoid = True
 
-    def read(self, examples: Sequence[Example]) -> ScoredLabels:
-        values = [[eg.reference.cats.get(x) for x in self.columns] for eg in examples]
-        known = numpy.asarray([[v is not None for v in row] for row in values], dtype=bool)
-        gold = numpy.asarray([[(v or 0) > 0 for v in row] for row in values], dtype=bool)
-        labels = IndependentLabels(self.columns, self.scores(examples), gold, known=known)
+    def read(self, data: Sequence[Example], every_row: bool = False) -> ScoredLabels:
+        values = [[eg.reference.cats.get(x) for x in self.columns] for eg in data]
+        known = [[v is not None for v in row] for row in values]
+        gold = [[(v or 0) > 0 for v in row] for row in values]
+        labels = IndependentLabels(self.columns, self.scores(data), gold, known=known)
         labels.over = "all"
         return labels
-
-    def confidence(self, labels: Any) -> Confidence:
-        return labels.confidence("each label of each document", self.center)
 
 
 class Tags(PipeTunable):
@@ -184,49 +177,32 @@ class Tags(PipeTunable):
     scorer, what is predicted for white space, or for tokens that are parts of several gold ones,
     does not count; gold tags of tokens that fit no other are missed."""
 
-    def read(self, examples: Sequence[Example]) -> ScoredLabels:
-        gold = [[token.tag_ for token in eg.reference] for eg in examples]
-        more = others(self.columns, *gold, [""])[1:]
-        names = [*self.columns, *more]
-        column = {label: c for c, label in enumerate(names)}
+    what = "each token's label"
+
+    def read(self, data: Sequence[Example], every_row: bool = False) -> ScoredLabels:
         scores = [numpy.zeros((0, len(self.columns)))]
-        rows: List[Tuple[int, int, int]] = []  # document, place of the gold token, column
-        missed: List[Tuple[int, int]] = []
+        rows: list[tuple[int, int, str]] = []  # document, place of the gold token, its tag
+        missed: list[tuple[int, str]] = []
         place = 0
-        for start in range(0, len(examples), BATCH):
-            batch = examples[start : start + BATCH]
-            docs = [eg.predicted for eg in batch]
+        for start in range(0, len(data), BATCH):
+            docs = [eg.predicted for eg in data[start : start + BATCH]]
             predicted = self.pipe.model.predict(docs) if any(map(len, docs)) else [None] * len(docs)
-            for d, (eg, made) in enumerate(zip(batch, predicted), start):
-                tokens, at = self._places(eg, gold[d])
-                rows += [(d, place + i, column[gold[d][i]]) for i in at.tolist()]
-                left = set(range(len(gold[d]))) - set(at.tolist())
-                missed += [(d, column[gold[d][i]]) for i in sorted(left) if gold[d][i]]
-                place += len(gold[d])
+            for d, made in enumerate(predicted, start):
+                x2y, gold = data[d].alignment.x2y, [token.tag_ for token in data[d].reference]
+                fits = [(t.i, x2y[t.i]) for t in data[d].predicted if not t.text.isspace()]
+                pairs = [(i, int(at[0])) for i, at in fits if len(at) == 1 and gold[int(at[0])]]
+                rows += [(d, place + at, gold[at]) for _, at in pairs]
+                left = set(range(len(gold))) - {at for _, at in pairs}
+                missed += [(d, gold[at]) for at in left if gold[at]]
+                place += len(gold)
                 if made is not None:
-                    scores.append(self.pipe.model.ops.to_numpy(made)[tokens])
-        Z = self.last.scores(numpy.concatenate(scores))
-        Z = numpy.pad(Z, ((0, 0), (0, len(more))), constant_values=-numpy.inf)
-        doc, at, ids = numpy.asarray(rows, dtype="int64").reshape(-1, 3).T
+                    scores.append(self.pipe.model.ops.to_numpy(made)[[i for i, _ in pairs]])
+        names, is_gold, missing = read_gold(self.columns, [[tag] for *_, tag in rows], missed)
+        places = [at for _, at, _ in rows]
         return CompetingLabels(
-            *(names, Z, ids, doc, self.background),
-            n_docs=len(examples),
-            missed=missed,
-            n_fixed=len(more),
-            place=None if len(numpy.unique(at)) == len(at) else at,
+            *(names, self.last.scores(numpy.concatenate(scores)), is_gold),
+            *([d for d, *_ in rows], self.background),
+            n_docs=len(data),
+            missed=missing,
+            place=places if len(set(places)) < len(places) else None,
         )
-
-    def _places(self, eg: Example, gold: Sequence[str]) -> Tuple[numpy.ndarray, numpy.ndarray]:
-        """The predicted tokens that count, and the gold token of each."""
-        x2y = eg.alignment.x2y
-        ends = numpy.cumsum(x2y.lengths)
-        tokens = numpy.asarray(
-            [t.i for t in eg.predicted if x2y.lengths[t.i] == 1 and not t.text.isspace()],
-            dtype="int64",
-        )
-        at = numpy.asarray(x2y.data, dtype="int64")[ends[tokens] - 1]
-        known = numpy.asarray([bool(gold[i]) for i in at.tolist()], dtype=bool)
-        return tokens[known], at[known]
-
-    def confidence(self, labels: Any) -> Confidence:
-        return labels.confidence("each token's label")

@@ -2,31 +2,28 @@
 key are not annotated; gold spans that fit no candidate are missed, and what is predicted for tokens
 that fit no gold ones does not count."""
 
-from typing import Any, Iterable, Iterator, List, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
-from spacy.util import minibatch
 
 from dice_core.thresholds.calibrate import Confidence, sigmoid, softmax
 from dice_core.thresholds.component import ALL
 from dice_core.thresholds.decisions import LIMIT, ScoredLabels, check_scores
-from dice_core.thresholds.decoded import DecodedLabels, Span, SpanCounts
-from dice_core.thresholds.rows import CompetingLabels, IndependentLabels
+from dice_core.thresholds.decoded import DecodedLabels, Span, SpanCounts, span_labels
+from dice_core.thresholds.objectives import Array
+from dice_core.thresholds.rows import CompetingLabels, IndependentLabels, read_gold
 
 from ..components.per_span import NO_SPAN
 from ..components.trainable import own
 from ..errors import config_error
-from .labels import BATCH, PipeTunable, aligner, others
+from .labels import BATCH, PipeTunable, aligner, batch_scores
+
+Found = Iterator[tuple[int, int, int, str]]
 
 
-def annotated(examples: Sequence[Example], key: str) -> List[Example]:
-    """Examples whose gold doc has the spans key."""
-    return [eg for eg in examples if key in eg.reference.spans]
-
-
-def gold_spans(eg: Example, key: str) -> List[Span]:
+def gold_spans(eg: Example, key: str) -> list[Span]:
     """The spans of the gold doc."""
     return [(span.start, span.end, span.label_) for span in eg.reference.spans[key]]
 
@@ -38,7 +35,8 @@ class SpanLabels(PipeTunable):
 
     def __init__(self, pipe: TrainablePipe, kind: str):
         super().__init__(pipe, kind)
-        self.is_sigmoid = self.per_label = self.last.activation != "softmax"
+        self.is_sigmoid = self.last.activation != "softmax"
+        self.what = "each label of each candidate" if self.is_sigmoid else "each candidate's label"
         if pipe.add_negative_label:
             self.background = len(pipe.labels)
 
@@ -53,7 +51,7 @@ class SpanLabels(PipeTunable):
             )
 
     @property
-    def columns(self) -> List[str]:
+    def columns(self) -> list[str]:
         return [*self.pipe.labels, *([NO_SPAN] if self.pipe.add_negative_label else [])]
 
     @property
@@ -63,10 +61,10 @@ class SpanLabels(PipeTunable):
         return not cfg["allow_overlap"] or bool(self.is_sigmoid and cfg["max_positive"])
 
     @property
-    def shift_names(self) -> List[str]:
+    def shift_names(self) -> list[str]:
         return [*self.labels, ALL] if self.is_restricted else self.columns
 
-    def to_columns(self, shift: numpy.ndarray) -> numpy.ndarray:
+    def to_columns(self, shift: Array) -> Array:
         if not self.is_restricted:
             return shift
         n = len(self.labels)
@@ -74,171 +72,150 @@ class SpanLabels(PipeTunable):
             return numpy.append(shift[:n] + shift[-1], [0.0] * (len(self.columns) - n))
         return numpy.append(shift[:n], -shift[-1])
 
-    def read(self, examples: Sequence[Example]) -> ScoredLabels:
-        examples, n = annotated(examples, self.pipe.key), len(self.columns)
-        gold = [gold_spans(eg, self.pipe.key) for eg in examples]
-        more = others(self.labels, *([label for *_, label in spans] for spans in gold))
-        if self.is_restricted and not self.every_row:
-            return self._decoded(examples, gold, more)
-        column = {label: c for c, label in enumerate([*self.columns, *more])}
-        scores, doc = [numpy.zeros((0, n))], [numpy.zeros(0, "int64")]
-        is_gold, missed, n_rows = [numpy.zeros((0, n), dtype=bool)], [], 0
-        for d, eg, candidates, z in self._candidates(examples):
-            left, y = set(gold[d]), numpy.zeros(z.shape, dtype=bool)
-            by_place: dict = {}
-            for start, end, label in left:
-                by_place.setdefault((start, end), []).append(label)
-            align = aligner(eg)
+    def read(self, data: Sequence[Example], every_row: bool = False) -> ScoredLabels:
+        examples = [eg for eg in data if self.pipe.key in eg.reference.spans]
+        if self.is_restricted and not every_row:
+            return self._decoded(examples)
+        scores, doc, n_left_out = [numpy.zeros((0, len(self.columns)))], [], 0
+        gold: list[list[str]] = []
+        missed: list[tuple[int, str]] = []
+        for d, (eg, candidates, z) in enumerate(self._candidates(examples)):
+            left, align = set(gold_spans(eg, self.pipe.key)), aligner(eg)
             places = candidates if align is None else [align(*pair) for pair in candidates]
-            counts = numpy.ones(len(z), dtype=bool)
-            seen = set()
+            by_place: dict[tuple[int, int] | None, list[str]] = {}
+            for start, end, label in left:
+                if label in self.labels:
+                    by_place.setdefault((start, end), []).append(label)
+            rows, seen = [], set()
             for row, place in enumerate(places):
-                if align is not None:
-                    counts[row] = place is not None and place not in seen
-                    seen.add(place)
-                if counts[row]:
-                    for label in by_place.get(place, ()):
-                        if column[label] < n:
-                            y[row, column[label]] = True
-                            left.discard((*place, label))
-            near = counts & (y.any(axis=1) | self._is_near(z))
-            missed += [(d, column[label]) for *_, label in sorted(left)]
-            n_rows += int(counts.sum())
-            scores.append(z[near])
-            is_gold.append(y[near])
-            doc.append(numpy.full(int(near.sum()), d))
-        Z, Y, D = numpy.concatenate(scores), numpy.concatenate(is_gold), numpy.concatenate(doc)
-        Z = numpy.pad(Z, ((0, 0), (0, len(more))), constant_values=-numpy.inf)
-        Y = numpy.pad(Y, ((0, 0), (0, len(more))))
-        options: Any = {"n_docs": len(examples), "missed": missed, "n_fixed": len(more)}
+                if align is None or (place is not None and place not in seen):
+                    rows.append(row)
+                seen.add(place)
+            labels = [by_place.get(places[row], []) for row in rows]
+            left -= {
+                (*place, label) for place in seen if place for label in by_place.get(place, [])
+            }
+            missed += [(d, label) for *_, label in left]
+            near = numpy.asarray([bool(of) for of in labels], dtype=bool) | every_row
+            near |= self._is_near(z[rows])
+            n_left_out += int((~near).sum())
+            scores.append(z[rows][near])
+            gold += [of for of, is_near in zip(labels, near) if is_near]
+            doc += [d] * int(near.sum())
+        names, is_gold, missing = read_gold(self.columns, gold, missed)
+        rows_of = (names, numpy.concatenate(scores))
+        n_docs = len(examples)
         if self.is_sigmoid:
-            known = numpy.arange(Z.shape[1]) != (-1 if self.background is None else self.background)
-            known = numpy.broadcast_to(known, Z.shape)
-            labels = IndependentLabels(list(column), Z, Y, D, known, n_rows=n_rows, **options)
-            labels.background = self.background
-            return labels
+            return IndependentLabels(
+                *(*rows_of, is_gold, doc, None, self.background),
+                n_docs=n_docs,
+                missed=missing,
+                n_left_out=n_left_out,
+            )
         if self.background is not None:
-            Y[~Y.any(axis=1), self.background] = True
-        return CompetingLabels(list(column), Z, Y, D, self.background, **options)
+            is_gold[~is_gold.any(axis=1), self.background] = True
+        background = self.background
+        return CompetingLabels(*rows_of, is_gold, doc, background, n_docs=n_docs, missed=missing)
 
-    def _candidates(self, examples: Sequence[Example]) -> Iterator[Any]:
-        """Each example, with its place, its candidates ``(start, end)`` and their scores."""
-        ops = self.pipe.model.ops
+    def _candidates(
+        self, examples: Sequence[Example]
+    ) -> Iterator[tuple[Example, list[tuple[int, int]], Array]]:
+        """Each example, with its candidates and their scores."""
         for start in range(0, len(examples), BATCH):
             batch = examples[start : start + BATCH]
             with self.last.raw():
                 spans, output = self.pipe.predict([eg.predicted for eg in batch])
             scores = self.last.scores(output).reshape(-1, len(self.columns)) - self.center
-            starts_ends = ops.to_numpy(spans.dataXd).tolist()
+            pairs = [tuple(pair) for pair in self.pipe.model.ops.to_numpy(spans.dataXd).tolist()]
             first = 0
-            for d, (eg, n) in enumerate(zip(batch, spans.lengths.tolist()), start):
-                rows = slice(first, first + n)
-                yield d, eg, [tuple(pair) for pair in starts_ends[rows]], scores[rows]
+            for eg, n in zip(batch, spans.lengths.tolist()):
+                yield eg, pairs[first : first + n], scores[first : first + n]
                 first += n
 
-    def _decoded(
-        self, examples: Sequence[Example], gold: Sequence[List[Span]], more: Sequence[str]
-    ) -> ScoredLabels:
-        names, pipe = [*self.labels, *more], self.pipe
-        count = SpanCounts(names, gold, align=[aligner(eg) for eg in examples], once=True)
+    def _decoded(self, examples: Sequence[Example]) -> DecodedLabels:
+        gold = [gold_spans(eg, self.pipe.key) for eg in examples]
+        count = SpanCounts(self.labels, gold, align=[aligner(eg) for eg in examples], once=True)
         read = list(self._candidates(examples))
         check_scores(*(z for *_, z in read))
 
-        def spans(d: int, shift: numpy.ndarray) -> Iterator[Span]:
-            _, eg, candidates, z = read[d]
-            if not len(z):
-                return
-            z = z + shift + self.center
-            p = softmax(z)
-            if self.is_sigmoid:
-                p = z if self.last.activation == "none" else sigmoid(z)
-            places = numpy.asarray(candidates)
-            if pipe.cfg["max_positive"] == 1:
-                overlap = pipe.cfg["allow_overlap"]
-                group = pipe._make_span_group_singlelabel(eg.predicted, places, p, overlap)
-            else:
-                group = pipe._make_span_group_multilabel(eg.predicted, places, p)
-            yield from ((span.start, span.end, span.label_) for span in group)
-
-        def decode(shift: numpy.ndarray, docs: numpy.ndarray) -> numpy.ndarray:
+        def find(shift: Array, docs: list[int]) -> Found:
             columns = self.to_columns(shift)
-            return count((d, spans(d, columns)) for d in numpy.flatnonzero(docs).tolist())
+            for d in docs:
+                eg, candidates, z = read[d]
+                if not len(z):
+                    continue
+                p, places = z + columns + self.center, numpy.asarray(candidates)
+                if not self.is_sigmoid:
+                    p = softmax(p)
+                elif self.last.activation != "none":
+                    p = sigmoid(p)
+                if self.pipe.cfg["max_positive"] == 1:
+                    overlap = self.pipe.cfg["allow_overlap"]
+                    group = self.pipe._make_span_group_singlelabel(eg.predicted, places, p, overlap)
+                else:
+                    group = self.pipe._make_span_group_multilabel(eg.predicted, places, p)
+                yield from ((d, span.start, span.end, span.label_) for span in group)
 
-        return DecodedLabels(
-            *(names, decode, len(examples), count.n_examples, self.progress), n_fixed=len(more)
-        )
+        return span_labels(count, find, progress=self.progress)
 
-    def _is_near(self, z: numpy.ndarray) -> Any:
+    def _is_near(self, z: Array) -> Array:
         """Candidates that a threshold could turn into spans: few of them."""
-        if self.every_row:
-            return True
         if self.is_sigmoid:
-            return (z > -LIMIT).any(axis=1) | numpy.isnan(z).any(axis=1)
+            return numpy.asarray((z > -LIMIT).any(axis=1) | numpy.isnan(z).any(axis=1))
         if self.background is None:
-            return True
-        return ~(z[:, :-1] <= z[:, -1:] - LIMIT).all(axis=1)
-
-    def confidence(self, labels: Any) -> Confidence:
-        if self.is_sigmoid:
-            return labels.confidence("each label of each candidate", self.center)
-        return labels.confidence("each candidate's label")
+            return numpy.ones(len(z), dtype=bool)
+        return numpy.asarray(~(z[:, :-1] <= z[:, -1:] - LIMIT).all(axis=1))
 
 
 class SpanEnds(PipeTunable):
     """span_finder: tokens that start, and tokens that end, a span; scored by whole spans."""
 
     is_sigmoid = True
+    what = "whether a span starts, and ends, at each token"
 
     @property
-    def columns(self) -> List[str]:
+    def columns(self) -> list[str]:
         return ["start", "end"]
 
     @property
-    def shift_names(self) -> List[str]:
+    def shift_names(self) -> list[str]:
         return ["start", "end", ALL]
 
-    def to_columns(self, shift: numpy.ndarray) -> numpy.ndarray:
-        return shift[:2] + shift[2]
+    def to_columns(self, shift: Array) -> Array:
+        return numpy.asarray(shift[:2] + shift[2])
 
-    def read(self, examples: Sequence[Example]) -> ScoredLabels:
-        key, scores = self.pipe.cfg["spans_key"], []
-        self._examples = examples = annotated(examples, key)
-        for batch in minibatch(examples, BATCH):
-            docs = [eg.predicted for eg in batch]
-            flat = self.predict(docs) if any(len(doc) for doc in docs) else numpy.zeros((0, 2))
-            check_scores(flat)
-            scores += numpy.split(flat, numpy.cumsum([len(doc) for doc in docs])[:-1])
-        self._scores = scores
-        gold = [{(start, end, "span") for start, end, _ in gold_spans(eg, key)} for eg in examples]
+    def read(self, data: Sequence[Example], every_row: bool = False) -> ScoredLabels:
+        key, cfg = self.pipe.cfg["spans_key"], self.pipe.cfg
+        examples = [eg for eg in data if key in eg.reference.spans]
+        docs = [eg.predicted for eg in examples]
+        flat = batch_scores(docs, 2, self.predict)
+        check_scores(flat)
+        scores = numpy.split(flat, numpy.cumsum([len(doc) for doc in docs])[:-1])
+        gold = [[(start, end, "span") for start, end, _ in gold_spans(eg, key)] for eg in examples]
         count = SpanCounts(["span"], gold, align=[aligner(eg) for eg in examples], once=True)
+        low, high = cfg["min_length"] or 1, cfg["max_length"] or numpy.inf
 
-        def decode(shift: numpy.ndarray, docs: numpy.ndarray) -> numpy.ndarray:
-            columns = self.to_columns(shift)
-            counts = count(
-                (d, self._spans(scores[d] + columns)) for d in numpy.flatnonzero(docs).tolist()
-            )
+        def find(columns: Array, at: list[int]) -> Found:
+            for d in at:  # all of an allowed length from a start to an end
+                starts, ends = (numpy.flatnonzero(of >= 0) for of in (scores[d] + columns).T)
+                length = ends[None] + 1 - starts[:, None]
+                rows, places = numpy.nonzero((length >= low) & (length <= high))
+                for start, end in zip(starts[rows].tolist(), ends[places].tolist()):
+                    yield d, start, end + 1, "span"
+
+        def decode(shift: Array, mask: Array) -> Array:
+            counts = count(find(self.to_columns(shift), numpy.flatnonzero(mask).tolist()))
             return numpy.repeat(counts, 2, axis=1)  # both labels have those of whole spans
 
-        n = numpy.repeat(count.n_examples, 2)
-        return DecodedLabels(self.columns, decode, len(examples), n, self.progress)
+        def confidence() -> Confidence:
+            is_end = [numpy.zeros(of.shape, dtype=bool) for of in scores]
+            for ends, eg in zip(is_end, examples):
+                spans = eg.reference.spans[key]
+                for span in eg.get_aligned_spans_y2x(spans, allow_overlap=True):
+                    ends[span.start, 0] = ends[span.end - 1, 1] = True
+            gold = numpy.concatenate([numpy.zeros((0, 2)), *is_end])
+            return IndependentLabels(self.columns, flat, gold).confidence(self.center)
 
-    def _spans(self, scores: numpy.ndarray) -> Iterable[Span]:
-        """All of an allowed length from a start to an end."""
-        starts, ends = (numpy.flatnonzero(scores[:, c] >= 0) for c in (0, 1))
-        length = ends[None] + 1 - starts[:, None]
-        low, high = self.pipe.cfg["min_length"] or 1, self.pipe.cfg["max_length"]
-        ok = (length >= low) & (length <= (high or numpy.inf))
-        rows, columns = numpy.nonzero(ok)
-        for start, end in zip(starts[rows].tolist(), ends[columns].tolist()):
-            yield start, end + 1, "span"
-
-    def confidence(self, labels: Any) -> Confidence:
-        is_end = [numpy.zeros(scores.shape, dtype=bool) for scores in self._scores]
-        for ends, eg in zip(is_end, self._examples):
-            spans = eg.reference.spans[self.pipe.cfg["spans_key"]]
-            for span in eg.get_aligned_spans_y2x(spans, allow_overlap=True):
-                ends[span.start, 0] = ends[span.end - 1, 1] = True
-        none = numpy.zeros((0, 2))
-        tokens = numpy.concatenate([none, *self._scores])
-        cells = IndependentLabels(self.columns, tokens, numpy.concatenate([none, *is_end]))
-        return cells.confidence("whether a span starts, and ends, at each token", self.center)
+        n_examples = numpy.repeat(count.n_examples, 2)
+        options = (len(examples), n_examples, self.progress, confidence)
+        return DecodedLabels(self.columns, decode, *options)

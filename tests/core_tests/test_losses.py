@@ -97,9 +97,47 @@ def make_targets(kind, like):
         return from_ids(GOLD, 3, SPEC, like)
     if kind == "negatives":
         return from_ids(GOLD, 3, SPEC, like, negatives=[(2, 1)])
+    if kind == "counted":  # as ambiguous rows are left out of counts
+        return replace(make_targets("ids", like), counted=numpy.asarray([1, 0, 1, 1, 0, 1, 1]))
     y = numpy.random.default_rng(1).dirichlet([1.0] * 3, size=7)
     mask = (numpy.random.default_rng(2).random((7, 3)) < 0.7) * 1.0
     return from_rows(arrays.like(y, like), arrays.like(mask, like), SPEC)
+
+
+@pytest.mark.parametrize("kind", ["ids", "negatives", "soft", "counted"])
+@pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
+def test_gradients_are_the_differences_of_values(loss, activation, kind):
+    if getattr(loss, "detach_weight", False):
+        return  # whose gradient is none of its value
+    targets = make_targets(kind, Z)
+    _, gradient = compute(loss, from_logits(Z, activation), targets)
+    known = numpy.ones(Z.shape) if targets.mask is None else targets.mask  # others get none
+    assert not gradient[known == 0].any()
+    for cell in numpy.argwhere(known):
+        cell = tuple(cell)
+        step = numpy.zeros(Z.shape)
+        step[cell] = 1e-5
+        ends = [from_logits(z, activation) for z in (Z + step, Z - step)]
+        above, below = (float(compute(loss, end, targets)[0]) for end in ends)
+        assert_allclose(gradient[cell], (above - below) / 2e-5, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ids", "negatives", "soft"])
+@pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
+def test_a_weight_is_so_many_rows(loss, activation, kind):
+    targets, weights = make_targets(kind, Z), numpy.asarray([2, 1, 0, 1, 3, 1, 1])
+    known = 1.0 if targets.weights is None else targets.weights
+    weighted = replace(targets, weights=weights * known)
+    value, gradient = compute(loss, from_logits(Z, activation), weighted)
+    rows, summed = numpy.repeat(numpy.arange(7), weights), numpy.zeros(Z.shape)
+    names = ("ids", "y", "mask", "weights")
+    arrays_ = {name: getattr(targets, name) for name in names}
+    repeated = {name: array[rows] for name, array in arrays_.items() if array is not None}
+    logits = from_logits(Z[rows], activation)
+    expected, gradients = compute(loss, logits, replace(targets, **repeated))
+    numpy.add.at(summed, rows, gradients)
+    assert_allclose(value, expected)
+    assert_allclose(gradient, summed, atol=1e-12)
 
 
 @pytest.mark.parametrize("wrt", ["logits", "probabilities"])
@@ -263,6 +301,17 @@ def test_one_value_trains_two_models_apart():
     assert first.current.weights["1"] == 0.0 and second.current.weights["1"] == 1.0
 
 
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_one_value_reads_other_targets_of_the_same_probabilities(loss):
+    p = numpy.random.default_rng(0).dirichlet(numpy.ones(3), size=7).astype("f")
+    ids = from_ids([0, 2, 1, 0, 0, 2, 1], 3, SPEC, p)
+    shared = Probabilities("softmax", p)
+    for targets in (ids, from_ids([1, 1, 0, 2, 0, 0, 2], 3, SPEC, p), ids.dense(), ids):
+        alone = BoundLoss(loss).compute(Probabilities("softmax", p), targets)
+        for found, wanted in zip(BoundLoss(loss).compute(shared, targets), alone, strict=True):
+            assert_allclose(found, wanted)
+
+
 def test_schedules():
     loss = DiceCE(weight=Ramp(0, 1, begin=2, end=4))
     bound = BoundLoss(loss)
@@ -314,6 +363,10 @@ def test_a_sum_is_the_sum_of_its_terms(activation):
     alone = [compute(loss, from_logits(Z, activation), read) for loss in terms]
     assert_allclose(found[0], sum(w * value for w, (value, _) in zip(weights, alone)))
     assert_allclose(found[1], sum(w * gradient for w, (_, gradient) in zip(weights, alone)))
+    outer = Compound([Compound(terms, weights), core.Focal()], [0.5, 2.0])
+    found_outer = compute(outer, from_logits(Z, activation), read)
+    for outer_part, inner, focal in zip(found_outer, found, alone[-1], strict=True):
+        assert_allclose(outer_part, 0.5 * inner + 2.0 * focal)
 
 
 def test_a_row_of_no_class_teaches_a_softmax_nothing():
@@ -384,6 +437,37 @@ def test_finite_scores_have_finite_gradients(loss, activation, dtype):
                     read = from_ids(ids, 3, SPEC, scores)
                     value, gradient = compute(each, from_logits(scores, activation), read, wrt)
                     assert numpy.isfinite(value) and numpy.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("level", ["element", "batch"])
+@pytest.mark.parametrize("alpha", [0.01, 0.5])
+@pytest.mark.parametrize("is_sum", [False, True])
+def test_a_steep_slope_is_exact_next_to_a_certain_class(alpha, level, is_sum):
+    """(1-p)^alpha falls ever faster as p goes to 1. There the gradient is p (1-p) dL/dp, which is
+    known from 1-p and cannot be had as the difference of two terms that are nearly equal."""
+    z = numpy.asarray([[40.0, 0.0, -3.0], [700.0, 0.0, 1.0], [0.5, 0.2, 0.0]])
+    read = from_ids([0, 0, 1], 3, SPEC, z)
+    loss = core.SelfAdjustingDice(alpha=alpha, level=level)
+    if is_sum:
+        loss = Compound([loss, core.CrossEntropy()])
+    _, found = compute(loss, from_logits(z, "softmax"), read)
+    exact = torch.tensor(z, requires_grad=True)
+    log_p = exact.log_softmax(dim=1)
+    log_q = torch.stack(
+        [log_p[:, [c for c in range(3) if c != k]].logsumexp(dim=1) for k in range(3)], dim=1
+    )
+    s = (alpha * log_q + log_p).exp()
+    y = torch.nn.functional.one_hot(torch.tensor([0, 0, 1]), 3).double()
+    if level == "batch":
+        hits, predicted, gold = (s * y).sum(0), s.sum(0), y.sum(0)
+        f = (2 * hits + 1) / (predicted + gold + 1)
+        value = 3 * (1 - f[gold > 0]).mean()
+    else:
+        value = (1 - (2 * s * y + 1) / (s + y + 1)).sum()
+    if is_sum:
+        value = value - torch.log1p(-log_q[[0, 1, 2], [0, 0, 1]].exp()).sum()
+    value.backward()
+    assert_allclose(found, exact.grad.numpy(), rtol=1e-9, atol=0)
 
 
 def test_probabilities_are_those_of_logits():

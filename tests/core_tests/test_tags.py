@@ -36,6 +36,7 @@ def test_closed(rename):
         ["E-X", "S-Y", "B-X"],  # one without a start, one without an end
         [],
         ["E-X", "B-X", "O", "E-X", "B-Y", "B-Y", "E-Y"],
+        ["B-X", "I-X", "E-X", "E-X"],  # one with two ends
     ]
     found, n = paths(names, [[to(tag) for tag in doc] for doc in docs])
     expected = [

@@ -89,14 +89,13 @@ def test_what_users_write():
     assert parse("macro_f2") == FScore("macro", 2.0) and parse("F0.5").beta == 0.5
     assert parse("precision >= 0.9") == AtFloor("micro", "precision", 0.9)
     assert parse("macro recall>=0.8") == AtFloor("macro", "recall", 0.8)
-    assert parse({"beta": 2.0}, "macro") == FScore("macro", 2.0)
-    assert parse({"measure": "recall", "floor": 0.8}) == AtFloor("micro", "recall", 0.8)
     assert str(parse("precision>=0.9")) == "micro recall at precision >= 0.9"
     for wrong in (
         "accuracy",
         "f",
         "fx",
         3,
+        {"beta": 2.0},
         "precision>0.9",
         "f-1",
         "f0",
@@ -105,8 +104,6 @@ def test_what_users_write():
     ):
         with pytest.raises(ValueError, match="objective must|beta|between 0 and 1"):
             parse(wrong)
-    with pytest.raises(ValueError, match="no option 'alpha'.*beta"):
-        parse({"alpha": 1})
     with pytest.raises(ValueError, match="average"):
         FScore("weighted")
     with pytest.raises(ValueError, match="measure must be 'precision' or 'recall'"):
@@ -131,7 +128,7 @@ def test_the_best_threshold_by_hand():
     assert fit(labels, Rule("labels", 1.0), ALL, floor) == pytest.approx([-1.5])
 
 
-def test_equal_scores_are_never_threshold_apart_and_minus_infinity_is_never_predicted():
+def test_equal_scores_are_on_one_side_and_minus_infinity_is_never_predicted():
     labels = one_label([1.0, 1.0, 1.0, -numpy.inf, -numpy.inf], [1, 0, 1, 1, 0])
     everything = numpy.ones(5, dtype=bool)
     shift = fit(labels, Rule("labels", 1.0), everything, task(FScore("macro"), 1))
@@ -233,7 +230,7 @@ def test_a_line_search_is_as_good_as_any_shift_of_one_label(seed, average):
 
 
 def decoded(scores, gold, **kwargs):
-    """Two labels, each decided by itself, as if a decoder did it."""
+    """Two labels, each decided on its own, as if a decoder did it."""
     calls = []
 
     def decode(shift, docs):
@@ -253,7 +250,7 @@ def test_decoded_labels_are_tuned_with_few_decodings():
     labels, calls = decoded(scores, gold, progress=lambda: told.append(1))
     choice = choose(labels, FScore("micro"))
     assert not choice.reason and choice.gain.value > 0.2 and 1.0 < choice.shift[-1] < 2.5
-    assert labels.n_decodings <= 40 and len(told) == len(calls)
+    assert len(told) == len(calls) < 300
     labels, _ = decoded(scores, gold, common=False)
     choice = choose(labels, FScore("micro"))
     assert choice.shift[-1] == 0 and (choice.shift[:2] > 0).all()
@@ -284,42 +281,17 @@ def test_spans_are_counted_by_hand():
     )
     assert count.n_examples.tolist() == [2, 1]
     # One is right; one is not; one is where nothing is known.
-    found = [(0, [(0, 1, "A"), (2, 4, "B"), (6, 7, "B")])]
+    found = [(0, 0, 1, "A"), (0, 2, 4, "B"), (0, 6, 7, "B")]
     assert count(found).tolist() == [[[1, 0, 0], [0, 1, 1]], [[0, 0, 1], [0, 0, 0]]]
     assert count.is_right(found).tolist() == [True, False, False]
     assert count([]).sum(axis=0).tolist() == [[0, 0, 2], [0, 0, 1]]
-    as_arrays = numpy.asarray([(0, 0, 1, 0), (0, 2, 4, 1), (0, 6, 7, 1)]).T
-    assert count.count_arrays(*as_arrays).tolist() == count(found).tolist()
-    assert count.count_arrays(*as_arrays[:, :0]).tolist() == count([]).tolist()
     # Other tokens: 0 and 1 are gold's 0, 2 fits none. Two spans that become one are wrong once
     # more, or are one.
     align = [lambda start, end: None if start == 2 else (start // 2, (end + 1) // 2)]
-    found = [(0, [(0, 1, "A"), (0, 2, "A"), (2, 3, "A")])]
+    found = [(0, 0, 1, "A"), (0, 0, 2, "A"), (0, 2, 3, "A")]
     for once, expected in ((False, [1, 1, 0]), (True, [1, 0, 0])):
         count = SpanCounts(["A"], [[(0, 1, "A")]], align=align, once=once)
         assert count(found).tolist() == [[expected]]
-
-
-@pytest.mark.parametrize("share_unknown", [0.0, 0.1])
-def test_spans_as_arrays_count_the_same(share_unknown):
-    rng = numpy.random.default_rng(0)
-
-    def draw(n_tokens):
-        at = numpy.flatnonzero(rng.random(n_tokens) < 0.4).tolist()
-        return [(i, i + int(rng.integers(1, 4)), "AB"[rng.integers(2)]) for i in at]
-
-    lengths = [0, 9, 30, 7, 0, 12, 1]
-    gold = [draw(n) for n in lengths]
-    unknown = [
-        frozenset(numpy.flatnonzero(rng.random(n) < share_unknown).tolist()) for n in lengths
-    ]
-    count = SpanCounts("AB", gold, unknown=unknown)
-    # Some that are right, and some beyond all that is gold.
-    found = [sorted({*draw(n + 5), *some[::2]}) for n, some in zip(lengths, gold)]
-    rows = [(d, s, e, "AB".index(c)) for d, spans in enumerate(found) for s, e, c in spans]
-    counts = count.count_arrays(*numpy.asarray(rows).T)
-    assert counts[:, :, 0].sum() > 5 and counts[:, :, 1].sum() > 5
-    assert counts.tolist() == count(enumerate(found)).tolist()
 
 
 # -- choosing ------------------------------------------------------------------------------
@@ -464,11 +436,6 @@ def test_an_objective_of_ones_own():
     assert found.report.objective == "macro cost"
 
 
-def test_choosing_is_the_same_each_time():
-    first, second = (choose(rare_labels(), FScore("macro")) for _ in range(2))
-    assert (first.shift == second.shift).all() and first.rule == second.rule
-
-
 # -- calibration ---------------------------------------------------------------------------
 
 
@@ -479,9 +446,6 @@ def test_calibration_by_hand():
     assert calibration.expected_calibration_error(p, right) == pytest.approx(expected)
     squares = 0.08**2 + 0.06**2 + 0.96**2 + 0.21**2 + 0.23**2
     assert calibration.brier(p, right) == pytest.approx(squares / 5)
-    # Sorted by p: wrong, right, right, wrong, wrong.
-    risk = (1 / 1 + 1 / 2 + 1 / 3 + 2 / 4 + 3 / 5) / 5
-    assert calibration.risk_coverage_area(p, right) == pytest.approx(risk)
     assert calibration.measure([], []) == calibration.Calibration(0, 0.0, 0.0, 0.0)
     assert calibration.sigmoid([-800.0, 0.0, 800.0]).tolist() == [0.0, 0.5, 1.0]
     assert calibration.logit([0.0, 0.5, 1.0]).tolist() == [-40.0, 0.0, 40.0]
@@ -510,7 +474,7 @@ def test_the_temperature_is_found():
 # -- the report ----------------------------------------------------------------------------
 
 
-def test_the_report_is_printed_kept_and_drawn(tmp_path):
+def test_the_report_is_printed_and_kept(tmp_path):
     labels, objective = rare_labels(), FScore("macro")
     by_label = {"label0": as_objective("recall>=0.9")}
     choice = choose(labels, objective, by_label)
@@ -533,11 +497,9 @@ def test_the_report_is_printed_kept_and_drawn(tmp_path):
     kept = json.loads(tuned.to_json(tmp_path / "report.json"))
     assert kept == json.loads((tmp_path / "report.json").read_text())
     row = kept["components"][0]["labels"][1]
-    assert row["label"] == "label1" and len(row["curve"]) > 20 and row["n"] > 0
-    tuned.plot(tmp_path / "report.png")
-    assert (tmp_path / "report.png").read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(ValueError, match="no component"):
-        tuned.plot(tmp_path / "report.png", "nobody")
+    assert row["label"] == "label1" and row["n"] > 0
+    assert row["estimate"] == part.labels[1].estimate._asdict()
+    assert kept["components"][0]["before"]["macro"]["f"] == part.before.macro.f
     assert "nothing to look at" in str(report.TuneReport([]))
 
 
@@ -621,8 +583,6 @@ def test_temperatures_of_scores():
     y = rng.random((4000, 3)) < calibration.sigmoid(z)
     found = calibrate_scores(3 * z, y, names=list("abc"))
     assert found.temperature == pytest.approx(3, rel=0.1) and found.after.nll < found.before.nll
-    each = calibrate_scores([1.0, 2.0, 4.0] * z, y, names=list("abc"), per_label=True)
-    assert list(each.temperature.values()) == pytest.approx([1, 2, 4], rel=0.15)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,6 @@
 """Flair without its network and its logs; the generated corpus as Flair reads it."""
 
 import logging
-import os
-
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 import flair
 import pytest

@@ -10,7 +10,7 @@ from dice_core.labels import LabelSpec
 from dice_core.losses import BoundLoss
 from dice_core.tags import Scheme
 from flair_dice.losses import core_loss
-from flair_dice.sequence_tagger import chain_head, columns
+from flair_dice.models import chain_head, columns
 from flair_dice.targets import read_targets
 from flair_tests.helpers import LOSSES, bioes_dictionary, brute_force
 

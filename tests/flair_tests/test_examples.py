@@ -1,30 +1,10 @@
 """The example scripts and the benchmark run, from the command lines that their docstrings give."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from corpora import columns, in_flair
-from flair_tests.helpers import BERT
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(*args):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, args)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -37,10 +17,10 @@ def run(*args):
         ("flair_stacked", ["--epochs", 8, "--mini-batch-size", 8]),
     ],
 )
-def test_scripts_train(script, options, loss, folder, tmp_path):
+def test_scripts_train(script, options, loss, run, folder, small_bert, tmp_path):
     output = run(
         f"examples.{script}",
-        *("--loss", loss, "--transformer", BERT, "--data", folder, "--size", 100),
+        *("--loss", loss, "--transformer", small_bert, "--data", folder, "--size", 100),
         *("--output", tmp_path, *options),
     )
     line = json.loads(output.splitlines()[-1])
@@ -61,10 +41,10 @@ def texts(tmp_path_factory):
     return folder
 
 
-def test_texts_with_several_labels(texts, tmp_path):
+def test_texts_with_several_labels(run, texts, small_bert, tmp_path):
     """The last line is JSON; F1 of each label is in the lines before it. Cross-entropy is what
     Flair trains with."""
-    command = ["examples.flair_texts", "--data", texts, "--transformer", BERT, "--tune"]
+    command = ["examples.flair_texts", "--data", texts, "--transformer", small_bert, "--tune"]
     command += ["--size", 48, "--epochs", 2, "--mini-batch-size", 4, "--learning-rate", 3e-4]
     curves = []
     for i, loss in enumerate(("stock", "CrossEntropy", '{"name": "DiceCE", "weight": 2.0}')):
@@ -83,7 +63,7 @@ def test_texts_with_several_labels(texts, tmp_path):
     assert curves[0] == curves[1] != curves[2]
 
 
-def test_cost_of_marginals():
+def test_cost_of_marginals(run):
     """That it measures; what it measures is not asked of a machine that runs tests."""
     lines = run("benchmarks.speed.crf", "--rounds", 1, "--length", 8).splitlines()
     assert len([line for line in lines if "/ ViterbiLoss" in line]) == 3

@@ -1,15 +1,15 @@
-"""Each loss by hand, against finite differences, and what torch users expect of a module.
+"""What torch users expect of a module.
 
-That they equal the thinc losses, whose values are checked by hand, is in
-tests/test_agreement.py.
+That values and gradients equal those of the thinc losses, which are checked by hand, against finite
+differences and against torch's autograd, is in tests/test_agreement.py.
 """
 
 import copy
-import json
 import math
 import pickle
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 
 import numpy
@@ -19,7 +19,6 @@ from torch.testing import assert_close
 
 from dice_core import losses as core
 from flair_dice import (
-    AsymmetricLoss,
     Compound,
     CrossEntropy,
     Dice,
@@ -28,8 +27,8 @@ from flair_dice import (
     Focal,
     Loss,
     Ramp,
-    WeightedCrossEntropy,
     as_torch,
+    losses,
     make_loss,
 )
 
@@ -41,20 +40,6 @@ BIOES = ["O", "S-X", "B-X", "E-X", "I-X"]
 
 
 # -- by hand ----------------------------------------------------------------------------
-
-
-def test_sigmoid_value_by_hand():
-    z, y = torch.tensor([[0.7], [0.4]]).double().logit(), torch.tensor([[1.0], [0.0]])
-    reading = {"activation": "sigmoid", "reduction": "sum"}
-    expected = -math.log(0.7) - math.log(0.6)
-    assert CrossEntropy(**reading)(z, y).item() == pytest.approx(expected)
-    value = CrossEntropy(pos_weight=[3.0], **reading)(z, y).item()
-    assert value == pytest.approx(-3 * math.log(0.7) - math.log(0.6))
-    # 0.4 - 0.05 of a negative is left of it
-    value = AsymmetricLoss(**reading)(z, y).item()
-    assert value == pytest.approx(-0.3 * math.log(0.7) - 0.35**4 * math.log(0.65))
-    expected = -(0.3**2) * math.log(0.7) - 0.4**2 * math.log(0.6)
-    assert Focal(**reading)(z, y).item() == pytest.approx(expected)
 
 
 def test_entity_dice_of_bio_by_hand():
@@ -89,17 +74,6 @@ SPECS = [
     {"name": "Tversky", "alpha": 0.3, "beta": 0.7, "level": "batch"},
     {"name": "DiceCE", "weight": 0.3},
 ]
-
-
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_gradcheck(spec, activation):
-    loss = make_loss({**spec, "activation": activation})
-    torch.manual_seed(0)
-    gold, mask = torch.tensor([0, 1, 2, 2, 0]), torch.tensor([1, 1, 0, 1, 1]).bool()
-    z = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda z: loss(z, gold), [z])
-    assert torch.autograd.gradcheck(lambda z: loss(z, gold, mask), [z])
 
 
 @pytest.mark.parametrize("names", [BIOES, ["O", "B-X", "I-X", "B-Y", "I-Y"]])
@@ -215,6 +189,7 @@ def test_what_is_not_known_does_not_matter(spec, activation):
     torch.manual_seed(0)
     z, ids = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
     mask = torch.tensor([True, True, False, True, False, True])
+    z[0, 2] = -math.inf  # a class that is ruled out stays so
     loss = make_loss({**spec, "activation": activation})
     part = z[mask].clone().requires_grad_()
     expected = loss(part, ids[mask])
@@ -368,22 +343,6 @@ def test_arrays_and_lists_are_read():
 # -- as values --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", ALL_SPECS, ids=str)
-def test_copies_are_the_same_loss(spec):
-    torch.manual_seed(0)
-    loss = make_loss({**spec, "reduction": "sum"})
-    z, gold = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
-    for again in (
-        make_loss(json.loads(json.dumps(loss.to_dict()))),
-        copy.deepcopy(loss),
-        pickle.loads(pickle.dumps(loss)),
-    ):
-        assert type(again) is type(loss) and again.to_dict() == loss.to_dict()
-        assert again.core == loss.core and repr(again) == repr(loss)
-        assert_close(again(z, gold), loss(z, gold))
-    assert not loss.state_dict()
-
-
 def test_modules_of_one_loss_count_each_on_its_own():
     """Also inside of Compounds; a copy goes on where it was made."""
     torch.manual_seed(0)
@@ -396,6 +355,7 @@ def test_modules_of_one_loss_count_each_on_its_own():
     again = copy.deepcopy(first)
     assert_close(copy.deepcopy(second)(z, gold), fresh)
     assert_close(again(z, gold), first(z, gold))
+    assert not first.state_dict() and repr(again) == repr(first)
     assert first(z, gold) != Compound([balanced, "Dice"])(z, gold)
     with torch.no_grad():  # an evaluation is not learned from
         assert second(z, gold) == second(z, gold) == second.eval()(z, gold)
@@ -416,6 +376,28 @@ def test_schedules():
     assert_close(pickle.loads(pickle.dumps(loss))(z, GOLD), loss(z, GOLD))
     with pytest.raises(ValueError, match="the weight of '0' is a Ramp over epochs"):
         loss.step()
+
+
+@pytest.mark.parametrize("weight", [Ramp(0, 1, end=1), iter([1, 2])], ids=["ramp", "numbers"])
+def test_a_schedule_that_nothing_steps_is_warned_about_once(weight, monkeypatch):
+    """In a loop of one's own; neither in an evaluation, nor where something steps it."""
+    monkeypatch.setattr(losses, "MANY_BATCHES", 4)
+    loss = Compound(["CrossEntropy", DiceCE(weight=weight)])
+
+    def warned(module, batches=6):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(batches):
+                module(Z, GOLD)
+        return [str(w.message) for w in caught]
+
+    stepped = copy.deepcopy(loss)
+    stepped.step(0.0)
+    for each in (copy.deepcopy(loss).eval(), stepped, CrossEntropy()):
+        assert not warned(each)
+    assert not warned(loss, 3)
+    (message,) = warned(loss) + warned(loss)
+    assert message.startswith("flair_dice.Compound: its schedule has its first value after 4")
 
 
 @dataclass(frozen=True)
@@ -460,51 +442,22 @@ def test_a_loss_of_your_own():
             "no loss 'DiceXE'. Did you mean DiceCE\\? There are: .*Compound, CrossEntropy, Dice",
         ),
         (lambda: make_loss({"name": "Dice", "beta": 2}), "make_loss: Dice has no option beta"),
-        (
-            lambda: make_loss(torch.nn.CrossEntropyLoss()),
-            "of your own is a subclass of dice_core.losses.Loss",
-        ),
+        (lambda: make_loss(torch.nn.CrossEntropyLoss()), "of your own is a subclass of"),
         (lambda: make_loss(3), "must be a loss, the name of one"),
         (lambda: make_loss({"weight": 3}), "must be a loss, the name of one"),
         (lambda: Dice()(Z[0], GOLD), "logits must be floats \\(rows, classes\\), got \\(3,\\)"),
-        (lambda: Dice()(Z.long(), GOLD), "logits must be floats"),
         (lambda: Dice()(Z, GOLD[:1]), "targets must be class ids \\(2,\\), of an integer type"),
-        (lambda: Dice()(Z, GOLD.float()), "targets must be class ids"),
         (lambda: Dice()(Z, P[:, :2]), "or rows \\(2, 3\\), got \\(2, 2\\)"),
         (lambda: Dice()(Z, GOLD + 1), "class id 3 is not one of 0 to 2. Rows of unknown class"),
-        (
-            lambda: Dice()(Z, ["a", "b"]),
-            "targets must be a tensor, or .* got list. Labels are class",
-        ),
+        (lambda: Dice()(Z, ["a", "b"]), "targets must be a tensor, or .* got list. Labels are"),
         (lambda: Dice()(Z, P * 2), "targets must be from 0 to 1 .* but range from 0.2 to 1.4"),
-        (lambda: Dice()(Z, P - 0.2), "targets must be from 0 to 1"),
         (lambda: Dice()(Z, GOLD, torch.tensor([1, 2])), "mask must be 0 or 1 .* is sample_weight"),
         (lambda: Dice()(Z, GOLD, sample_weight=torch.ones(3)), "sample_weight must have the shape"),
         (lambda: Dice()(Z, GOLD, sample_weight=-torch.ones(2)), "sample_weight must be finite"),
-        (lambda: Dice()(Z[:, :1], GOLD * 0), "a softmax of one column is always 1"),
         (lambda: Dice(activation="sigmoid")(Z[:, :1], GOLD * 0), "Give rows \\(2, 1\\) of 0 and 1"),
         (lambda: Dice()(Z, GOLD, torch.ones(3)), "mask must have the shape \\(2,\\) or \\(2, 3\\)"),
         (lambda: Dice(names=["a"])(Z, GOLD), "1 names for 3 columns of logits"),
-        (lambda: DiceCE(background="O")(Z, GOLD), "background has the label 'O', but the loss was"),
-        (
-            lambda: DiceCE(background="O", names=["a", "b", "c"])(Z, GOLD),
-            "background has the label 'O', which is none of its labels: a, b, c",
-        ),
-        (
-            lambda: DiceCE(background=[0, 1, 2], names=["a", "b", "c"])(Z, GOLD),
-            "background names every label",
-        ),
-        (lambda: CrossEntropy(class_weights=[1, 2])(Z, GOLD), "has 2 numbers for 3 classes"),
-        (
-            lambda: WeightedCrossEntropy(counts={"a": 1}, names=["a", "b", "c"])(Z, GOLD),
-            "counts lacks the labels b, c",
-        ),
-        (lambda: EntityDice()(Z, GOLD), "EntityDice needs the tag of each column"),
-        (lambda: EntityDice(names=["a", "b", "c"])(Z, GOLD), "needs a head of tags of entities"),
-        (
-            lambda: EntityDice(names=BIOES[:3])(Z, GOLD, lengths=[1]),
-            "lengths add up to 1, not to 2 rows",
-        ),
+        (lambda: EntityDice(names=BIOES[:3])(Z, GOLD, lengths=[1]), "lengths add up to 1, not to"),
     ],
 )
 def test_mistakes_say_what_to_do(make, message):

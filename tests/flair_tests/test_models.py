@@ -221,24 +221,18 @@ def test_cross_entropy_is_the_stock_loss(name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.parametrize(
-    "loss",
-    [
-        "Dice",
-        "Focal",
-        "WeightedCrossEntropy",
-        "LogitAdjustedCE",
-        "SelfAdjustingDice",
-    ],
-)
-def test_other_losses_give_finite_sums(name, loss):
+def test_other_losses_give_finite_sums(name):
     seed()
     model, corpus, _ = MAKERS[name]()
-    use_loss(model, loss).train()
-    value, _ = model.forward_loss(list(corpus.train)[:6])
-    value.backward()
-    assert value.isfinite() and value > 0
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    for loss in ("Dice", "Focal", "WeightedCrossEntropy", "LogitAdjustedCE", "SelfAdjustingDice"):
+        use_loss(model, loss).train().zero_grad()
+        batch = list(corpus.train)[:6]
+        for point in batch:
+            point.clear_embeddings()
+        value, _ = model.forward_loss(batch)
+        value.backward()
+        assert value.isfinite() and value > 0
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("encoding", ["BIOES", "BIO"])
@@ -315,7 +309,7 @@ def test_background_is_no_topic_but_the_label_o():
 # -- models of models -------------------------------------------------------------------
 
 
-def multitask(**options):
+def multitask(bert=None):
     seed()
     tagger_corpus = split(entity_sentences, "ner")
     text_corpus = split(topics)
@@ -368,30 +362,30 @@ def test_multitask_by_task():
     assert parameters(model).keys() == before.keys()
 
 
-def few_shot_tagger():
+def few_shot_tagger(bert):
     from flair.embeddings import TransformerWordEmbeddings
 
     seed()
     corpus = split(lambda: entity_sentences()[:16], "ner")
     labels = corpus.make_label_dictionary("ner", add_unk=False)
-    embeddings = TransformerWordEmbeddings(BERT, fine_tune=True, layers="-1")
+    embeddings = TransformerWordEmbeddings(str(bert), fine_tune=True, layers="-1")
     return stock.TARSTagger("ner", labels, "ner", embeddings), corpus, "ner"
 
 
-def few_shot_classifier():
+def few_shot_classifier(bert):
     from flair.embeddings import TransformerDocumentEmbeddings
 
     seed()
     corpus = split(lambda: topics(8))
     labels = corpus.make_label_dictionary("class", add_unk=False)
-    embeddings = TransformerDocumentEmbeddings(BERT, fine_tune=True, layers="-1")
+    embeddings = TransformerDocumentEmbeddings(str(bert), fine_tune=True, layers="-1")
     return stock.TARSClassifier("topics", labels, "class", embeddings), corpus, "class"
 
 
 @pytest.mark.parametrize("make", [multitask, few_shot_tagger, few_shot_classifier])
-def test_dev_loss_of_models_of_models(make):
+def test_dev_loss_of_models_of_models(make, small_bert):
     """Stock's own with CrossEntropy, and more with a Dice beside it."""
-    model, corpus, label_type = (*make(), "class")[:3]
+    model, corpus, label_type = (*make(small_bert), "class")[:3]
     model.eval()
 
     def dev_loss():
@@ -407,7 +401,7 @@ def test_dev_loss_of_models_of_models(make):
 
 LOAD_IN_STOCK = """
 import sys
-sys.modules["flair_dice"] = None  # as where it is not installed
+sys.modules.update(flair_dice=None, dice_core=None)  # as where they are not installed
 import flair, logging, warnings
 logging.getLogger("flair").setLevel(logging.ERROR)
 from flair.nn import Model
@@ -417,16 +411,19 @@ for path in sys.argv[1:]:
 """
 
 
-def test_files_load_where_we_are_not_installed(tmp_path):
-    """Each kind of model, in one process without this package."""
+def test_files_load_where_we_are_not_installed(small_bert, tmp_path):
+    """Each kind of model, one of them tuned, in one process without this package."""
     makers = {**MAKERS, "multitask": multitask}
-    makers.update({make.__name__: make for make in (few_shot_tagger, few_shot_classifier)})
+    for make in (few_shot_tagger, few_shot_classifier):
+        makers[make.__name__] = partial(make, small_bert)
     files, expected = [], []
     for name, make in makers.items():
         seed()
         model = make()[0]
         expected.append(f"flair {type(model).__name__} False")
         use_loss(model, "DiceCE")
+        if name == "TextClassifier":
+            flair_dice.set_tuning(model, {"shift": {"food": 0.5}})
         files.append(tmp_path / f"{name}.pt")
         model.save(files[-1])
     done = subprocess.run(
@@ -438,7 +435,7 @@ def test_files_load_where_we_are_not_installed(tmp_path):
 
 @pytest.mark.parametrize("make", [few_shot_tagger, few_shot_classifier])
 def test_tars(make, tmp_path):
-    model, corpus, label_type = make()
+    model, corpus, label_type = make(BERT)
     theirs = type(model)
     inner = type(model.tars_model)
     use_loss(model, "DiceCE")
@@ -462,31 +459,25 @@ def test_tars(make, tmp_path):
 # -- refusals ---------------------------------------------------------------------------
 
 
-def test_regressors_are_refused():
-    corpus = split(lambda: topics(4))
-    for model in (
-        stock.TextRegressor(texts(corpus), label_name="score"),
-        stock.TextPairRegressor(texts(corpus), "score"),
-    ):
-        with pytest.raises(ValueError, match=f"{type(model).__name__} cannot have another loss"):
-            use_loss(model, "DiceCE")
+def test_models_that_cannot_have_another_loss_are_refused(caplog):
+    """Weights of the stock loss are replaced, with a warning."""
 
-
-def test_entity_mention_linker_is_refused():
-    model = object.__new__(stock.EntityMentionLinker)
-    with pytest.raises(ValueError, match="EntityMentionLinker cannot .*similarity"):
-        use_loss(model, "DiceCE")
-
-
-def test_classes_of_others_are_refused():
     class MyClassifier(stock.TextClassifier):
         pass
 
     corpus = split(lambda: topics(4))
     labels = corpus.make_label_dictionary("class", add_unk=False)
-    model = MyClassifier(texts(corpus), "class", label_dictionary=labels)
-    with pytest.raises(ValueError, match="MyClassifier is not a model whose loss is known"):
-        use_loss(model, "DiceCE")
+    options = {"label_dictionary": labels, "loss_weights": {"none": 0.1}}
+    for model, message in (
+        (stock.TextRegressor(texts(corpus), label_name="score"), "cannot have another loss"),
+        (stock.TextPairRegressor(texts(corpus), "score"), "cannot have another loss"),
+        (object.__new__(stock.EntityMentionLinker), "cannot .*similarity"),
+        (MyClassifier(texts(corpus), "class", **options), "is not a model whose loss is known"),
+    ):
+        with pytest.raises(ValueError, match=f"{type(model).__name__} {message}"):
+            use_loss(model, "DiceCE")
+    use_loss(stock.TextClassifier(texts(corpus), "class", **options), "DiceCE")
+    assert "replaces loss_weights" in caplog.text
 
 
 def test_a_mistake_changes_nothing():
@@ -495,22 +486,3 @@ def test_a_mistake_changes_nothing():
         with pytest.raises(ValueError, match="TextClassifier: "):
             use_loss(model, loss)
         assert type(model) is stock.TextClassifier and not hasattr(model, "loss")
-
-
-def test_loss_weights_are_replaced_with_a_warning(caplog):
-    corpus = split(lambda: topics(4))
-    labels = corpus.make_label_dictionary("class", add_unk=False)
-    model = stock.TextClassifier(
-        texts(corpus), "class", label_dictionary=labels, loss_weights={"none": 0.1}
-    )
-    use_loss(model, "DiceCE")
-    assert "takes the place of loss_weights" in caplog.text
-
-
-def test_constructors_take_a_loss():
-    corpus = split(lambda: topics(4))
-    labels = corpus.make_label_dictionary("class", add_unk=False)
-    model = flair_dice.TextClassifier(
-        texts(corpus), "class", label_dictionary=labels, loss={"name": "Focal", "gamma": 1.0}
-    )
-    assert model.loss.gamma == 1.0

@@ -9,7 +9,6 @@ from flair.datasets import FlairDatapointDataset
 from corpora import in_flair, pairs_in_flair
 from examples import flair_pairs, flair_reading
 from flair_tests.helpers import BERT
-from flair_tests.test_examples import run
 from spacy_dice import pairs
 
 WORDS = "river stone cloud garden window market".split()
@@ -38,7 +37,7 @@ def test_pairs_as_a_corpus_of_flair(tmp_path):
 @pytest.mark.parametrize(
     "loss", [pytest.param("stock", marks=pytest.mark.slow), json.dumps(flair_pairs.DICE_CE)]
 )
-def test_paraphrases(loss, small_bert, tmp_path):
+def test_paraphrases(loss, run, small_bert, tmp_path):
     files = {split: write(tmp_path / f"{split}.tsv", n, n) for split, n in SIZES.items()}
     output = run(
         "examples.flair_pairs",
@@ -62,7 +61,7 @@ def test_scores_of_the_positive_class():
 
 
 @pytest.mark.slow
-def test_reading(folder, tmp_path):
+def test_reading(run, folder, tmp_path):
     output = run(
         "examples.flair_reading",
         *("--loss", "DiceCE", "--transformer", BERT, "--data", folder, "--size", 100),

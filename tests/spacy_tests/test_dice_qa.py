@@ -1,14 +1,10 @@
 """dice_qa: learns to read, predicts, is saved whole, and refuses what it cannot read."""
 
 import json
-import os
 import pickle
 import subprocess
 import sys
 import warnings
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import numpy
 import pytest
@@ -20,19 +16,18 @@ from thinc.api import ConfigValidationError
 
 import spacy_dice
 from spacy_dice.reading import answers as decoding
-from spacy_dice.reading.encoder import hf_objects
-from spacy_dice.reading.questions import install_extension
-from spacy_dice.reading.scorer import answers
-from spacy_dice.reading.windows import (
-    Pair,
+from spacy_dice.reading.answers import (
     Window,
     in_batches,
     pad,
     sigmoid_targets,
     softmax_targets,
 )
+from spacy_dice.reading.encoder import hf_objects
+from spacy_dice.reading.questions import install_extension
+from spacy_dice.reading.squad import answers
 from spacy_tests import reading
-from spacy_tests.helpers import TOK2VEC, scores
+from spacy_tests.helpers import TOK2VEC, assert_same_gradients, invoke, scores
 from spacy_tests.reading import BERT, QUESTIONS, ask, examples_of, make
 
 TEXT = "For many years now Greta has lived in Lima, near the old harbour."
@@ -179,12 +174,12 @@ def test_every_loss_gives_a_gradient_that_its_value_falls_along(
     asked = pipe.gold(examples_of(untrained, squad_file, limit=2))
     gold, windows = [one.gold for one in asked], pipe._encode(asked)
     logits = pipe.model.predict(windows)
-    value, gradient = pipe._compute_loss(windows, gold, logits)
+    value, gradient = pipe._compute_loss(windows, logits, gold)
     assert gradient.shape == logits.shape and numpy.isfinite(gradient).all()
-    outside = pad(windows, 0)[2][:, None] <= numpy.arange(logits.shape[1])
+    outside = pad(windows, 0)["attention_mask"] == 0
     assert (gradient[outside] == 0).all() and outside.any()
     step = 0.05 * gradient / numpy.linalg.norm(gradient)
-    lower, _ = pipe._compute_loss(windows, gold, (logits - step).astype("float32"))
+    lower, _ = pipe._compute_loss(windows, (logits - step).astype("float32"), gold)
     expected = 0.05 * float(numpy.linalg.norm(gradient))
     assert value - lower == pytest.approx(expected, rel=0.05)
 
@@ -199,7 +194,7 @@ def test_cross_entropy_is_that_of_transformers(untrained, squad_file):
     windows = [window for window in windows if len(window.ids) == length]
     assert len(windows) > 8
     logits, backprop = pipe.model.begin_update(windows)
-    value, gradient = pipe._compute_loss(windows, gold, logits)
+    value, gradient = pipe._compute_loss(windows, logits, gold)
     model = hf_objects(pipe.model).transformer
     model.zero_grad()
     backprop(gradient)
@@ -207,15 +202,15 @@ def test_cross_entropy_is_that_of_transformers(untrained, squad_file):
     model.zero_grad()
     places = [(w.find(gold[w.pair][0]) if gold[w.pair] else (0, 0)) for w in windows]
     starts, ends = torch.tensor(places).T
-    ids, types, _ = map(torch.as_tensor, pad(windows, 0))
-    output = model(ids, torch.ones_like(ids), types, start_positions=starts, end_positions=ends)
+    inputs = {name: torch.as_tensor(values) for name, values in pad(windows, 0).items()}
+    output = model(**inputs, start_positions=starts, end_positions=ends)
     output.loss.backward()
     n = 2 * len(windows)
     assert value / n == pytest.approx(output.loss.item(), rel=1e-6)
     assert len(ours) > 15
-    for name, parameter in model.named_parameters():
-        if name in ours:
-            torch.testing.assert_close(ours[name] / n, parameter.grad, rtol=2e-4, atol=1e-7)
+    theirs = {name: p.grad.numpy() for name, p in model.named_parameters() if name in ours}
+    found = [value.numpy() / n for value in ours.values()]
+    assert_same_gradients(found, [theirs[name] for name in ours])
     model.zero_grad()
 
 
@@ -240,20 +235,17 @@ def test_training_goes_on_and_rehearses(trained, squad_file):
     pipe = nlp.get_pipe("dice_qa")
     examples = examples_of(nlp, squad_file, limit=3)
     sgd = nlp.resume_training()
-    losses = {}
-    nlp.rehearse(examples, sgd=sgd, losses=losses)
-    assert losses["dice_qa"] < 1e-6  # it is its own tutor still
-    bias = hf_objects(pipe.model).transformer.qa_outputs.bias
-    with torch.no_grad():
-        bias += torch.tensor([0.3, 0.0])  # a softmax does not see it
-        hf_objects(pipe.model).transformer.qa_outputs.weight *= 1.5
-    distances, sgd.learn_rate = [], 2e-4
-    for _ in range(10):
+    distances, output = [], hf_objects(pipe.model).transformer.qa_outputs
+    for change in (0.0, 0.5):  # it is its own tutor, until its weights are others
+        with torch.no_grad():
+            output.bias += torch.tensor([0.3, 0.0])  # a softmax does not see it
+            output.weight *= 1 + change
         losses = {}
-        nlp.rehearse(examples, sgd=sgd, losses=losses)
+        pipe.rehearse(examples, losses=losses)
         distances.append(losses["dice_qa"])
-    # The first steps of the optimizer go too far; then it comes back to what was learned.
-    assert distances[0] > 1e-6 and min(distances[-3:]) < max(distances) / 2
+    assert distances[0] < 1e-3 * distances[1]
+    # Smaller weights are nearer to what was learned.
+    assert (output.weight.grad * output.weight).sum() > 0
     losses = {}
     nlp.update(examples, sgd=sgd, losses=losses)
     assert losses["dice_qa"] > 0
@@ -265,7 +257,7 @@ def test_training_goes_on_and_rehearses(trained, squad_file):
 def test_windows_cover_a_text_and_overlap(untrained):
     pipe = untrained.get_pipe("dice_qa")
     words = " ".join(f"word{i}" for i in range(100))
-    pairs = [Pair("Who came?", words), Pair("Why?", "short"), Pair("Why?", " ")]
+    pairs = [("Who came?", words), ("Why?", "short"), ("Why?", " ")]
     windows = pipe.model.attrs["encode"](pipe.model, pairs, "test")
     assert {w.pair for w in windows} == {0, 1}
     covered = numpy.zeros(len(words), dtype=int)
@@ -279,9 +271,9 @@ def test_windows_cover_a_text_and_overlap(untrained):
     assert len(shared) == 16
     # An answer in the part that windows share is found in both; one over an edge in neither.
     first, second = long[0].offsets[-16], long[0].offsets[-1]
-    assert long[0].find((first[0], second[1])) and long[1].find((first[0], second[1]))
+    assert all(None not in window.find((first[0], second[1])) for window in long[:2])
     beyond = (int(second[0]), int(long[1].offsets[20][1]))
-    assert long[0].find(beyond) is None and long[0].touch(beyond)[0] is not None
+    assert long[0].find(beyond)[0] is not None and long[0].find(beyond)[1] is None
 
 
 def test_what_is_known_of_an_answer_at_the_edge_of_a_window(untrained):
@@ -295,12 +287,22 @@ def test_what_is_known_of_an_answer_at_the_edge_of_a_window(untrained):
     assert mask.T.tolist() == [[1, 1, 0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1, 1]]
     pipe = untrained_pipe(untrained, activation="sigmoid")
     logits = numpy.zeros((2, 6, 2), dtype="float32")
-    _, gradient = pipe._compute_loss([first, second], gold, logits)
+    _, gradient = pipe._compute_loss([first, second], logits, gold)
     assert ((gradient[:, 1:5] != 0).reshape(8, 2) == (mask > 0)).all()
     assert (gradient[:, [0, 5]] == 0).all()
     shares = softmax_targets([first, second], gold, 6).reshape(2, 2, 6)
     assert shares[:, 0].tolist() == [[0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
     assert shares[:, 1].tolist() == [[0, 0.5, 0, 0.5, 0, 0], [0, 0, 0, 1, 0, 0]]
+
+
+def test_a_window_teaches_nothing_without_an_answer_and_a_piece_for_none(untrained):
+    """Some encoders have no such piece."""
+    offsets = numpy.stack([numpy.arange(4) * 2, numpy.arange(4) * 2 + 1], axis=1)
+    windows = [Window(pair, numpy.zeros(6), None, 1, 5, offsets, None) for pair in (0, 1)]
+    logits = numpy.zeros((2, 6, 2), dtype="float32")
+    pipe = untrained_pipe(untrained)
+    _, gradient = pipe._compute_loss(windows, logits, [[], [(2, 5)]])
+    assert (gradient[0] == 0).all() and (gradient[1] != 0).all()
 
 
 def test_batches_are_of_like_length_and_bounded():
@@ -338,10 +340,9 @@ def test_pipe_with_processes(trained):
     assert found[0].spans["answers"].attrs["scores"].shape == (1,)
 
 
-@pytest.mark.parametrize("n", [500, pytest.param(25_000, marks=pytest.mark.slow)])
-def test_a_long_text(n, trained):
-    """The answer is the best of all windows, each read alone; of 50,000 tokens, too."""
-    filler = ["rain"] * n
+def test_a_long_text(trained):
+    """The answer is the best of all windows, each read alone."""
+    n, filler = 500, ["rain"] * 500
     doc = Doc(trained.vocab, words=[*filler, *TEXT.split(), *filler])
     doc._.questions = ["Which city is it?"]
     pipe = untrained_pipe(trained, no_answer=False)
@@ -367,9 +368,9 @@ def test_a_batch_beyond_the_limit_is_split(squad_file):
         losses = {}
         nlp.update(examples, losses=losses, sgd=False)
         model = hf_objects(nlp.get_pipe("dice_qa").model).transformer
-        gradients.append((losses["dice_qa"], model.qa_outputs.weight.grad.clone()))
+        gradients.append((losses["dice_qa"], model.qa_outputs.weight.grad.numpy().copy()))
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
-    torch.testing.assert_close(gradients[0][1], gradients[1][1], rtol=1e-3, atol=1e-5)
+    assert_same_gradients([gradients[0][1]], [gradients[1][1]])
 
 
 # -- decoding, against all spans tried out ----------------------------------------------
@@ -469,12 +470,12 @@ def test_what_is_saved_needs_neither_hub_nor_folder(trained, tmp_path):
     assert TEXT[found[0].start : found[0].end] == "Greta"
 
 
-def test_command_line(run_spacy, configs, small_bert, tmp_path):
+def test_command_line(configs, small_bert, tmp_path):
     """spacy train on files of SQuAD 2.0, with questions that have no answer."""
     reading.write(tmp_path / "train.json", 24, impossible=True)
     dev = reading.write(tmp_path / "dev.json", 8, seed=1, impossible=True)
     limits = {"hidden_dropout_prob": 0.0}
-    status, output = run_spacy(
+    status, output = invoke(
         *("train", configs / "dice_qa.cfg", "-o", tmp_path),
         *("--paths.train", tmp_path / "train.json", "--paths.dev", dev),
         *("--paths.transformer", small_bert),
@@ -484,7 +485,6 @@ def test_command_line(run_spacy, configs, small_bert, tmp_path):
         *("--components.dice_qa.no_answer", "true"),
         *("--components.dice_qa.model.max_length", 64, "--components.dice_qa.model.stride", 16),
         *("--components.dice_qa.model.transformer_config", json.dumps(limits)),
-        env={"HF_HUB_OFFLINE": "1"},
     )
     assert status == 0, output
     assert scores(output)[-1] > 0.9, output

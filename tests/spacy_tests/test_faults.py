@@ -196,7 +196,7 @@ def test_nothing_but_white_space_or_nothing_at_all(name):
         for more in ([], [full_example(nlp.vocab)]):
             nlp.update([Example(Doc(nlp.vocab, words=words), gold), *more])
         doc = nlp(Doc(nlp.vocab, words=words))
-        assert not doc.ents
+        assert not doc.ents and not any(doc.spans.values())
     assert all(numpy.isfinite(p).all() for p in params(pipe))
 
 

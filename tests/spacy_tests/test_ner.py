@@ -22,8 +22,8 @@ from spacy_dice.losses import (
     WeightedCrossEntropy,
 )
 from spacy_tests.helpers import NER_SENTENCES as SENTENCES
-from spacy_tests.helpers import assert_same_gradients, numeric_gradient, update_gradients
 from spacy_tests.helpers import ner_examples as examples
+from spacy_tests.helpers import numeric_gradient
 
 
 def make(sentences=SENTENCES, seed=0, **config):
@@ -73,6 +73,7 @@ LOSSES = [
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
 def test_gradient_on_real_states_equals_finite_differences(loss):
+    """And that of cross-entropy equals stock's."""
     nlp, data = make()
     for _ in range(5):
         nlp.update(data)
@@ -98,32 +99,14 @@ def test_gradient_on_real_states_equals_finite_differences(loss):
         losses = {}
         through = ner.get_batch_loss(states, golds, scores, losses)
         assert through.dtype == "float32" and through.flags["C_CONTIGUOUS"]
+        if isinstance(loss, CrossEntropy):
+            expected = stock.get_batch_loss(states, golds, scores, None)
+            assert_allclose(through, expected, atol=1e-5 * abs(expected).max())
         assert losses["ner"] == pytest.approx(value(z), rel=1e-4)
         assert_allclose(through, gradient, atol=1e-5 * max(1, abs(gradient).max()))
         numeric = numeric_gradient(value, z)
         assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7 * max(1, abs(numeric).max()))
     assert n_ambiguous, "the states should include some with several gold actions"
-
-
-def test_cross_entropy_gradient_is_the_stock_gradient():
-    nlp, data = make()
-    use_loss(nlp, {"ner": CrossEntropy()})
-    ner = nlp.get_pipe("ner")
-    stock = stock_twin(ner)
-    for states, golds, scores in real_steps(ner, data):
-        expected = stock.get_batch_loss(states, golds, scores, None)
-        gradient = ner.get_batch_loss(states, golds, scores, None)
-        assert_allclose(gradient, expected, atol=1e-5 * abs(expected).max())
-
-
-def test_cross_entropy_has_the_stock_gradients_of_a_whole_update():
-    found = []
-    for ours in (False, True):
-        nlp, data = make(seed=3)
-        if ours:
-            use_loss(nlp, {"ner": CrossEntropy()})
-        found.append(update_gradients(nlp, "ner", data, drop=0.1))
-    assert_same_gradients(*found)
 
 
 @pytest.mark.parametrize("loss", LOSSES[:8], ids=lambda loss: type(loss).__name__)

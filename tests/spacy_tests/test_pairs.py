@@ -8,7 +8,7 @@ import torch
 from thinc.api import ConfigValidationError
 
 from spacy_dice.pairs import join, pairs_reader, read
-from spacy_tests.helpers import scores
+from spacy_tests.helpers import invoke, scores
 from spacy_tests.reading import BERT
 
 WORDS = "river stone cloud garden window market".split()
@@ -85,15 +85,14 @@ def test_both_texts_are_encoded_as_a_pair():
         model.predict([nlp.make_doc("one text")])
 
 
-def test_paraphrases_by_the_command_line(run_spacy, configs, tmp_path):
+def test_paraphrases_by_the_command_line(configs, tmp_path):
     train, dev = write(tmp_path / "train.tsv", 120), write(tmp_path / "dev.tsv", 30, seed=1)
-    status, output = run_spacy(
+    status, output = invoke(
         *("train", configs / "textcat_pairs.cfg", "-o", tmp_path),
         *("--paths.train", train, "--paths.dev", dev, "--paths.transformer", BERT),
         *("--training.max_epochs", 4, "--training.eval_frequency", 8),
         *("--training.optimizer.learn_rate.initial_rate", 0.0005),
         *("--training.optimizer.learn_rate.warmup_steps", 4),
-        env={"HF_HUB_OFFLINE": "1"},
     )
     assert status == 0, output
     assert max(scores(output)) > 0.9, output

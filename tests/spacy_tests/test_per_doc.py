@@ -126,7 +126,7 @@ def test_a_document_that_no_category_is_said_of_teaches_nothing(loss):
     known = gradient(nlp, [*TEXTS, ("free home", {})])
     assert (known[:4] != 0).all() and (known[4] == 0).all()
     assert (gradient(nlp, [*TEXTS, ("free home", {"spam": 0.0, "ham": 0.0})])[4] == 0).all()
-    assert_allclose(known[:4], gradient(nlp, TEXTS), atol=1e-6)
+    assert_allclose(known[:4], gradient(nlp, TEXTS), atol=1e-5)
 
 
 def test_a_category_that_a_document_is_not():

@@ -10,7 +10,7 @@ from thinc.api import fix_random_seed
 
 from spacy_dice import use_loss
 from spacy_dice.losses import CrossEntropy, DiceCE
-from spacy_tests.helpers import assert_same_gradients, params, update_gradients
+from spacy_tests.helpers import assert_same_gradients, update_gradients
 
 WORDS = "Ann Lee met Bob in Rome .".split()
 SPANS = [(0, 2, "PER"), (3, 4, "PER"), (5, 6, "LOC")]
@@ -127,13 +127,3 @@ def test_gold_in_other_tokens_than_the_prediction():
     spans, found = targets(pipe, Example(predicted, gold))
     gold_rows = sorted((spans[row], pipe.labels[column]) for row, column in zip(*found.y.nonzero()))
     assert gold_rows == [([0, 1], "PER"), ([4, 5], "LOC")]
-
-
-@pytest.mark.parametrize("factory", ["spancat", "spancat_singlelabel", "span_finder"])
-def test_documents_without_tokens(factory):
-    nlp, pipe = make(factory, DiceCE())
-    blank = Example(Doc(nlp.vocab), Doc(nlp.vocab))
-    nlp.update([example(nlp), blank])
-    nlp.update([blank])
-    assert all(numpy.isfinite(p).all() for p in params(pipe))
-    assert not nlp(Doc(nlp.vocab)).spans["sc"]

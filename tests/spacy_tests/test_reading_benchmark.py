@@ -61,6 +61,6 @@ def test_report(tmp_path, capsys):
     invoke("report", tmp_path / "r.jsonl")
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| spacy")]
     assert rows == [
-        "| spacy | ce | 1 | 3 | 50.0 ± 0.0 | 20.0 ± 24.8 |  |",
-        "| spacy | dice_ce | 1 | 3 | 50.0 ± 0.0 | 25.0 ± 24.8 | +5.0 ± 0.0 |",
+        "| spacy | ce | 3 | 50.0 ± 0.0 | 20.0 ± 24.8 |  |",
+        "| spacy | dice_ce | 3 | 50.0 ± 0.0 | 25.0 ± 24.8 | +5.0 ± 0.0 |",
     ]

@@ -1,5 +1,6 @@
 """The README's own commands and blocks, from `spacy init config` to `spacy train`."""
 
+import json
 import os
 import re
 import subprocess
@@ -13,8 +14,11 @@ import spacy
 from spacy_tests.helpers import invoke, paths
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf8")
-FLAGS = re.findall(r"--initialize\.after_init '(.*?)'", README)
-BLOCKS = [b for b in re.findall(r"```ini\n(.*?)```", README, re.DOTALL) if "use_loss" in b]
+(FLAG,) = re.findall(r"--initialize\.after_init '(.*?)'", README)
+(BLOCK,) = re.findall(r"```ini\n(.*?)```", README, re.DOTALL)
+# The flag without tuning, which the block has not; and with a loss that is forced.
+PLAIN = json.dumps({k: v for k, v in json.loads(FLAG).items() if k != "tune"})
+FORCED = PLAIN[:-1] + ', "losses": {"*": "DiceCE"}}'
 NAMES = ("ner", "tagger", "textcat", "textcat_multilabel", "spancat")
 # What the flag without losses gives on this data.
 AUTO = {"textcat_multilabel": "DiceCE", "spancat": "CrossEntropy"}
@@ -43,9 +47,8 @@ def train(config, out, everything, *more):
 
 
 def test_what_there_is():
-    assert "losses" not in FLAGS[0] and "losses" not in BLOCKS[0]
-    assert '"spancat"' in FLAGS[1] and '"spancat"' in BLOCKS[1] and len(FLAGS) == len(BLOCKS) == 2
-    assert all(block.startswith("\n[initialize.after_init]\n") for block in BLOCKS)
+    assert json.loads(FLAG) == {"@callbacks": "spacy_dice.use_loss.v1", "tune": True}
+    assert BLOCK.startswith("\n[initialize.after_init]\n") and "losses" not in BLOCK
 
 
 @pytest.mark.filterwarnings('ignore:use_loss. "auto" changes nothing')
@@ -55,26 +58,24 @@ def test_flags_and_blocks_do_the_same(name, everything, tmp_path):
     which has no newline."""
     text = written(name, tmp_path / "c.cfg")
     assert not text.endswith("\n") and text.count("after_init = null\n") == 1
-    for flag, block, loss in zip(FLAGS, BLOCKS, (AUTO.get(name, STOCK), "DiceCE")):
-        flag, block = (s.replace('"spancat"', f'"{name}"') for s in (flag, block))
-        (tmp_path / "in_place.cfg").write_text(text.replace("after_init = null\n", block))
-        (tmp_path / "at_end.cfg").write_text(text.replace("after_init = null\n", "") + block)
-        found = set()
-        for config, more in (
-            ("c.cfg", ["--initialize.after_init", flag]),
-            ("in_place.cfg", []),
-            ("at_end.cfg", []),
-        ):
-            said, nlp = train(tmp_path / config, tmp_path / "out", everything, *more)
-            assert f"Component '{name}' trains with {loss}" in said, said
-            found.add(nlp.get_pipe(name).model.to_bytes())
-            assert type(nlp.get_pipe(name)).__module__.startswith("spacy.pipeline.")
-        assert len(found) == 1
+    (tmp_path / "in_place.cfg").write_text(text.replace("after_init = null\n", BLOCK))
+    (tmp_path / "at_end.cfg").write_text(text.replace("after_init = null\n", "") + BLOCK)
+    found = set()
+    for config, more in (
+        ("c.cfg", ["--initialize.after_init", PLAIN]),
+        ("in_place.cfg", []),
+        ("at_end.cfg", []),
+    ):
+        said, nlp = train(tmp_path / config, tmp_path / "out", everything, *more)
+        assert f"Component '{name}' trains with {AUTO.get(name, STOCK)}" in said, said
+        found.add(nlp.get_pipe(name).model.to_bytes())
+        assert type(nlp.get_pipe(name)).__module__.startswith("spacy.pipeline.")
+    assert len(found) == 1
 
 
 def test_the_first_screen_in_a_shell(everything, tmp_path):
     """Its commands as they stand, but for how long they train."""
-    (commands,) = re.findall(r"```sh\n(?:pip .*\n)?(spacy init.*?)```", README, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(spacy init.*?)```", README, re.DOTALL)
     for split in ("train", "dev"):
         (tmp_path / f"{split}.spacy").write_bytes((everything / f"{split}.spacy").read_bytes())
     commands = f'spacy() {{ "{sys.executable}" -m spacy "$@"; }}\n{commands.rstrip()}'
@@ -97,7 +98,7 @@ def test_on_a_transformer(everything, small_bert, tmp_path):
     with pytest.warns(UserWarning, match="'spancat': DiceCE.*accumulate_gradient = 3"):
         said, nlp = train(
             *(tmp_path / "c.cfg", tmp_path / "out", everything),
-            *("--initialize.after_init", FLAGS[1], "--training.batcher.size", 200),
+            *("--initialize.after_init", FORCED, "--training.batcher.size", 200),
             *("--components.transformer.model.name", small_bert),
         )
     assert "Component 'spancat' trains with DiceCE(" in said, said

@@ -18,12 +18,13 @@ GROUPS = (
     "spacy_architectures",
     "spacy_readers",
     "spacy_scorers",
+    "spacy_loggers",
 )
 ENTRY_POINTS = [e for e in distribution("spacy-flair-dice").entry_points if e.group in GROUPS]
 LOSSES = [cls.__name__ for cls in dice_core.losses.LOSSES]
 
 
-CALLBACKS = ("use_loss", "to_stock", "tune", "chain", "score_labels")
+CALLBACKS = ("use_loss", "to_stock", "tune", "chain", "score_labels", "save_tuned")
 
 
 def test_names_are_the_documented_ones():
@@ -31,6 +32,7 @@ def test_names_are_the_documented_ones():
     losses = {f"spacy_dice.{name}.v1" for name in LOSSES}
     callbacks = {f"spacy_dice.{name}.v1" for name in CALLBACKS}
     reading = {"TokenClassifier", "QuestionAnswering", "TextPair", "squad", "pairs", "qa_scorer"}
+    reading.add("train_logger")
     reading = {f"spacy_dice.{name}.v1" for name in reading}
     assert names == losses | callbacks | reading | {"dice_ner", "dice_tagger", "dice_qa"}
 

@@ -7,9 +7,8 @@ import pytest
 import spacy
 from thinc.api import ConfigValidationError
 
-from spacy_dice.reading.corpus import squad_reader
 from spacy_dice.reading.questions import read
-from spacy_dice.reading.scorer import score_answer
+from spacy_dice.reading.squad import score_answer, squad_reader
 
 CONTEXT = "Ada's cat, Tom, sleeps. The other cat is Tom too: an old-timer."
 
@@ -56,13 +55,11 @@ def test_answers_that_are_not_at_their_offset(nlp, tmp_path, caplog):
         logging.getLogger("spacy").propagate = True
         (example,) = squad_reader(path)(nlp)
     assert "3 of 4 answers are not at their offset (questions moved, before, absent" in caplog.text
-    assert "2 are elsewhere in the text, and taken from there; 1 are nowhere" in caplog.text
+    assert "2 are elsewhere in the text, and read from there; 1 are nowhere" in caplog.text
     found = [question[2:] for question in read(example.reference, "test")]
     assert found == [([(41, 44)], ["Tom"]), (None, ["Bob"]), ([(11, 14)], ["Tom"])] + [
         ([(0, 3)], ["Ada"])
     ]
-    with pytest.raises(ConfigValidationError, match="'Tom' of question 'moved' is not in the text"):
-        list(squad_reader(path, strict=True)(nlp))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Switching losses of stock components on and off."""
 
-import pickle
 import random
 import warnings
 
@@ -73,34 +72,9 @@ def test_on_and_off_again():
     spacy_dice.restore(nlp)
 
 
-def test_what_is_saved_is_stock(tmp_path):
-    nlp = make()
-    stock_config = nlp.config.to_str()
-    spacy_dice.use_loss(nlp, {"ner": DiceCE(), "tagger": DiceCE()})
-    train(nlp)
-    nlp.to_disk(tmp_path)
-    assert nlp.config.to_str() == stock_config
-    assert not any(
-        "spacy_dice" in f.read_text(errors="ignore") for f in tmp_path.rglob("*") if f.is_file()
-    )
-    loaded = spacy.load(tmp_path)
-    assert (
-        type(loaded.get_pipe("ner")) is EntityRecognizer
-        and type(loaded.get_pipe("tagger")) is Tagger
-    )
-    assert result(loaded) == GOLD
-    assert result(make().from_bytes(nlp.to_bytes())) == GOLD
-
-
-def test_pickle_and_processes():
-    nlp = make()
-    spacy_dice.use_loss(nlp, {"ner": DiceCE(), "tagger": DiceCE()})
-    train(nlp)
-    copy = pickle.loads(pickle.dumps(nlp))
-    assert copy.get_pipe("ner").loss == copy.get_pipe("tagger").loss == DiceCE().core
-    assert result(copy) == GOLD
-    train(copy, 1)
-    docs = list(copy.pipe([" ".join(WORDS)] * 4, n_process=2, batch_size=1))
+def test_processes():
+    nlp = train(spacy_dice.use_loss(make(), {"ner": DiceCE(), "tagger": DiceCE()}))
+    docs = list(nlp.pipe([" ".join(WORDS)] * 4, n_process=2, batch_size=1))
     assert [(e.text, e.label_) for e in docs[3].ents] == GOLD[1]
 
 
@@ -109,29 +83,17 @@ def test_pickle_and_processes():
     [
         ({"nre": DiceCE()}, "there is no component 'nre'. The pipeline has: tagger, ner, tok2vec"),
         ({"tok2vec": DiceCE()}, "component 'tok2vec' (tok2vec, Tok2Vec) has no loss that can be"),
-        (
-            {"sentencizer": DiceCE()},
-            "component 'sentencizer' (sentencizer, Sentencizer) has no loss",
-        ),
+        ({"sentencizer": DiceCE()}, "component 'sentencizer' (sentencizer, Sentencizer) has no"),
         (
             {"entity_linker": DiceCE()},
             "component 'entity_linker' (entity_linker, EntityLinker) has no loss that can be "
             "replaced: it learns vectors by their cosine distance",
         ),
         ({"dice_ner": DiceCE()}, "takes its loss from [components.dice_ner.loss]"),
-        (
-            {"ner": "DiceXE"},
-            "Component 'ner': there is no loss 'DiceXE'. Did you mean DiceCE?",
-        ),
+        ({"ner": "DiceXE"}, "Component 'ner': there is no loss 'DiceXE'. Did you mean DiceCE?"),
         ({"ner": Adam()}, "Component 'ner': loss must be a loss, the name of one"),
-        (
-            {"ner": EntityDice()},
-            "Component 'ner': EntityDice needs a head of tags of entities over tokens",
-        ),
-        (
-            {"ner": CrossEntropy(class_weights={"PLACE": 2})},
-            "Component 'ner': class_weights has the label 'PLACE'",
-        ),
+        ({"ner": EntityDice()}, "Component 'ner': EntityDice needs a head of tags of entities"),
+        ({"ner": CrossEntropy(class_weights={"PLACE": 2})}, "Component 'ner': class_weights has"),
         ({}, "losses must be the name of a loss"),
         (DiceCE(), "losses must be the name of a loss"),
     ],
@@ -159,15 +121,9 @@ def test_a_subclass_of_somebody_else_is_not_taken_over():
     class MyTagger(Tagger):
         pass
 
-    @Language.factory(
-        "my_tagger",
-        default_config={
-            "model": {
-                "@architectures": "spacy.Tagger.v2",
-                "tok2vec": TOK2VEC,
-            }
-        },
-    )
+    model = {"@architectures": "spacy.Tagger.v2", "tok2vec": TOK2VEC}
+
+    @Language.factory("my_tagger", default_config={"model": model})
     def make_my_tagger(nlp, name, model):
         return MyTagger(nlp.vocab, model, name)
 
@@ -187,13 +143,6 @@ def test_a_frozen_component_with_a_loss_is_said_to_be_for_nothing(capsys):
     assert "Component 'ner' trains with" in said and "'tagger' trains" not in said
 
 
-def test_auto_leaves_a_stock_ner_alone():
-    nlp = make(("ner",))
-    with pytest.warns(UserWarning, match='"auto" changes nothing here'):
-        spacy_dice.use_loss(nlp)
-    assert type(nlp.get_pipe("ner")) is EntityRecognizer
-
-
 def test_a_shared_tok2vec_learns_from_all():
     """Listeners still listen after the switch, and a masked batch does not break the chain."""
     nlp = spacy.blank("en")
@@ -203,16 +152,7 @@ def test_a_shared_tok2vec_learns_from_all():
         nlp.add_pipe(
             name, config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}}
         )
-    parser_model = {
-        "@architectures": "spacy.TransitionBasedParser.v2",
-        "state_type": "ner",
-        "extra_state_tokens": False,
-        "hidden_width": 64,
-        "maxout_pieces": 2,
-        "use_upper": True,
-        "tok2vec": listener,
-    }
-    nlp.add_pipe("ner", config={"model": parser_model}, before="dice_ner")
+    nlp.add_pipe("ner", config={"model": {"tok2vec": listener}}, before="dice_ner")
     nlp.initialize(lambda: examples(nlp))
     spacy_dice.use_loss(nlp, {"tagger": DiceCE(), "ner": DiceCE()})
     assert sorted(nlp.get_pipe("tok2vec").listening_components) == ["dice_ner", "ner", "tagger"]
@@ -355,6 +295,12 @@ def test_auto_leaves_alone_what_gains_nothing(capsys):
     assert "Component 'textcat_multilabel' trains with DiceCE(" in said
 
 
+def test_tuning_says_where_there_is_nothing_to_tune():
+    nlp = of_labels(senter="")
+    with pytest.warns(UserWarning, match="tune = true changes nothing, since no component"):
+        use_loss_callback(tune=True)(nlp)
+
+
 def test_one_name_is_for_all_components():
     nlp = spacy_dice.use_loss(of_labels(tagger="AB", textcat="AB"), "DiceCE")
     assert all(nlp.get_pipe(name).loss == DiceCE().core for name in nlp.pipe_names)
@@ -391,7 +337,7 @@ def test_resuming_takes_the_losses_of_the_config(tmp_path):
     assert loaded.get_pipe("tagger").loss.label_smoothing == 0.1
     assert values[1]["tagger"] == pytest.approx(expected["tagger"]) != values[0]["tagger"]
     assert loaded.get_pipe("ner").loss == DiceCE().core
-    with pytest.raises(ValueError, match="resume_training: the pipeline's config has no block"):
+    with pytest.raises(ValueError, match="resume_training: neither the pipeline's config nor"):
         spacy_dice.resume_training(make())
 
 

