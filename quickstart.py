@@ -1,4 +1,4 @@
-"""The quickstart: spaCy's own spancat, trained as it is and with the block, side by side.
+"""The quickstart: spaCy's own spancat, trained as it is and with the flag, side by side.
 
     python quickstart.py [--data FOLDER] [--seed N] [--learn-rate RATE]
 
@@ -26,11 +26,11 @@ from corpora import download, folders, generated, in_spacy, ncbi_disease
 ROOT = Path(__file__).resolve().parent
 OUT = ROOT / "out" / "quickstart"
 CACHE = ROOT / ".data" / "ncbi_disease"
-STOCK, BLOCK = "stock", "with the block"
+STOCK, FLAG = "stock", "with the flag"
 # The flag that makes the difference.
 RUNS: Dict[str, List[str]] = {
     STOCK: [],
-    BLOCK: ["--initialize.after_init", '{"@callbacks": "spacy_dice.use_loss.v1"}'],
+    FLAG: ["--initialize.after_init", '{"@callbacks": "spacy_dice.use_loss.v1"}'],
 }
 # A small network, for two CPU cores, and candidates as long as diseases' names are. All else is as
 # `spacy init config` writes it, the learning rate too.
@@ -163,8 +163,8 @@ def follow(runs: Dict[str, Any], lines: "queue.Queue[Tuple[str, Any]]") -> Dict[
             curves[name].append((int(cells[1]), float(cells[-4])))
         while printed < min(len(curve) for curve in curves.values()):
             if not printed:
-                print(f"\n{'updates':>8}{'F1 on dev:':>12} stock{'with the block':>18}")
-            step, both = curves[STOCK][printed][0], [curves[n][printed][1] for n in (STOCK, BLOCK)]
+                print(f"\n{'updates':>8}{'F1 on dev:':>12} stock{'with the flag':>18}")
+            step, both = curves[STOCK][printed][0], [curves[n][printed][1] for n in (STOCK, FLAG)]
             bar = "#" * round(both[0] / 2), "+" * round((both[1] - both[0]) / 2)
             print(f"{step:>8}{both[0]:>18.1f}{both[1]:>18.1f}   {bar[0]}{bar[1]}", flush=True)
             printed += 1
@@ -230,12 +230,12 @@ def print_time(curves: Dict[str, Curve]) -> None:
     """How many updates each took to the best F1 on dev that stock has."""
     best = max(f for _, f in curves[STOCK])
     needed = {name: [step for step, f in curve if f >= best] for name, curve in curves.items()}
-    ours = f"after {needed[BLOCK][0]}" if needed[BLOCK] else "never"
+    ours = f"after {needed[FLAG][0]}" if needed[FLAG] else "never"
     print(
         f"\nStock's best F1 on dev, {best:.1f}, is reached by stock after {needed[STOCK][0]} ",
         end="",
     )
-    print(f"updates, with the block {ours}.")
+    print(f"updates, with the flag {ours}.")
 
 
 def plot(curves: Dict[str, Curve]) -> Path:

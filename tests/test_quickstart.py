@@ -34,10 +34,10 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_offline(run, tmp_path):
-    """With the block most is found after 30 updates; stock has found nearly nothing by then."""
+    """With the flag most is found after 30 updates; stock has found nearly nothing by then."""
     error, said = run("--updates", 30, "--learn-rate", 0.003)
     assert not error and "this project GENERATES" in said, said
-    assert "stock: spaCy's own loss" in said and "with the block: CrossEntropy(" in said
+    assert "stock: spaCy's own loss" in said and "with the flag: CrossEntropy(" in said
     rows = re.findall(r"^ +(\d+) +([\d.]+) +([\d.]+) ", said, re.MULTILINE)
     assert [int(step) for step, _, _ in rows] == list(range(0, 31, 6))
     table = said.partition("Test scores")[2]
@@ -50,12 +50,12 @@ def test_offline(run, tmp_path):
     curves = [[float(row[column]) for row in rows] for column in (1, 2)]
     best = max(curves[0])
     first = [next(6 * i for i, f in enumerate(curve) if f >= best) for curve in curves]
-    reached = f"{best}, is reached by stock after {first[0]} updates, with the block after"
+    reached = f"{best}, is reached by stock after {first[0]} updates, with the flag after"
     assert f"best F1 on dev, {reached} {first[1]}." in table
     assert (tmp_path / "out/curves.png").read_bytes()[:4] == b"\x89PNG"
     assert len(re.findall(r"^    gold  +\S", table, re.MULTILINE)) == 4
     assert "Where nothing is gained" in table
-    for name in ("stock", "with-the-block"):
+    for name in ("stock", "with-the-flag"):
         nlp = spacy.load(tmp_path / "out" / name / "model-best")
         assert type(nlp.get_pipe("spancat")).__module__ == "spacy.pipeline.spancat"
 

@@ -104,7 +104,7 @@ class TransitionEntities(Entities):
             with known_vectors():
                 batches = [path_scores(self.pipe, batch) for batch in minibatch(docs, BATCH)]
             found = [pair for batch in batches for pair in batch]
-            scores = [rows for _, of_doc in found for rows in of_doc]
+            scores = [rows for _, by_doc in found for rows in by_doc]
             return found_confidence(
                 lambda temperature: path_probabilities(scores, temperature),
                 count.is_right((d, *span) for d, (spans, _) in enumerate(found) for span in spans),
@@ -288,12 +288,12 @@ def path_scores(pipe: TrainablePipe, docs: Sequence[Doc]) -> list[tuple[list[Spa
         pipe.transition_states([state for _, state in is_open], scores)
         is_open = [(i, state) for i, state in is_open if not state.is_final()]
     found = []
-    for doc, before, of_doc in zip(annotated(pipe, docs, states), docs, rows):
+    for doc, before, doc_rows in zip(annotated(pipe, docs, states), docs, rows):
         preset = {(ent.start, ent.end) for ent in before.ents}
         spans, chosen = [span for span in spans_of(doc) if span[:2] not in preset], []
         for start, end, label in spans:
             tags = ["U"] if end == start + 1 else ["B", *"I" * (end - start - 2), "L"]
-            pairs = zip(of_doc[start:end], [column[f"{tag}-{label}"] for tag in tags])
+            pairs = zip(doc_rows[start:end], [column[f"{tag}-{label}"] for tag in tags])
             first = [numpy.concatenate([row[[c]], numpy.delete(row, c)]) for row, c in pairs]
             chosen.append(numpy.stack(first))
         found.append((spans, chosen))

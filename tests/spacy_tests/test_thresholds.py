@@ -303,7 +303,7 @@ def awkward(nlp, n, seed):
         made.append(eg)
         if rng.random() < 0.2:
             continue
-        by_word = {word: kind for kind, of_kind in KINDS.items() for word in of_kind}
+        by_word = {word: kind for kind, words in KINDS.items() for word in words}
         for token in gold:
             token.tag_ = rng.choice(["", "NEW", *[by_word.get(token.text, "NOUN")] * 4])
         spans = [
