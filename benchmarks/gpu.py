@@ -219,6 +219,7 @@ def train(at: Setting, model: str) -> None:
         config["paths"]["transformer"] = str(at.folder / "bert")
         block = config["components"][name if model == "dice_qa" else "transformer"]["model"]
         block["mixed_precision"] = at.on_gpu
+    config["nlp"]["before_creation"] = None
     config["training"]["before_to_disk"] = {"@callbacks": "spacy_dice.tune.v1"}
     config["training"]["logger"] = {"@loggers": "spacy.ConsoleLogger.v3"}
     config["training"]["max_steps"] = at.size(80, 3)

@@ -125,31 +125,50 @@ REDUCE = Block("goemotions", 3000, "textcat_multilabel_reduce", (*SMALL, *TEXTS)
 FLAG = (STOCK, AUTO)
 SEEDS = range(1, 4)
 SIZES = "components.spancat.suggester.sizes=[1, 2, 3, 4, 5]"
-# Batches of 500 words, an update for each, and a learning rate that a small BERT trains with; the
-# warm-up of 250 updates is that of the config.
-FINE_TUNED = (
-    "training.accumulate_gradient=1",
-    "training.batcher.size=500",
-    "training.eval_frequency=40",
-    "training.optimizer.learn_rate.initial_rate=0.0002",
-)
-SPANCAT_BERT = (SIZES, *FINE_TUNED, "training.max_steps=240")
-TEXTS_BERT = (*FINE_TUNED, "training.max_steps=160")
-TEXTS_MODEL = "textcat_multilabel_init_gpu"
-BERT = (
-    Block("ncbi_disease", 600, "spancat_init_gpu", SPANCAT_BERT, FLAG, SEEDS, "A", (), 400),
-    Block("goemotions", 1500, TEXTS_MODEL, TEXTS_BERT, FLAG, SEEDS, "A", (), 1000, 2000),
-    Block("wnut17", 1000, "spancat_init_gpu", SPANCAT_BERT, FLAG, SEEDS, "A", (), 500),
+# Batches of 500 words, an update for each; the warm-up of 250 updates is that of the config.
+FINE_TUNED = ("training.accumulate_gradient=1", "training.batcher.size=500")
+BERT_RATE = "training.optimizer.learn_rate.initial_rate"
+FAST = (f"{BERT_RATE}=0.0002", "training.max_steps=400", "training.eval_frequency=40")
+SLOW = (f"{BERT_RATE}=0.00005", "training.max_steps=800", "training.eval_frequency=80")
+NER_LOSSES, DICE_NER_LOSSES = (STOCK, "dice_ce"), ("ce", AUTO)
+BERT = tuple(
+    Block(
+        *(data, size, f"{name}_init_gpu", (*FINE_TUNED, *rate, *more), losses, SEEDS, task, ()),
+        *(dev, test),
+    )
+    for rate in (FAST, SLOW)
+    for data, size, name, more, losses, task, dev, test in (
+        ("wnut17", 1000, "spancat", (SIZES,), FLAG, "A", 500, 0),
+        ("ncbi_disease", 600, "spancat", (SIZES,), FLAG, "A", 400, 0),
+        ("litbank_entities", 1000, "spancat", (SIZES,), FLAG, "A", 500, 1000),
+        ("goemotions", 1500, "textcat_multilabel", (), FLAG, "A", 1000, 2000),
+        ("edos", 1500, "textcat", (), FLAG, "C", 0, 0),
+        ("wnut17", 1000, "ner", (), NER_LOSSES, "A", 500, 0),
+        ("wnut17", 1000, "dice_ner", (), DICE_NER_LOSSES, "A", 500, 0),
+        ("ncbi_disease", 600, "ner", (), NER_LOSSES, "A", 400, 0),
+        ("ncbi_disease", 600, "dice_ner", (), DICE_NER_LOSSES, "A", 400, 0),
+    )
 )
 # The paper's losses on the paper's treebank, with configs/tagger.cfg and fewer updates.
 PAPER_LOSSES = ("ce", "focal", "paper_dl", "paper_dsc", "dice_ce")
 PAPER = (Block("ud_chinese_1_4", 0, "tagger", MORE, PAPER_LOSSES, SEEDS, rates=()),)
-# To spaCy's patience it would take an hour.
-SHORT = (SIZES, "training.max_steps=1600")
 UNTOUCHED = (
     Block("goemotions", 0, "textcat_multilabel_init", (), FLAG, SEEDS, rates=()),
     Block("edos", 0, "textcat_init", (), FLAG, SEEDS, "C", ()),
-    Block("ncbi_disease", 0, "spancat_init", SHORT, FLAG, SEEDS, rates=()),
+    *(
+        Block(data, 0, "spancat_init", (SIZES,), FLAG, SEEDS, rates=())
+        for data in ("ncbi_disease", "wnut17", "litbank_entities")
+    ),
+)
+# `ner` or `dice_ner`, on the same tok2vec.
+ENTITIES = tuple(
+    Block(data, size, f"{name}_init", steps, losses, range(1, 6), rates=())
+    for data in ("wnut17", "ncbi_disease", "litbank_entities", "litbank_events")
+    for size, steps in (
+        (300, ("training.max_steps=600", "training.eval_frequency=60")),
+        (0, ("training.max_steps=2000", "training.eval_frequency=200")),
+    )
+    for name, losses in (("ner", (STOCK,)), ("dice_ner", DICE_NER_LOSSES))
 )
 # What weights a spancat of several labels trains with, at two learning rates, to a patience.
 WEIGHTS = ("ce", "weighted_ce", "weighted_ce_10", "asymmetric")
@@ -177,6 +196,7 @@ PARTS: Dict[str, Tuple[Block, ...]] = {
     "full": tuple(full(block) for block in (*sigmoids((), ()), *TWO_LABELS)),
     "bert": BERT,
     "init_config": UNTOUCHED,
+    "entities": ENTITIES,
     "paper": PAPER,
     "defaults": DEFAULTS,
 }
@@ -187,6 +207,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora's folders")
     parser.add_argument("--transformer", help='name or folder, for the part "bert"')
     parser.add_argument("--part", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--gpu-id", type=int, default=-1, help="as of spacy train")
     parser.add_argument("--only", nargs="*", default=[], help="a model, corpus, seed or loss")
     parser.add_argument("--results", type=Path, help="the file to append to")
     parser.add_argument("--list", action="store_true", help="print the runs, train none")
@@ -201,7 +222,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
                     print("done already" if is_there else "to do", json.dumps(key))
                     continue
                 try:
-                    run(block, loss, seed, rate, args.data, path, args.transformer)
+                    run(block, loss, seed, rate, args.data, path, args.transformer, args.gpu_id)
                 except Exception:  # a run that fails is shown, and the next one begins
                     traceback.print_exc()
 
@@ -250,6 +271,7 @@ def run(
     data: Path,
     results: Path,
     transformer: Optional[str] = None,
+    gpu_id: int = -1,
 ) -> None:
     """Measure one run, and append its line."""
     key, start = key_of(block, loss, seed, rate), time.time()
@@ -262,6 +284,7 @@ def run(
         *(block.model, loss, seed, folder, sizes, overrides),
         task=block.task,
         transformer=transformer,
+        gpu_id=gpu_id,
     )
     append({**key, **measured}, results)
     scores = {split: measured[split]["f"] for split in ("dev", "test")}

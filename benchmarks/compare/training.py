@@ -73,6 +73,7 @@ def measure(
     *,
     task: str = "A",
     transformer: Optional[str] = None,
+    gpu_id: int = -1,
 ) -> Dict[str, Any]:
     """Train, choose the checkpoint as spaCy does, and score it.
 
@@ -85,6 +86,7 @@ def measure(
         overrides: Of the config.
         task: Of EDOS: A or C.
         transformer: Name or folder, for INIT_GPU.
+        gpu_id: As of `spacy train`; -1 is the CPU.
 
     Returns:
         The scores on dev and test, also on test after `spacy_dice.tune` on dev; the curve; seconds
@@ -95,6 +97,8 @@ def measure(
         for (split, found), size in zip(read_corpus(data, task).items(), sizes)
     }
     config, name = configured(model, loss, docs["train"], transformer)
+    if gpu_id >= 0:
+        config["nlp"]["before_creation"] = None
     n_curve = CURVE_TEXTS if name.startswith("textcat") else CURVE_SENTENCES
     is_written = model.endswith((INIT, INIT_GPU))
     docs["curve"] = docs["dev"] if is_written else folders.sample(docs["dev"], n_curve, 0)
@@ -110,7 +114,7 @@ def measure(
         }
         start = time.time()
         overrides = {**paths, "system.seed": seed, **overrides}
-        train(folder / "config.cfg", folder / "out", overrides=overrides)
+        train(folder / "config.cfg", folder / "out", use_gpu=gpu_id, overrides=overrides)
         seconds = time.time() - start
         measured = score_checkpoint(folder / "out/model-best", name, folder, not is_written)
         measured["curve"] = json.loads((folder / "curve.json").read_text())
@@ -118,6 +122,7 @@ def measure(
         **measured,
         "train_counts": train_counts(name, docs["train"]),
         "seconds": round(seconds, 1),
+        "device": "gpu" if gpu_id >= 0 else "cpu",
         "versions": versions("spacy", "thinc", "numpy", "spacy-transformers", "torch"),
     }
 
@@ -153,11 +158,16 @@ def configured(
 ) -> Tuple[Config, str]:
     """The config of a model that trains with a loss, and the name of its component."""
     if model.endswith((INIT, INIT_GPU)):
-        name = model[: model.rindex(INIT)]
-        config = init_config(
-            pipeline=[name], optimize="efficiency", gpu=model.endswith(INIT_GPU), silent=True
-        )
-        if model.endswith(INIT_GPU):
+        name, on_gpu = model[: model.rindex(INIT)], model.endswith(INIT_GPU)
+        stock = name.replace("dice_ner", "ner")
+        config = init_config(pipeline=[stock], optimize="efficiency", gpu=on_gpu, silent=True)
+        if name != stock:  # on the tok2vec or transformer that ner has
+            path = ROOT / "configs" / f"{name}{'_transformer' * on_gpu}.cfg"
+            block = Config().from_disk(path, interpolate=False)["components"][name]
+            config["components"][name] = block
+            del config["components"][stock]
+            config["nlp"]["pipeline"][-1] = name
+        if on_gpu:
             if transformer is None:
                 raise SystemExit(f"{model} needs --transformer: a name or a folder.")
             config["components"]["transformer"]["model"]["name"] = transformer

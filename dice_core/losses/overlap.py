@@ -164,7 +164,7 @@ class _Overlap(Loss):
         else:
             counted = namespace(gold).sign(gold)
         for column in background:
-            counted[column] = 0.0
+            counted[column : column + 1] *= 0.0  # a number would be copied to a GPU, which waits
         return formulas.overlap_of_set(
             hits, predicted, gold, counted, micro, totals[3 * n], *self.weights(), self.log
         )
