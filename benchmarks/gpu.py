@@ -39,7 +39,7 @@ from dice_core.targets import from_ids
 from . import ROOT, versions
 from .results import table_head, table_row
 
-LIMIT = {"cuda": 150, "cpu": 1200}  # seconds of a group
+LIMIT = {"cuda": 400, "cpu": 1200}  # seconds of a group
 PACKAGES = "torch cupy-cuda13x cupy-cuda12x numpy thinc spacy spacy-transformers flair transformers"
 NAMES = ["O", *(f"{tag}-{kind}" for kind in range(18) for tag in "BIES")]
 # What a module of speed/ prints: a title, the median of the ratios, and in brackets its range.

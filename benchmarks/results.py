@@ -81,8 +81,8 @@ def tuned(seeds: Seeds) -> Seeds:
 def counts_macro(data: str, model: str) -> bool:
     """Whether the score that counts is the mean F1 over labels: for tags, and for texts of
     more than two kinds."""
-    texts = model.startswith(("textcat", "flair_texts")) and data not in ("sms_spam", "edos_A")
-    return texts or model.startswith(("tagger", "morphologizer", "probe_tags"))
+    texts = model.startswith("textcat") and data not in ("sms_spam", "edos_A")
+    return texts or model.startswith(("tagger", "morphologizer"))
 
 
 def points(run: Run, split: str) -> float:

@@ -58,7 +58,7 @@ Number = Union[float, Array]
 _numpy = cast(Namespace, numpy)
 _NAMESPACES: Dict[type, Namespace] = {}
 # How large `blocks` are at most: what stays in a processor's cache, and what keeps a GPU busy.
-CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 18, 1 << 22
+CELLS_ON_HOST, CELLS_ELSEWHERE = 1 << 18, 1 << 24
 # Of NumPy's arrays a block is this share, but not so small that calls take longer than numbers.
 SHARE, MIN_CELLS = 8, 1 << 13
 

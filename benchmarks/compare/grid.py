@@ -127,16 +127,18 @@ SEEDS = range(1, 4)
 SIZES = "components.spancat.suggester.sizes=[1, 2, 3, 4, 5]"
 # Batches of 500 words, an update for each; the warm-up of 250 updates is that of the config.
 FINE_TUNED = ("training.accumulate_gradient=1", "training.batcher.size=500")
-BERT_RATE = "training.optimizer.learn_rate.initial_rate"
-FAST = (f"{BERT_RATE}=0.0002", "training.max_steps=400", "training.eval_frequency=40")
-SLOW = (f"{BERT_RATE}=0.00005", "training.max_steps=800", "training.eval_frequency=80")
+BERT_SETTINGS = (
+    *FINE_TUNED,
+    "training.optimizer.learn_rate.initial_rate=0.0002",
+    "training.max_steps=400",
+    "training.eval_frequency=40",
+)
 NER_LOSSES, DICE_NER_LOSSES = (STOCK, "dice_ce"), ("ce", AUTO)
 BERT = tuple(
     Block(
-        *(data, size, f"{name}_init_gpu", (*FINE_TUNED, *rate, *more), losses, SEEDS, task, ()),
+        *(data, size, f"{name}_init_gpu", (*BERT_SETTINGS, *more), losses, SEEDS, task, ()),
         *(dev, test),
     )
-    for rate in (FAST, SLOW)
     for data, size, name, more, losses, task, dev, test in (
         ("wnut17", 1000, "spancat", (SIZES,), FLAG, "A", 500, 0),
         ("ncbi_disease", 600, "spancat", (SIZES,), FLAG, "A", 400, 0),

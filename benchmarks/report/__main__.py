@@ -30,7 +30,9 @@ def main() -> None:
         runpy.run_path(str(ROOT / "docs/draw.py"), run_name="__main__")
         return
     special = {"paper": ["ud_chinese_1_4", "tagger"], "thresholds": ["spancat"]}
-    special.update(component=["spancat"], untouched=[], init_config=[], init_config_curves=[])
+    special.update(
+        component=["spancat"], untouched=[], entities=[], init_config=[], init_config_curves=[]
+    )
     for kind, make in pages.TABLES.items():
         words = special.get(kind, list(components.NAMES))
         print(f"**{kind}**\n", *make(runs, words), "", sep="\n")

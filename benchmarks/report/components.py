@@ -9,7 +9,6 @@ leaves the component as it is, tables say "stock".
 
 import statistics
 from collections import defaultdict
-from itertools import product
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ..results import (
@@ -302,28 +301,6 @@ def updates_to_best(ours: Run, stock: Run) -> float:
 def updates(number: float) -> str:
     """A number of updates as a table shows it."""
     return "-" if number == float("inf") else f"{number:.0f}"
-
-
-def ner(groups: Groups, losses: Sequence[str]) -> List[str]:
-    """A row for each way to find the entities of a corpus, where there are several: F1, precision,
-    recall, and words a second of processor time, of the fastest seed. There is no row of "auto"
-    where that is stock."""
-    columns = ["data", "component", "loss", "seeds", "dev", "test", "precision", "recall"]
-    lines = table_head([*columns, "words/s"])
-    models = ("ner", "dice_ner", "spancat")
-    for data, size in sorted({(data, size) for data, size, model in groups if model == "ner"}):
-        for model, loss in product(models, losses):
-            group = (data, size, model)
-            seeds = groups.get(group, {}).get(loss)
-            if seeds and not is_stock(groups[group], group, loss):
-                p, r = (statistics.fmean(100 * c["test"][k] for c in seeds.values()) for k in "pr")
-                speeds = [c["words_per_second"] for c in seeds.values() if "words_per_second" in c]
-                f = [f"{mean(seeds, split):.1f}" for split in ("dev", "test")]
-                corpus = f"{DATA.get(data, data)}, {size_text(size)}"
-                cells = [corpus, model, NAMES.get(loss, loss), str(len(seeds)), *f]
-                cells += [f"{p:.1f}", f"{r:.1f}", f"{max(speeds):,.0f}" if speeds else ""]
-                lines.append(table_row(cells))
-    return lines
 
 
 def tuned(groups: Groups, losses: Sequence[str]) -> List[str]:

@@ -1,9 +1,10 @@
 """Tables of the README and of the pages on components, and single numbers in sentences."""
 
+from statistics import fmean
 from typing import Dict, List, Optional, Sequence
 
 from ..results import Gain, Run, Seeds, gain, mean, table_head, table_row, text, tuned
-from . import components, init_config, tables
+from . import components, init_config
 from .components import AUTO, CE, LEARN_RATE, NAMES, STOCK, Group, baseline, label
 
 # The paper's losses, by the names of the results: what the paper calls them, and our classes.
@@ -38,9 +39,10 @@ def component(runs: Sequence[Run], words: Sequence[str]) -> List[str]:
     name, loss = words[0], (list(words[1:]) or [AUTO])[0]
     made: List[List[str]] = []
     for group, by_loss in init_config.grouped(runs).items():
-        if group[2].split("_init")[0] == name and loss == AUTO:
+        if group[2].split("_init")[0] == name:
             kind = "`init config`, BERT" if group[2].endswith("_gpu") else "`init config`"
-            made += _row(group, kind, by_loss.get(STOCK, {}), by_loss.get(AUTO, {}))
+            base = by_loss.get(STOCK) or by_loss.get(CE, {})
+            made += _row(group, kind, base, by_loss.get(loss, {}))
     shown = {}
     for rate_name, rate in (("0.001", LEARN_RATE), ("tuned", None)):
         for group, by_loss in components.grouped(runs, rate).items():
@@ -54,6 +56,30 @@ def component(runs: Sequence[Run], words: Sequence[str]) -> List[str]:
     against = "cross-entropy" if name.startswith("dice_") else "stock"
     columns = ["data", "learning rate", "seeds", against, "gain"]
     return [*table_head(columns), *map(table_row, made)]
+
+
+def entities(runs: Sequence[Run], words: Sequence[str]) -> List[str]:
+    """A row for each experiment with `ner` and `dice_ner` on the same tok2vec or transformer, which
+    the end of the models' names says (the word): F1 on test, means over the seeds; the differences
+    in F1, paired by seed; and words a second."""
+    columns = ["data", "seeds", "`ner`", "`dice_ner`, CE", "`dice_ner`, DiceCE"]
+    lines = table_head([*columns, "`dice_ner`, CE, over `ner`", "DiceCE over CE", "words/s"])
+    groups = init_config.grouped(runs, *words)
+    for group, by_loss in groups.items():
+        name, end = group[2].split("_", 1)
+        if name != "ner" or (*group[:2], f"dice_ner_{end}") not in groups:
+            continue
+        ours = groups[(*group[:2], f"dice_ner_{end}")]
+        shown = [by_loss.get(STOCK, {}), ours.get(CE, {}), ours.get(AUTO, {})]
+        both = set.intersection(*map(set, shown))
+        stock, ce, auto = ({seed: by[seed] for seed in sorted(both)} for by in shown)
+        if both:
+            f1 = [f"{mean(by, 'test'):.1f}" for by in (stock, ce, auto)]
+            over = [_bold(gain(ce, stock)), _bold(gain(auto, ce))]
+            speeds = (fmean(r["words_per_second"] for r in by.values()) for by in (stock, ce))
+            cells = [label(group).split(", ", 1)[1], str(len(both)), *f1, *over]
+            lines.append(table_row([*cells, " / ".join(f"{round(x, -3):,.0f}" for x in speeds)]))
+    return lines
 
 
 def _row(group: Group, rate: str, base: Seeds, ours: Seeds) -> List[List[str]]:
@@ -113,16 +139,13 @@ def paper(runs: Sequence[Run], words: Sequence[str]) -> List[str]:
 def number(runs: Sequence[Run], words: Sequence[str]) -> str:
     """One number for a sentence: KIND DATA SIZE MODEL LOSS [LEARNING RATE].
 
-    KIND is `earlier_gain` (over cross-entropy, of the runs without a learning rate of their own),
-    `gain` (over stock, or over cross-entropy where there is none), `tuned_gain` (the same,
+    KIND is `gain` (over stock, or over cross-entropy where there is none), `tuned_gain` (the same,
     both after `tune`), `test` (the score) or `accuracy`.
 
     Raises:
         ValueError: If there are no such runs.
     """
     kind, data, size, model, loss = words[:5]
-    if kind == "earlier_gain":
-        return _earlier(runs, words[1:4], loss)
     rate = float(words[5]) if len(words) > 5 else None
     groups = init_config.grouped(runs) if "_init" in model else components.grouped(runs, rate)
     by_loss = groups.get((data, size, model), {})
@@ -138,13 +161,6 @@ def number(runs: Sequence[Run], words: Sequence[str]) -> str:
     if kind == "gain":
         return text(gain(seeds, base))
     raise ValueError(f"{kind} is no kind of number.")
-
-
-def _earlier(runs: Sequence[Run], group: Sequence[str], loss: str) -> str:
-    groups = tables.grouped(run for run in runs if "learn_rate" not in run)
-    found = [by_loss for key, by_loss in groups.items() if list(key[:3]) == list(group)]
-    by_loss = max(found, key=lambda each: len(each.get(loss, {})), default={})
-    return text(gain(by_loss.get(loss, {}), by_loss.get(tables.BASELINE, {})))
 
 
 def _bold(found: Optional[Gain]) -> str:

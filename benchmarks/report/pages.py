@@ -15,7 +15,7 @@ from .. import ROOT
 from ..results import Run
 from . import components, guides, init_config
 from .components import LEARN_RATE
-from .tables import grouped, summary, table
+from .tables import grouped, table
 
 TEXT = r"<!-- = ([^>]*) -->.*?<!-- /= -->"
 
@@ -40,11 +40,10 @@ TABLES: Dict[str, Callable[[Sequence[Run], List[str]], List[str]]] = {
     ),
     "rivals": _components(components.rivals),
     "rivals_tuned": _components(components.tuned_rivals),
-    "ner": _components(components.ner),
-    "summary": summary,
     # Their word is the end of the models' names.
     "init_config": lambda runs, words: init_config.scores(init_config.grouped(runs, *words)),
     "init_config_curves": lambda runs, words: init_config.curves(init_config.grouped(runs, *words)),
+    "entities": guides.entities,
     "untouched": guides.untouched,
     # Their words are components, or a corpus and a model.
     "component": guides.component,

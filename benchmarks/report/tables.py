@@ -27,19 +27,3 @@ def table(group: Group, by_loss: Dict[str, Seeds]) -> List[str]:
         row = [loss, str(len(seeds)), *(f"{mean(seeds, s):.1f}" for s in ("dev", "test"))]
         lines.append(table_row([*row, text(found)]))
     return lines
-
-
-def summary(runs: Iterable[Run], losses: List[str]) -> List[str]:
-    """Lines of Markdown: a row for each data set, size and model of the earlier runs (their lines
-    have no learning rate of their own) that has one of the losses; in brackets the number of
-    seeds."""
-    groups = grouped(run for run in runs if "learn_rate" not in run)
-    columns = ["data", "size", "model", BASELINE, *losses]
-    lines = table_head(columns)
-    for (data, size, model, _), by_loss in groups.items():
-        if BASELINE in by_loss and any(loss in by_loss for loss in losses):
-            baseline = by_loss[BASELINE]
-            gains = [gain(by_loss.get(loss, {}), baseline) for loss in losses]
-            row = [data, size, model, f"{mean(baseline, 'test'):.1f}"]
-            lines.append(table_row([*row, *(f"{text(g)} ({g.n})" if g else "" for g in gains)]))
-    return lines
