@@ -220,7 +220,7 @@ def train(at: Setting, model: str) -> None:
         block = config["components"][name if model == "dice_qa" else "transformer"]["model"]
         block["mixed_precision"] = at.on_gpu
     config["nlp"]["before_creation"] = None
-    config["training"]["before_to_disk"] = {"@callbacks": "spacy_dice.tune.v1"}
+    config["initialize"]["after_init"] = {"@callbacks": "spacy_dice.use_loss.v1", "tune": True}
     config["training"]["logger"] = {"@loggers": "spacy.ConsoleLogger.v3"}
     config["training"]["max_steps"] = at.size(80, 3)
     config["training"]["eval_frequency"] = at.size(20, 3)
@@ -243,7 +243,7 @@ def train(at: Setting, model: str) -> None:
         scores.append({k: v for k, v in found.items() if isinstance(v, float) and k != "speed"})
         if not at.on_gpu:
             break
-    tuned = "spacy_dice" in nlp.meta or model == "dice_qa"  # which has no threshold to tune
+    tuned = name in nlp.meta["spacy_dice"] or model == "dice_qa"  # which is not tuned
     assert tuned, "tune has left nothing in meta.json"
     for key, score in scores[0].items():
         # A prediction or two may fall on the other side of a threshold.

@@ -8,6 +8,7 @@ dL/dp * j, with ``j`` the part of the activation's derivative that belongs to th
 softmax, p (1-p) for a sigmoid. See `slopes`, which makes gradients of them.
 """
 
+import math
 from typing import NamedTuple, Optional, Tuple
 
 from . import arrays
@@ -90,69 +91,79 @@ class Mass(NamedTuple):
     predicted_slope: Array
 
 
-def squared_mass(p: Array, j: Array) -> Mass:
-    """Of DL as published: p^2 + y^2 below. Source: Milletari et al. 2016."""
+def soft_mass(p: Array, j: Array, squared: bool) -> Mass:
+    """Of p; ``squared``, of DL as published: p^2 + y^2 below. Source: Milletari et al. 2016."""
+    if not squared:
+        return Mass(p, p, j, j)
     square = p * p
     return Mass(p, square, j, 2.0 * (square if j is p else p * j))
 
 
-def self_adjusting_mass(
-    p: Array,
-    q: Optional[Array],
-    j: Array,
-    alpha: float,
-    detach_weight: bool,
-    is_softmax: bool,
-    squared: bool = False,
-) -> Mass:
-    """Of DSC: s = (1-p)^alpha p in place of p; ``squared``: s^2 among the predictions.
-
-    ds/dp = (1-p)^alpha - alpha p (1-p)^(alpha-1), without its second part if the weight is held
-    constant. For a softmax and alpha < 1 that is infinite at p = 1: see `slopes.Slope.steep`.
-    q is None for 1-p of a softmax and alpha = 1, and may be overwritten.
-
-    Source: Li et al. 2020, equation 11; its released code for ``squared``.
-    """
-    s, slope = _self_adjusted(p, q, j, alpha, detach_weight, is_softmax)
-    if squared:
-        return Mass(s, s * s, slope, 2.0 * s * slope)
-    return Mass(s, s, slope, slope)
-
-
-def _self_adjusted(
-    p: Array, q: Optional[Array], j: Array, alpha: float, detach_weight: bool, is_softmax: bool
+def self_adjusted(
+    p: Array, q: Optional[Array], alpha: float, detach_weight: bool
 ) -> Tuple[Array, Array]:
-    """(1-p)^alpha p and its slope."""
+    """s = (1-p)^alpha p, which DSC has in place of p, and its slope ds/dp * j.
+
+    ds/dp = (1-p)^(alpha-1) (1-p - alpha p), without its second part if the weight is held constant.
+
+    Args:
+        p: Floats of any shape.
+        q: 1-p of sigmoids; None for a softmax, where alpha is 1.
+        alpha: From 0 on.
+        detach_weight: Whether (1-p)^alpha is held constant.
+
+    Source: Li et al. 2020, equation 11.
+    """
     if q is None:
         square = p * p
         s = p - square
-        if detach_weight:
-            return s, s
-        slope = square  # p - 2 p^2, in its place: two passes fewer
-        slope *= -2.0
-        slope += p
-        return s, slope
-    if alpha == 1:
-        s, slope = q * p, q * j
         if not detach_weight:
-            slope -= p * j
-        return s, slope
-    # In place: a new array costs more time than the numbers in it.
+            square *= -1.0  # in place, where a new array costs more time than the numbers in it
+            square += s
+        return s, s if detach_weight else square
     s = q**alpha
-    slope = s if j is p else s * j
     s *= p
-    if detach_weight or not alpha:
-        return s, slope
-    if is_softmax:  # a power is what takes time: that of alpha - 1 is a division away
-        change = arrays.at_least(q, arrays.floor(q), reusable=True)  # at q = 0 s is 0
-        change = arrays.apply("reciprocal", change)
-        change *= p
-        change *= s
-    else:
-        change = s * p
-    change *= -alpha
-    change += slope
-    return s, change
+    return s, s * (q if detach_weight else q - alpha * p)
+
+
+def self_adjusted_softmax(
+    rest: Array, top: Tuple[Array, Array, Array], alpha: float, detach_weight: bool
+) -> Tuple[Array, Array]:
+    """`self_adjusted` of a softmax. For alpha < 1 its slope is infinite at p = 1 (see
+    `slopes.Slope.steep`), so that it needs 1-p of the class next to 1 exactly.
+
+    Args:
+        rest: ``(N, C)``, p with 0 for the top class of each row.
+        top: That class, its p and its 1-p, ``(N,)`` each; see `Probabilities.top`.
+        alpha: From 0 on.
+        detach_weight: See `self_adjusted`.
+    """
+    ids, p_top, q_top = top
+    s_top = q_top**alpha * p_top
+    # A power is what takes time. This is half of it, and exact far from p = 1.
+    exp = "exp2" if hasattr(namespace(rest), "exp2") else "exp"  # not in the standard, but faster
+    q = -rest
+    s = namespace(rest).log1p(q)
+    s *= alpha / math.log(2) if exp == "exp2" else alpha
+    s = arrays.apply(exp, s)
+    s *= rest
+    slope = s
+    if not detach_weight:
+        q_top = arrays.at_least(q_top, arrays.floor(q_top))  # at q = 0 s is 0
+        q += 1.0
+        slope = _self_adjusted_slope(s, q, alpha)
+        arrays.add_at(slope, ids, _self_adjusted_slope(s_top, q_top, alpha))
+    arrays.add_at(s, ids, s_top)
+    return s, slope
+
+
+def _self_adjusted_slope(s: Array, q: Array, alpha: float) -> Array:
+    """s (1 - alpha p / q) with p = 1-q, in place of q."""
+    slope = arrays.apply("reciprocal", q)
+    slope *= -alpha
+    slope += 1.0 + alpha
+    slope *= s
+    return slope
 
 
 def overlap(

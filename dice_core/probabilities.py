@@ -39,7 +39,7 @@ class Probabilities:
         self.low = arrays.floor(self.like)
         self._made: Dict[Tuple[int, ...], Tuple[object, object]] = {}
         self._gathered: Optional[Tuple[Array, Array]] = None
-        self._top: Optional[Tuple[Array, Array, Array]] = None
+        self._top: Optional[Tuple[Array, Array, Array, Array]] = None
         self._softplus: Optional[Array] = None
 
     @property
@@ -83,10 +83,10 @@ class Probabilities:
             self._made[key] = sources, make()  # the sources, too: no other object has their ids
         return cast(Made, self._made[key][1])
 
-    def top(self) -> Tuple[Array, Array, Array]:
+    def top(self) -> Tuple[Array, Array, Array, Array]:
         """Of each row of a softmax with N > 0 the class ``(N,)`` with p above 1/2 (any, if there
-        is none), p with 0 there ``(N, C)``, and the sum of that: 1-p of the class, exact also
-        where p rounds to 1.
+        is none), its p, p with 0 there ``(N, C)``, and the sum of that: 1-p of the class, exact
+        also where p rounds to 1.
         """
         if self._top is None:
             xp, p = namespace(self.p), self.p
@@ -94,20 +94,20 @@ class Probabilities:
             columns = xp.arange(p.shape[1], dtype=p.dtype, device=arrays.device(p))
             ids = xp.astype(xp.round(p) @ columns, xp.int64)
             ids = xp.clip(ids, 0, p.shape[1] - 1)
-            rest = xp.asarray(p, copy=True)
-            arrays.add_at(rest, ids, -arrays.gather(p, ids))
-            self._top = ids, rest, arrays.row_sums(rest)
+            p_top, rest = arrays.gather(p, ids), xp.asarray(p, copy=True)
+            arrays.add_at(rest, ids, -p_top)
+            self._top = ids, p_top, rest, arrays.row_sums(rest)
         return self._top
 
-    def q(self, exact: bool = False) -> Array:
-        """1 - p. ``exact``: also where p rounds to 1, for what is steep there."""
+    def q(self) -> Array:
+        """1 - p, of a softmax and of known logits exact also where p rounds to 1."""
         if self.logits is not None:
             q = -self.logits
             return arrays.apply("sigmoid", q) if hasattr(q, "sigmoid_") else _sigmoid(q)
         q = arrays.at_least(1.0 - self.p, 0.0, reusable=True)
-        if exact and self.activation == "softmax" and self.p.shape[0]:
+        if self.activation == "softmax" and self.p.shape[0]:
             # Only a row's largest p can be next to 1.
-            ids, _, others = self.top()
+            ids, _, _, others = self.top()
             q_top = arrays.gather(q, ids)
             others = namespace(q).where(q_top < 0.5, others, q_top)
             arrays.add_at(q, ids, others - q_top)
@@ -126,7 +126,7 @@ class Probabilities:
     def log_q(self) -> Array:
         """``(N, C)``, of 1 - p, in nats."""
         if self.logits is None:
-            return arrays.apply("log", arrays.at_least(self.q(exact=True), self.low))
+            return arrays.apply("log", arrays.at_least(self.q(), self.low))
         log_q = arrays.at_least(self.logits, 0.0)
         log_q *= -1.0
         log_q -= self._log_rest()

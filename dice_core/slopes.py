@@ -163,9 +163,8 @@ def _by_logits_of_steep(probabilities: Probabilities, cells: Array) -> Array:
     p = probabilities.p
     if not p.shape[0]:
         return cells
-    top, rest, q_top = probabilities.top()
-    q_top = arrays.at_least(q_top, arrays.floor(p))
-    at_top, p_top = arrays.gather(cells, top), arrays.gather(p, top)
+    top, p_top, rest, q_top = probabilities.top()
+    q_top, at_top = arrays.at_least(q_top, arrays.floor(p)), arrays.gather(cells, top)
     arrays.add_at(cells, top, -at_top)
     others = arrays.row_sums(cells)
     cells = arrays.add_product(cells, -(others + at_top)[:, None], rest)

@@ -5,7 +5,7 @@ single token; O is outside. In BIO, L and U are missing and an entity ends where
 not its I.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple, Union
+from typing import NamedTuple, Sequence, Tuple, Union
 
 import numpy
 
@@ -90,7 +90,6 @@ class Scheme:
         # An entity's rows are those from its start to the next row that opens something else.
         first_of_doc = numpy.zeros(n + 1, dtype=bool)
         first_of_doc[numpy.cumsum([0, *lengths])] = True
-        first_of_doc[n] = True
         starts = (kinds == B) | (kinds == U)
         opens = numpy.append(starts | (kinds == O), True) | first_of_doc
         begin = numpy.flatnonzero(starts)
@@ -120,8 +119,3 @@ def ranges(begin: numpy.ndarray, end: numpy.ndarray) -> Tuple[numpy.ndarray, num
     size = end - begin
     which = numpy.repeat(numpy.arange(len(size)), size)
     return numpy.arange(size.sum()) - (numpy.cumsum(size) - size - begin)[which], which
-
-
-def labels_of(names: Sequence[str]) -> List[str]:
-    """The entity labels of tags, in the order of their first tag."""
-    return list(dict.fromkeys(n[2:] for n in names if n not in (OUTSIDE, *SPECIAL)))

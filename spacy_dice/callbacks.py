@@ -1,6 +1,6 @@
 """Callbacks of a config: several in the place of one, and F1 of single labels as scores."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from spacy.language import Language
@@ -14,24 +14,6 @@ CHAIN = "spacy_dice.chain.v1"
 PER_TYPE = "_per_type"
 MAX_NAMES = 10
 Scores = dict[str, Any]
-
-
-def callbacks_at(config: Mapping[str, Any], place: tuple[str, str]) -> dict[str, Any]:
-    """Return the blocks of callbacks at a place of a config, those of a chain one by one.
-
-    Args:
-        config: The config of a pipeline.
-        place: Section and key, such as ("initialize", "after_init").
-
-    Returns:
-        Blocks by their names in the chain; a single one has the name of its function.
-    """
-    block = config.get(place[0], {}).get(place[1])
-    if not block:
-        return {}
-    if block.get("@callbacks") == CHAIN:
-        return dict(block.get("callbacks", {}))
-    return {block["@callbacks"]: block}
 
 
 def chain_callback(callbacks: dict[str, Any]) -> Callable[[Language], Language]:

@@ -374,7 +374,9 @@ def _thinc_class(kind: Type[core.Loss]) -> Type[Loss]:
     made = globals().get(kind.__name__)
     if isinstance(made, type) and issubclass(made, Loss) and made.kind is kind:
         return made
-    return type(kind.__name__, (Loss,), {"kind": kind, "__doc__": kind.__doc__})
+    # Examples there are of the losses themselves.
+    doc = (kind.__doc__ or "").partition("    Example:")[0].rstrip()
+    return type(kind.__name__, (Loss,), {"kind": kind, "__doc__": doc, "__module__": __name__})
 
 
 def _factory(kind: Type[core.Loss]) -> Callable[..., Loss]:
@@ -397,10 +399,7 @@ def _factory(kind: Type[core.Loss]) -> Callable[..., Loss]:
 
 
 for _kind in core.LOSSES:
-    # Examples there are of the losses themselves.
-    _doc = (_kind.__doc__ or "").partition("    Example:")[0].rstrip()
-    _attributes = {"kind": _kind, "__doc__": _doc, "__module__": __name__}
-    globals()[_kind.__name__] = type(_kind.__name__, (Loss,), _attributes)
+    globals()[_kind.__name__] = _thinc_class(_kind)
 
 # The factories, by name, for the entry points.
 v1 = SimpleNamespace(**{kind.__name__: _factory(kind) for kind in core.LOSSES})

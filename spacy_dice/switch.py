@@ -1,6 +1,5 @@
 """Switching the loss of stock components on and off again, and our components to stock."""
 
-import copy
 import warnings
 from dataclasses import fields
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union
@@ -15,7 +14,7 @@ from wasabi import msg
 from dice_core.losses import Loss
 from dice_core.thresholds.objectives import as_objective
 
-from .callbacks import callbacks_at
+from .callbacks import CHAIN
 from .components.per_doc import DiceMultiLabelTextCategorizer, DiceTextCategorizer
 from .components.per_span import DiceSpanCategorizer, DiceSpanFinder
 from .components.per_token import (
@@ -28,7 +27,7 @@ from .components.trainable import StockLossMixin, warn_of_loss
 from .components.transition import DiceDependencyParser, DiceEntityRecognizer
 from .errors import as_config_errors, config_error
 from .losses import core_loss
-from .training import META, Run, choose_by_f1, remove_callbacks
+from .training import META, Run, choose_by_f1, copy_pipeline, remove_callbacks
 
 # Which of ours takes the place of which stock component. Looked up by the exact type.
 STOCK_TO_DICE: Dict[type, Type[StockLossMixin]] = {
@@ -161,10 +160,10 @@ def resume_training(nlp: Language, *, sgd: Optional[Optimizer] = None) -> Optimi
         >>> optimizer = spacy_dice.resume_training(nlp)  # doctest: +SKIP
         >>> nlp.update(examples, sgd=optimizer)  # doctest: +SKIP
     """
-    place = ("initialize", "after_init")
-    saved = {"initialize": {"after_init": nlp.meta.get(META, {}).get(".".join(place))}}
-    for config in (nlp.config.interpolate(), saved):
-        for block in callbacks_at(config, place).values():
+    saved = nlp.meta.get(META, {}).get("initialize.after_init")
+    for found in (nlp.config.interpolate()["initialize"]["after_init"], saved):
+        is_chain = (found or {}).get("@callbacks") == CHAIN
+        for block in found["callbacks"].values() if is_chain else [found or {}]:
             if block.get("@callbacks") == USE_LOSS:
                 made = registry.resolve({"losses": block.get("losses", AUTO)})["losses"]
                 use_loss(nlp, made)
@@ -198,12 +197,7 @@ def to_stock(nlp: Language) -> Language:
     Returns:
         The new pipeline; ``nlp`` is not changed and can go on training.
     """
-    stock = copy.copy(nlp)
-    stock._config = nlp.config.copy()
-    stock._meta = copy.deepcopy(nlp._meta)
-    stock._disabled = set(nlp._disabled)
-    stock._pipe_meta, stock._pipe_configs = dict(nlp._pipe_meta), dict(nlp._pipe_configs)
-    stock._components = []
+    stock = copy_pipeline(nlp)
     for name, pipe in nlp._components:
         twin = type(pipe).stock_factory if _has_own_block(nlp, name) else None  # type: ignore[attr-defined]
         if twin is not None:
@@ -213,8 +207,7 @@ def to_stock(nlp: Language) -> Language:
             kept = {key: config.get(key, value) for key, value in default.items()}
             stock._pipe_meta[name] = meta
             stock._pipe_configs[name] = Config({**kept, "factory": twin})
-            pipe = pipe.stock_copy()  # type: ignore[attr-defined]
-        stock._components.append((name, pipe))
+            _replace(stock, name, pipe.stock_copy())  # type: ignore[attr-defined]
     remove_callbacks(stock)
     return stock
 

@@ -5,6 +5,7 @@ around the config's own, which is told of each step and of the end, and a callba
 before_to_disk, which saves what is tuned.
 """
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,11 +23,9 @@ from wasabi import Printer
 from dice_core.thresholds.objectives import Spec
 from dice_core.thresholds.report import ComponentReport, TuneReport
 
-from .callbacks import CHAIN, callbacks_at
-from .errors import config_error
+from .callbacks import CHAIN
 
 OURS = "spacy_dice."
-TUNE = "spacy_dice.tune.v1"
 # What stands in a config while training begins, around the user's own logger and before_to_disk.
 LOGGER, SAVE = "spacy_dice.train_logger.v1", "spacy_dice.save_tuned.v1"
 PLACES = (("initialize", "before_init"), ("initialize", "after_init"))
@@ -51,6 +50,22 @@ def remove_callbacks(nlp: Language) -> None:
         if kept != block:
             config[section][key] = kept
             nlp.meta.setdefault(META, {})[f"{section}.{key}"] = dict(block)
+
+
+def copy_pipeline(nlp: Language) -> Language:
+    """A pipeline with the same components, whose list of them, config and meta can be changed.
+
+    Args:
+        nlp: A pipeline, which is not changed.
+
+    Returns:
+        The copy.
+    """
+    made = copy.copy(nlp)
+    made._config, made._meta = nlp.config.copy(), copy.deepcopy(nlp._meta)
+    made._components, made._disabled = list(nlp._components), set(nlp._disabled)
+    made._pipe_meta, made._pipe_configs = dict(nlp._pipe_meta), dict(nlp._pipe_configs)
+    return made
 
 
 def _without_ours(block: Optional[Block]) -> Optional[Block]:
@@ -101,30 +116,24 @@ class Run:
         """Have `spacy train` call this run: it reads its config once more after initialization.
 
         Raises:
-            ConfigValidationError: If thresholds are tuned twice, or no component has a label.
+            ConfigValidationError: If no component has a label that has an objective.
         """
         from .thresholds.api import check_tunable
 
         plain, training = nlp.config.interpolate(), nlp.config["training"]
-        saving = callbacks_at(plain, BEFORE_TO_DISK)
-        if self.tune and any(block.get("@callbacks") == TUNE for block in saving.values()):
-            raise config_error(
-                f"use_loss: tune = true and {TUNE} in [training.before_to_disk] both tune the "
-                "thresholds. Leave one of them out."
-            )
         if self.tune:
             frozen = plain["training"]["frozen_components"]
             self.components = check_tunable(nlp, frozen, self.objective, self.labels)
             if not self.components:
                 warnings.warn(
-                    "use_loss: tune = true changes nothing, since no component that is trained has "
-                    "a threshold.",
+                    "use_loss: tune = true changes nothing, since no component that is trained can "
+                    "be tuned.",
                     stacklevel=3,
                 )
         if plain["training"]["logger"].get("@loggers") != LOGGER:
             training["logger"] = {"@loggers": LOGGER, "logger": training["logger"]}
-        if self.tune and SAVE not in saving:
-            callback = training.get("before_to_disk")
+        callback = training.get("before_to_disk")
+        if self.tune and (callback or {}).get("@callbacks") != SAVE:
             training["before_to_disk"] = {"@callbacks": SAVE, "callback": callback}
         _RUNS[nlp] = self
 
@@ -163,8 +172,7 @@ class Run:
         reports = {one.name: one for one in self.report or ()}
         for name, loss in self.losses.items():
             found = reports.get(name)
-            left = "thresholds not tuned" if name in self.components else "no threshold to tune"
-            scores = left if found is None else _scores(found)
+            scores = "thresholds not tuned" if found is None else _scores(found)
             self.print("good" if found and found.tuned else "info", f"{name}: {loss}; {scores}")
 
 

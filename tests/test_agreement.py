@@ -125,6 +125,7 @@ def test_random_batches(name, options, activation, batch):
     agree(name, options, activation, *batch)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("name, options, activation", CASES, ids=IDS)
 def test_ends(name, options, activation):
     """p in {0, 1e-30, 0.5, 1 - 1e-7, 1}, for gold and for other classes."""

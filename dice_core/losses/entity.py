@@ -97,7 +97,7 @@ class EntityDice(Loss):
         cells = arrays.sum_by(xp.take(found, which), flat, like.shape[0] * like.shape[1])
         cells *= n * by_found
         cells = xp.reshape(cells, like.shape)
-        factors = (targets.known_rows() * (n * by_expected))[:, None] * _starts(scheme, like)
+        factors = n * by_expected * _starts(scheme, like)
         cells = arrays.add_product(cells, factors, probabilities.p)
         if probabilities.activation == "sigmoid":
             cells *= probabilities.q()

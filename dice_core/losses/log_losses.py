@@ -75,7 +75,7 @@ class _LogLoss(Loss):
         if negative is not None and factor_of_negatives is not None:
             negative = negative * factor_of_negatives
         exact = bool(self.gamma) or negative is not None
-        q = probabilities.q(exact=True) if exact else probabilities.p
+        q = probabilities.q() if exact else probabilities.p
         value, slope = formulas.log_loss(probabilities.p, q, probabilities.log_p(), self.gamma)
         # In place: a new array costs more time than the numbers in it.
         value *= positive

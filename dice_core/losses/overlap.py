@@ -18,7 +18,7 @@ from .base import Loss
 class _Overlap(Loss):
     """Losses that are 1 - F of soft counts (see `formulas.overlap`).
 
-    A subclass says what a cell adds to the counts (`mass`), if that is not simply p, and how
+    A subclass says what stands for p in the counts (`soft`), if that is not p itself, and how
     they are weighed (`weights`).
     """
 
@@ -28,8 +28,7 @@ class _Overlap(Loss):
     smooth: float
     background: Background
     log: bool = False
-    # Whether a cell adds p itself, so that its slope is the same for all cells of a column.
-    plain: ClassVar[bool] = True
+    squared: ClassVar[bool] = False
 
     def check_options(self) -> None:
         self.set_choice("level", LEVELS)
@@ -58,9 +57,15 @@ class _Overlap(Loss):
         """alpha, beta and smooth of `formulas.overlap`."""
         return 0.5, 0.5, self.smooth / 2
 
-    def mass(self, p: Array, q: Optional[Array], j: Array, is_softmax: bool) -> Mass:
-        """What cells of probability p = 1 - q add to the counts. j: see `formulas`."""
-        return Mass(p, p, j, j)
+    @property
+    def is_plain(self) -> bool:
+        """Whether a cell adds p itself, so that its slope is the same for all of a column."""
+        return not self.squared
+
+    def soft(self, probabilities: Probabilities) -> Tuple[Array, Array]:
+        """What stands for p in the counts, ``(N, C)``, and its slope (see `formulas`)."""
+        p = probabilities.p
+        return p, p if probabilities.activation == "softmax" else p * probabilities.q()
 
     @property
     def is_steep(self) -> bool:
@@ -73,7 +78,7 @@ class _Overlap(Loss):
 
     def gold(self, y: Array) -> Array:
         """What gold cells add."""
-        return y
+        return y * y if self.squared else y
 
     # -- counts of a batch --------------------------------------------------------------
 
@@ -81,7 +86,7 @@ class _Overlap(Loss):
         return 3 * n_classes + 1 if self.level == "batch" else 0
 
     def blocks(self, probabilities: Probabilities, targets: Targets) -> Optional[List[slice]]:
-        if self.plain and self.level == "batch" and _has_gold_columns(probabilities, targets):
+        if self.is_plain and self.level == "batch" and _has_gold_columns(probabilities, targets):
             return None
         return super().blocks(probabilities, targets)
 
@@ -140,7 +145,7 @@ class _Overlap(Loss):
         at_gold = by_hits[ids] * gold.hit_slope
         if counted is not None:
             at_gold *= counted
-        if self.plain:
+        if self.is_plain:
             return Slope(columns=by_predicted, gold=at_gold)
         cells = by_predicted * every.predicted_slope
         if counted is not None:
@@ -207,23 +212,11 @@ class _Overlap(Loss):
 
     # -- what they share ----------------------------------------------------------------
 
-    def _p(self, probabilities: Probabilities) -> Array:
-        # At exactly 0 some ratios are 0/0; next to 0 they are what they tend to.
-        p = probabilities.p
-        return p if self.smooth else arrays.at_least(p, probabilities.low)
-
-    def _q(self, probabilities: Probabilities) -> Optional[Array]:
-        """1 - p, where `mass` needs it better than it can tell from p."""
-        return None
-
     def _mass(self, probabilities: Probabilities) -> Mass:
         """Of all cells."""
 
         def make() -> Mass:
-            p, is_softmax = self._p(probabilities), probabilities.activation == "softmax"
-            q = self._q(probabilities)
-            j = p if is_softmax else p * (probabilities.q() if q is None else q)
-            return self.mass(p, q, j, is_softmax)
+            return formulas.soft_mass(*self.soft(probabilities), self.squared)
 
         return probabilities.once(make, self)
 
@@ -231,10 +224,11 @@ class _Overlap(Loss):
         """Of a softmax: of all cells, and of the gold ones, ``(N,)``."""
 
         def make() -> Tuple[Mass, Mass]:
-            p, q = self._p(probabilities), self._q(probabilities)
+            p, j = self.soft(probabilities)
             at = probabilities.gather(ids) if p is probabilities.p else arrays.gather(p, ids)
-            q_at = None if q is None else arrays.gather(q, ids)
-            return self.mass(p, q, p, True), self.mass(at, q_at, at, True)
+            j_at = at if j is p else arrays.gather(j, ids)
+            squared = self.squared
+            return formulas.soft_mass(p, j, squared), formulas.soft_mass(at, j_at, squared)
 
         # Single cells have no totals, so that the arrays are needed once.
         return make() if self.level == "element" else probabilities.once(make, self, ids)
@@ -309,25 +303,13 @@ class Dice(_Overlap):
     level: Level = "element"
     average: Average = "macro"
     smooth: float = 1.0
-    squared: bool = True
+    squared: bool = True  # type: ignore[misc]
     log: bool = False
     background: Background = AUTO
 
     def check_options(self) -> None:
         super().check_options()
         self.set_flag("squared")
-
-    @property
-    def plain(self) -> bool:  # type: ignore[override]
-        return not self.squared
-
-    def mass(self, p: Array, q: Optional[Array], j: Array, is_softmax: bool) -> Mass:
-        if self.squared:
-            return formulas.squared_mass(p, j)
-        return super().mass(p, q, j, is_softmax)
-
-    def gold(self, y: Array) -> Array:
-        return y * y if self.squared else y
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,12 +383,11 @@ class SelfAdjustingDice(_Overlap):
 
     alpha: float = 1.0
     smooth: float = 1.0
-    squared: bool = False
+    squared: bool = False  # type: ignore[misc]
     level: Level = "element"
     average: Average = "macro"
     detach_weight: bool = False
     background: Background = AUTO
-    plain: ClassVar[bool] = False
 
     def check_options(self) -> None:
         super().check_options()
@@ -414,26 +395,26 @@ class SelfAdjustingDice(_Overlap):
         self.set_flag("squared")
         self.set_flag("detach_weight")
 
-    def mass(self, p: Array, q: Optional[Array], j: Array, is_softmax: bool) -> Mass:
-        return formulas.self_adjusting_mass(
-            p, q, j, self.alpha, self.detach_weight, is_softmax, self.squared
-        )
-
-    def gold(self, y: Array) -> Array:
-        return y * y if self.squared else y
+    @property
+    def is_plain(self) -> bool:
+        return False
 
     @property
     def is_steep(self) -> bool:
         return 0 < self.alpha < 1 and not self.detach_weight
 
-    def _q(self, probabilities: Probabilities) -> Optional[Array]:
-        if self.alpha == 1 and probabilities.activation == "softmax":
-            return None
-        q = probabilities.q(exact=self.alpha < 1)
-        if self.alpha < 1 and probabilities.activation == "sigmoid":
-            # The loss is a function of p as a float: where that is 1, (1-p)^alpha is 0.
-            q = namespace(q).where(probabilities.p < 1, q, 0.0)
-        return q
+    def soft(self, probabilities: Probabilities) -> Tuple[Array, Array]:
+        if probabilities.activation == "softmax" and self.alpha != 1:
+            ids, p_top, rest, q_top = probabilities.top()
+            top = ids, p_top, q_top
+            return formulas.self_adjusted_softmax(rest, top, self.alpha, self.detach_weight)
+        p, q = probabilities.p, None
+        if probabilities.activation == "sigmoid":
+            q = probabilities.q()
+            if self.alpha < 1:
+                # The loss is a function of p as a float: where that is 1, (1-p)^alpha is 0.
+                q = namespace(q).where(p < 1, q, 0.0)
+        return formulas.self_adjusted(p, q, self.alpha, self.detach_weight)
 
 
 @dataclass(frozen=True, kw_only=True)

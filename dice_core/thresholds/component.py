@@ -65,7 +65,7 @@ class Tunable(Generic[D]):
         what: Which probabilities calibration is of.
         average: The average of the objective, where none is named.
         center: The score that a temperature leaves where it is.
-        layer: The last layer; None if nothing is written into weights.
+        layer: The last layer, which a shift and a temperature are written into.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Tunable(Generic[D]):
     what = ""
     average = "micro"
     center = 0.0
-    layer: OutputLayer | None = None
+    layer: OutputLayer
 
     # -- what it decides -------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Tunable(Generic[D]):
         return {"shift": shift, "temperature": round(record["temperature"], DIGITS)}
 
     def _has_weights(self, record: Record) -> bool:
-        return self.layer is None or record["weights"] == self.layer.fingerprint(record["columns"])
+        return record["weights"] == self.layer.fingerprint(record["columns"])
 
     def undo(self) -> None:
         """Take back what was written, weights and settings each where they are still there, and
@@ -154,7 +154,7 @@ class Tunable(Generic[D]):
             return
         if record["written"] == self.settings:
             self.set_settings(record["before"])
-        if self.layer is not None and self._has_weights(record):
+        if self._has_weights(record):
             bias, n = self.layer.bias(), record["columns"]  # labels that were added come after
             before = numpy.frombuffer(bytes.fromhex(record["bias"]), bias.dtype)
             bias[:n] = before.reshape(bias[:n].shape)
@@ -179,13 +179,12 @@ class Tunable(Generic[D]):
             "written": self.shifted(shift, temperature),
         }
         self.set_settings(copy.deepcopy(record["written"]))
-        if self.layer is not None:
-            bias = self.layer.bias()
-            columns = (self.to_columns(shift) - self.center).reshape(-1, *[1] * (bias.ndim - 1))
-            self.layer.set_bias((bias + columns) / temperature + self.center)
-            self.layer.scale(numpy.full(len(bias), 1.0 / temperature))
-            record["bias"], record["columns"] = bias.tobytes().hex(), len(bias)
-            record["weights"] = self.layer.fingerprint(len(bias))
+        bias = self.layer.bias()
+        columns = (self.to_columns(shift) - self.center).reshape(-1, *[1] * (bias.ndim - 1))
+        self.layer.set_bias((bias + columns) / temperature + self.center)
+        self.layer.scale(numpy.full(len(bias), 1.0 / temperature))
+        record["bias"], record["columns"] = bias.tobytes().hex(), len(bias)
+        record["weights"] = self.layer.fingerprint(len(bias))
         self.save(record)
 
 

@@ -10,13 +10,12 @@ from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
 from spacy.util import check_lexeme_norms
 from spacy.vocab import Vocab
 from thinc.api import (
     Model,
     NumpyOps,
-    Optimizer,
     Softmax_v2,
     chain,
     glorot_uniform_init,
@@ -26,6 +25,7 @@ from thinc.layers.resizable import resize_linear_weighted
 
 from dice_core.labels import LabelSpec
 from dice_core.losses import BoundLoss, CrossEntropy
+from dice_core.options import listed
 from dice_core.tags import OUTSIDE, tags_of
 from dice_core.targets import from_rows
 
@@ -34,7 +34,7 @@ from ..errors import config_error, label_spec
 from ..heads import Head, emits_logits, find_head, last_layer
 from ..losses import compute
 from .per_token import PerToken
-from .settings import Setting, SettingsMixin, check_thresholds
+from .settings import Setting, SettingsMixin, check_probability
 from .trainable import LossLike, OwnMixin, own, warn_of_loss
 
 # Logit of a label that was added after training, until it is trained.
@@ -117,8 +117,15 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
         self.init_settings(settings)
 
     def check_settings(self) -> None:
-        # Before it is initialised, it does not know its labels.
-        check_thresholds(self, self.labels or tuple(self.thresholds or ()))
+        check_probability(self, "threshold", self.threshold)
+        for label, threshold in (self.thresholds or {}).items():
+            check_probability(self, f"thresholds of {label!r}", threshold)
+            # Before it is initialized, it does not know its labels.
+            if self.labels and label not in self.labels:
+                raise config_error(
+                    f"{own(self)}: thresholds has the label {label!r}, which is none of its "
+                    f"labels: {listed(self.labels)}."
+                )
         if self.spans_key is not None and not (self.spans_key and isinstance(self.spans_key, str)):
             raise config_error(
                 f"{own(self)}: spans_key must be a name or null, got {self.spans_key!r}."
@@ -146,12 +153,12 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
 
         RETURNS 0 if it is there already, else 1.
         """
-        if not isinstance(label, str):
-            raise ValueError(Errors.E187)
         return self._add_labels([label])
 
-    def _add_labels(self, labels: Iterable[str]) -> int:
+    def _add_labels(self, labels: Sequence[str]) -> int:
         """How many are new. The models are resized once, however many they are."""
+        if not all(isinstance(label, str) for label in labels):
+            raise ValueError(Errors.E187)
         known = set(self.cfg["labels"])
         new = [label for label in dict.fromkeys(labels) if label not in known]
         if not new:
@@ -223,9 +230,6 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
         check_lexeme_norms(self.vocab, "ner")
         if labels is None:
             labels = sorted({ent.label_ for eg in get_examples() for ent in eg.reference.ents})
-        labels = list(labels)
-        if not all(isinstance(label, str) for label in labels):
-            raise ValueError(Errors.E187)
         self._add_labels(labels)
         if not self.labels:
             raise config_error(
@@ -236,8 +240,6 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
         self.check(self, self.loss)
         warn_of_loss(self, self.loss, nlp)
         docs = [eg.x for eg in islice(get_examples(), 10)]
-        if not docs:
-            raise ValueError(Errors.E923.format(name=self.name))
         n_tags = len(self.tags)
         _resize(self.model, n_tags, self.name)
         sample = [self.model.ops.alloc2f(len(doc), n_tags) for doc in docs]
@@ -254,18 +256,6 @@ class DiceNER(SettingsMixin, OwnMixin, PerToken, TrainablePipe):
             if no_start[start] or crosses or not free[start:end].all():
                 tags[start:end] = [None] * (end - start)  # type: ignore[list-item]
         return tags
-
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[dict] = None,
-    ) -> dict:
-        """Learn from a batch; see TrainablePipe.update."""
-        validate_examples(examples, "DiceNER.update")
-        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
 
     def rehearsal(self, examples: Sequence[Example]) -> Iterator[float]:
         """Learn from one batch what the former model predicts."""

@@ -23,7 +23,7 @@ from ..heads import Head
 from ..reading import answers as decoding
 from ..reading.answers import Window, in_batches, sigmoid_targets, softmax_targets, text_mask
 from ..reading.questions import Extent, fixed_answers, install_extension, read
-from .settings import Setting, SettingsMixin, check_thresholds
+from .settings import Setting, SettingsMixin, check_probability
 from .trainable import LossLike, OwnMixin, own, warn_of_loss
 
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -97,8 +97,6 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
         threshold: What start x end of an answer must be at least where there may be none, from 0
             to 1. None: 0.25 with a sigmoid, 0 with a softmax. `spacy find-threshold` finds the
             best value.
-        thresholds: The same of single fixed questions, by label, with a sigmoid, in place of
-            ``threshold``. `tune` sets them.
         no_answer: Whether a doc's question may have no answer, as in SQuAD 2.0. Fixed questions
             always may.
         max_answer_length: Word pieces of an answer at most.
@@ -117,7 +115,6 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
     spans_key = Setting[str]("answers")
     set_ents = Setting[bool](False)
     threshold = Setting[Optional[float]](None)
-    thresholds = Setting[Optional[dict[str, float]]](None)
     no_answer = Setting[bool](False)
     max_answer_length = Setting[int](30)
     max_batch_items = Setting[int](8192)
@@ -160,7 +157,8 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
         return self.cfg["activation"] == "sigmoid"
 
     def check_settings(self) -> None:
-        check_thresholds(self, self.labels, optional=True)
+        if self.threshold is not None:
+            check_probability(self, "threshold", self.threshold)
         empty = [k for k, v in self.questions.items() if not isinstance(v, str) or not v.strip()]
         always_answers = not (self.is_sigmoid or self.no_answer or self.questions)
         wrong = {
@@ -170,8 +168,6 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
             f"spans_key must be a name, got {self.spans_key!r}": not self.spans_key,
             "max_answer_length must be 1 at least": self.max_answer_length < 1,
             "max_batch_items must be 1 at least": self.max_batch_items < 1,
-            'thresholds do nothing with activation = "softmax". Set threshold, or activation = '
-            '"sigmoid"': self.thresholds and not self.is_sigmoid,
             "threshold does nothing where every question is given an answer. Set no_answer = true, "
             "or leave it out": self.threshold is not None and always_answers,
             "set_ents does nothing without fixed questions. Give it questions, or leave it "
@@ -197,10 +193,6 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
     def head_of(cls, pipe: TrainablePipe) -> Head:
         return Head("sigmoid" if pipe.is_sigmoid else "softmax", "logits")
 
-    @classmethod
-    def check_trainable(cls, pipe: TrainablePipe) -> None:
-        pass  # the constructor has seen to that
-
     # -- predicting ---------------------------------------------------------------------
 
     def predict(self, docs: Iterable[Doc]) -> list[list[Answer]]:
@@ -209,16 +201,7 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
         """
         docs = list(docs)
         found: list[list[Answer]] = [[] for _ in docs]
-        for asked, windows, scores in self.read(self._ask(docs)):
-            for one in self._decode(asked, windows, scores):
-                answer = Answer(one.start, one.end, asked.label, asked.id, one.score)
-                found[asked.doc].append(answer)
-        return found
-
-    def read(
-        self, asked: Sequence[Asked]
-    ) -> Iterator[tuple[Asked, list[Window], list[numpy.ndarray]]]:
-        """Encode questions: gives each with its windows, and their logits ``(pieces, 2)``."""
+        asked = self._ask(docs)
         windows, on_cpu = self._encode(asked), self.model.ops.device_type == "cpu"
         n_items = min(self.max_batch_items, ITEMS_ON_CPU) if on_cpu else self.max_batch_items
         scores: dict[int, numpy.ndarray] = {}
@@ -229,7 +212,9 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
         for i, window in enumerate(windows):
             indices[window.pair].append(i)
         for one, rows in zip(asked, indices):
-            yield one, [windows[i] for i in rows], [scores[i] for i in rows]
+            answers = self._decode(one, [windows[i] for i in rows], [scores[i] for i in rows])
+            found[one.doc] += [Answer(*span, one.label, one.id, score) for span, score in answers]
+        return found
 
     def set_annotations(self, docs: Iterable[Doc], batch: Sequence[list[Answer]]) -> None:
         """Set doc.spans, and doc.ents if asked for."""
@@ -270,31 +255,21 @@ class DiceQA(SettingsMixin, OwnMixin, TrainablePipe):
     def _encode(self, asked: Sequence[Asked]) -> list[Window]:
         return self.model.attrs["encode"](self.model, [one.pair for one in asked], own(self))
 
-    def threshold_of(self, label: str) -> float:
-        """What start x end of an answer must be at least, with a sigmoid."""
-        common = AS_LIKELY_AS_NOT if self.threshold is None else self.threshold
-        return (self.thresholds or {}).get(label, common)
-
-    def stripped(self, asked: Asked, found: Iterable[decoding.Found]) -> list[decoding.Found]:
-        """Answers without white space at their ends; none that is nothing else."""
-        text = asked.pair[1]
-        kept = [decoding.Found(*_strip((one.start, one.end), text), one.score) for one in found]
-        return [one for one in kept if one.start < one.end]
-
     def _decode(
         self, asked: Asked, windows: Sequence[Window], scores: Sequence[numpy.ndarray]
-    ) -> list[decoding.Found]:
+    ) -> list[tuple[Extent, float]]:
+        """Answers and their scores, without white space at their ends; none that is that alone."""
         length, may_lack = self.max_answer_length, self.no_answer or not asked.id
         if self.is_sigmoid:
-            least = self.threshold_of(asked.label)
-            found = decoding.several(decoding.candidates(windows, scores, length, least), least)
-            best = None if found or may_lack else decoding.best_alone(windows, scores, length)
+            least = AS_LIKELY_AS_NOT if self.threshold is None else self.threshold
+            found = decoding.several(windows, scores, length, least, may_lack)
         else:
-            found = []
             best, null = decoding.best(windows, scores, length)
-            if best and may_lack and best.score < max(null, self.threshold or 0.0):
-                best = None
-        return self.stripped(asked, found if best is None else [best])
+            least = max(null, self.threshold or 0.0) if may_lack else 0.0
+            found = [best] if best and best.score >= least else []
+        text = asked.pair[1]
+        stripped = [(_strip((one.start, one.end), text), one.score) for one in found]
+        return [(extent, score) for extent, score in stripped if extent[0] < extent[1]]
 
     # -- training -----------------------------------------------------------------------
 

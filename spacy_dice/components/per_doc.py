@@ -31,10 +31,6 @@ class PerDoc(StockLossMixin):
     def head_of(cls, pipe: TrainablePipe) -> Head:
         return find_head(pipe.model, pipe.name, cls.raw_activation)
 
-    @classmethod
-    def check_trainable(cls, pipe: TrainablePipe) -> None:
-        cls.head_of(pipe)
-
     def targets(self, examples: list[Example], like: Array) -> Targets:
         """The batch's targets, as arrays like ``like``."""
         raise NotImplementedError

@@ -7,8 +7,6 @@ from typing import Any, Generic, Optional, TypeVar, Union
 
 from spacy.pipeline.trainable_pipe import TrainablePipe
 
-from dice_core.options import listed
-
 from ..errors import config_error
 from .trainable import own
 
@@ -95,27 +93,16 @@ class SettingsMixin:
         return self
 
 
-def check_thresholds(pipe: TrainablePipe, labels: Sequence[str], optional: bool = False) -> None:
-    """Check the settings ``threshold`` and ``thresholds`` of a component.
+def check_probability(pipe: TrainablePipe, option: str, value: object) -> None:
+    """Check that the value of an option is a number from 0 to 1.
 
     Args:
         pipe: The component.
-        labels: What ``thresholds`` may be of.
-        optional: Whether ``threshold`` may be None.
+        option: How messages call the option.
+        value: Its value.
 
     Raises:
-        ConfigValidationError: For a value that is no number from 0 to 1, and for another label.
+        ConfigValidationError: If it is not.
     """
-    by_label = pipe.thresholds or {}
-    values = {f"thresholds of {label!r}": value for label, value in by_label.items()}
-    if not optional or pipe.threshold is not None:
-        values["threshold"] = pipe.threshold
-    for option, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise config_error(f"{own(pipe)}: {option} must be from 0 to 1, got {value!r}.")
-    for label in by_label:
-        if label not in labels:
-            raise config_error(
-                f"{own(pipe)}: thresholds has the label {label!r}, which is none of its labels: "
-                f"{listed(labels) or 'it has none'}."
-            )
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise config_error(f"{own(pipe)}: {option} must be from 0 to 1, got {value!r}.")

@@ -58,7 +58,7 @@ class LossMixin:
     @classmethod
     def check_trainable(cls, pipe: TrainablePipe) -> None:
         """Raise a ConfigValidationError if no loss can train a component as it is set up."""
-        find_head(pipe.model, pipe.name)
+        cls.head_of(pipe)
 
     @classmethod
     def check(cls, pipe: TrainablePipe, loss: core.Loss) -> None:

@@ -107,7 +107,7 @@ class DiceEntityRecognizer(Transition, EntityRecognizer):
 
     @classmethod
     def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
-        return _actions(pipe, background=("O", "U-"))
+        return _spec(pipe, background=("O", "U-"))
 
     def update(self, examples: Iterable[Example], **rest: Any) -> Dict[str, float]:
         """Learn from a batch; see EntityRecognizer.update."""
@@ -126,7 +126,7 @@ class DiceDependencyParser(Transition, DependencyParser):
 
     @classmethod
     def label_spec(cls, pipe: TrainablePipe) -> LabelSpec:
-        return _actions(pipe)
+        return _spec(pipe)
 
 
 def merged_gold_loss(
@@ -183,8 +183,13 @@ def _shares(scores: numpy.ndarray, gold: numpy.ndarray) -> numpy.ndarray:
     return exp / numpy.maximum(exp.sum(axis=1, keepdims=True), 1.0)
 
 
-def _actions(pipe: TrainablePipe, background: Tuple[str, ...] = ()) -> LabelSpec:
-    names: List[str] = [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
+def actions(pipe: TrainablePipe) -> List[str]:
+    """The names of all actions, in the order of their scores."""
+    return [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
+
+
+def _spec(pipe: TrainablePipe, background: Tuple[str, ...] = ()) -> LabelSpec:
+    names = actions(pipe)
     background = tuple(name for name in background if name in names)
     return label_spec(own(pipe), tuple(names), background, sequence=False)
 

@@ -142,14 +142,11 @@ class Found(NamedTuple):
         start: Its first character.
         end: Past its last character.
         score: start x end.
-        likelihood: How likely it is exactly one answer: the logarithm of the probability that its
-            start and its end are, and that no answer starts or ends between them.
     """
 
     start: int
     end: int
     score: float
-    likelihood: float = 0.0
 
 
 def best(
@@ -177,29 +174,29 @@ def best(
     return max(filter(None, found), key=lambda span: span.score, default=None), null
 
 
-def best_alone(
-    windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int
-) -> Optional[Found]:
-    """Find the best span by start x end as `candidates` does; None without text."""
-    return _best_span(*_merge(windows, scores), max_length)
-
-
-def candidates(
-    windows: Sequence[Window], scores: Sequence[numpy.ndarray], max_length: int, threshold: float
+def several(
+    windows: Sequence[Window],
+    scores: Sequence[numpy.ndarray],
+    max_length: int,
+    threshold: float,
+    may_lack: bool = True,
 ) -> list[Found]:
-    """Find the spans of a text whose start x end reaches a threshold.
+    """Find spans of a text whose start x end reaches a threshold, none of which overlap.
 
     Args:
         windows: All windows of one pair.
         scores: Logits ``(pieces, 2)`` of each window: of starting and of ending, each on its own.
         max_length: Pieces of an answer at most.
         threshold: What start x end must be at least, from 0 to 1.
+        may_lack: Whether there may be none; else the best one is found, whatever its score.
 
     Returns:
-        The spans, which may overlap, the likeliest first.
+        The spans, best first. Of those that overlap the one stays that is likeliest to be exactly
+        one answer: that its start and its end are, and that no answer starts or ends between them.
     """
     p, offsets = _merge(windows, scores)
-    n, found = len(p), []
+    n = len(p)
+    found: list[tuple[float, int, int, float]] = []
     log_rest, logs = numpy.log(numpy.maximum(1.0 - p, 1e-9)), numpy.log(numpy.maximum(p, 1e-30))
     # That no answer starts, or ends, before each piece.
     passed = numpy.concatenate([numpy.zeros((1, 2)), numpy.cumsum(log_rest, axis=0)])
@@ -210,29 +207,16 @@ def candidates(
             alone = logs[start, 0] + logs[end, 1]
             alone += passed[end + 1, 0] - passed[start + 1, 0]
             alone += passed[end, 1] - passed[start, 1]
-            score, likelihood = float(product[start]), float(alone)
-            found.append(Found(int(offsets[start, 0]), int(offsets[end, 1]), score, likelihood))
-    return sorted(found, key=lambda one: (-one.likelihood, one.start, one.end))
-
-
-def several(found: Sequence[Found], threshold: float) -> list[Found]:
-    """Choose spans none of which overlap.
-
-    Args:
-        found: The spans to choose from, the likeliest first.
-        threshold: What start x end must be at least, from 0 to 1.
-
-    Returns:
-        Those that reach the threshold, best first. Of spans that overlap the one stays that is
-        likeliest to be exactly one answer.
-    """
+            place = (int(offsets[start, 0]), int(offsets[end, 1]))
+            found.append((-float(alone), *place, float(product[start])))
     chosen: list[Found] = []
-    covered = bytearray(max((one.end for one in found), default=0))
-    for one in found:
-        if one.score >= threshold and 1 not in covered[one.start : one.end]:
-            covered[one.start : one.end] = b"\1" * (one.end - one.start)
-            chosen.append(one)
-    return sorted(chosen, key=lambda one: -one.score)
+    covered = bytearray(max((end for _, _, end, _ in found), default=0))
+    for _, start, end, score in sorted(found):
+        if 1 not in covered[start:end]:
+            covered[start:end] = b"\1" * (end - start)
+            chosen.append(Found(start, end, score))
+    best = None if chosen or may_lack else _best_span(p, offsets, max_length)
+    return sorted(chosen if best is None else [best], key=lambda one: -one.score)
 
 
 def _best_span(p: numpy.ndarray, offsets: numpy.ndarray, max_length: int) -> Optional[Found]:

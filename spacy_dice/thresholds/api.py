@@ -18,7 +18,7 @@ from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
-from spacy.util import minibatch, resolve_dot_names
+from spacy.util import minibatch
 from thinc.api import ConfigValidationError
 from tqdm import tqdm
 
@@ -29,16 +29,9 @@ from dice_core.thresholds.objectives import Spec
 from dice_core.thresholds.report import CalibrateReport, ComponentReport, TuneReport
 
 from ..components.dice_ner import DiceNER
-from ..components.dice_qa import DiceQA
 from ..errors import as_config_errors, config_error
-from ..training import META, remove_callbacks
-from .entities import (
-    Answers,
-    BiluoEntities,
-    TransitionEntities,
-    path_probabilities,
-    path_scores,
-)
+from ..training import META, copy_pipeline, remove_callbacks
+from .entities import BiluoEntities, TransitionEntities, path_probabilities, path_scores
 from .labels import ExclusiveText, MultiLabelText, PipeTunable, Tags
 from .last_layer import KEY
 from .spans import SpanEnds, SpanLabels
@@ -55,7 +48,6 @@ TUNABLES: dict[type, type[PipeTunable] | None] = {
     SpanFinder: SpanEnds,
     EntityRecognizer: TransitionEntities,
     DiceNER: BiluoEntities,
-    DiceQA: Answers,
 }
 
 
@@ -88,8 +80,8 @@ def tune(
         nlp: A trained pipeline.
         examples: Dev examples, which it was not trained on. Their ``predicted`` docs are copied.
         components: Names. None is all that can be tuned: ner, dice_ner, tagger, textcat,
-            textcat_multilabel, spancat, span_finder and dice_qa; one whose threshold no shift can
-            serve stays as it is, with a warning.
+            textcat_multilabel, spancat and span_finder; one whose threshold no shift can serve
+            stays as it is, with a warning.
         objective: None is F1 of the average that spaCy reports first: macro for text classifiers,
             micro for all others. Or "micro", "macro", "macro_f2", "f0.5"; "precision>=0.9" is the
             highest recall at that precision, and "recall>=0.8" the reverse.
@@ -320,50 +312,6 @@ def score_entities(
         yield from docs
 
 
-def tune_callback(
-    components: list[str] | None = None,
-    objective: str | None = None,
-    labels: dict[str, str] | None = None,
-    corpus: str | None = None,
-    calibrate: bool = False,
-    to_stock: bool = False,
-) -> Callable[[Language], Language]:
-    """`spacy_dice.tune.v1`, for [training.before_to_disk]: what is saved is tuned on dev.
-
-    The pipeline that is being trained is not changed. It is tuned at each checkpoint; use_loss with
-    tune = true does so once, at the end.
-
-    Args:
-        components: As for `tune`.
-        objective: As for `tune`.
-        labels: As for `tune`.
-        corpus: Which corpus to tune on, such as "corpora.tune"; None is the dev corpus.
-        calibrate: Whether to `calibrate`, too.
-        to_stock: Whether a dice_tagger is saved as a tagger, as `spacy_dice.to_stock.v1` does.
-
-    Returns:
-        The callback.
-    """
-    read: Callable[[Language], Iterable[Example]] | None = None  # the corpus: resolved once
-
-    def before_to_disk(nlp: Language) -> Language:
-        nonlocal read
-        from ..switch import to_stock as as_stock
-
-        if read is None:
-            config = nlp.config.interpolate()
-            (read,) = resolve_dot_names(config, [corpus or config["training"]["dev_corpus"]])
-        saved, _ = tune_copy(nlp, components, read, objective, labels)
-        if calibrate:
-            _calibrate(saved, list(read(saved)))
-        return as_stock(saved) if to_stock else saved
-
-    return before_to_disk
-
-
-_calibrate = calibrate
-
-
 def tune_copy(
     nlp: Language,
     components: Sequence[str] | None,
@@ -384,7 +332,11 @@ def tune_copy(
         The copy, whose meta has a summary, and the report.
     """
     tunables = _tunables(nlp, components, "tune")
-    saved = _copy_apart(nlp, tunables)
+    saved = copy_pipeline(nlp)
+    saved._components = [
+        (name, tunables[name].twin() if name in tunables else pipe)
+        for name, pipe in nlp._components
+    ]
     examples, names = list(corpus(saved)), list(tunables)
     report = tune(saved, examples, names, objective=objective, labels=labels, progress=False)
     for one in report:
@@ -442,12 +394,7 @@ def _tunables(nlp: Language, components: Sequence[str] | None, what: str) -> dic
             if kind is None or not hasattr(pipe, "model"):
                 raise config_error(
                     f"{what}: component '{name}' ({factory}) has no scores of labels that could be "
-                    "shifted."
-                )
-            if what == "calibrate" and not kind.has_probabilities:
-                raise config_error(
-                    f"Component '{name}' ({factory}) cannot be calibrated: it shows no "
-                    "probabilities."
+                    "shifted. `spacy find-threshold` tries values of an option, such as threshold."
                 )
             one = kind(pipe, factory)
             one.check()
@@ -455,7 +402,7 @@ def _tunables(nlp: Language, components: Sequence[str] | None, what: str) -> dic
         except ConfigValidationError as error:
             if components is not None:
                 raise
-            if what == "tune":
+            if what in ("tune", "calibrate"):
                 warnings.warn(f"{what}: left as it is. {error.desc}", stacklevel=3)
     return found
 
@@ -519,17 +466,3 @@ def _annotate(pipe: TrainablePipe, docs: list[Doc]) -> list[Doc]:
     if hasattr(pipe, "pipe"):
         return list(pipe.pipe(docs, batch_size=128))
     return [pipe(doc) for doc in docs]
-
-
-def _copy_apart(nlp: Language, tunables: dict[str, PipeTunable]) -> Language:
-    """A pipeline that shares everything with another but what writing changes."""
-    saved = copy.copy(nlp)
-    saved._config = nlp.config.copy()
-    saved._meta = copy.deepcopy(nlp._meta)
-    saved._disabled = set(nlp._disabled)
-    saved._pipe_meta, saved._pipe_configs = dict(nlp._pipe_meta), dict(nlp._pipe_configs)
-    saved._components = [
-        (name, tunables[name].twin() if name in tunables else pipe)
-        for name, pipe in nlp._components
-    ]
-    return saved

@@ -1,4 +1,4 @@
-"""ner, dice_ner and dice_qa: spans that a decoder finds."""
+"""ner and dice_ner: entities that a decoder finds."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,23 +10,17 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import minibatch
 
-from dice_core.thresholds.calibrate import Confidence, found_confidence, logit, sigmoid
-from dice_core.thresholds.component import ALL, DIGITS, Settings, TagTunable
+from dice_core.thresholds.calibrate import Confidence, found_confidence, sigmoid
+from dice_core.thresholds.component import DIGITS, Settings, TagTunable
 from dice_core.thresholds.decisions import ScoredLabels, check_scores
 from dice_core.thresholds.decoded import DecodedLabels, Span, SpanCounts, span_labels
 from dice_core.thresholds.objectives import Array
 
 from .. import biluo
 from ..components.dice_ner import constrained_scores, label_shifts, log_odds, shift_scores
-from ..components.dice_qa import Asked
-from ..components.trainable import own
-from ..errors import config_error
-from ..reading import answers
+from ..components.transition import actions
 from .labels import BATCH, PipeTunable, aligner, batch_scores
 from .spans import Found
-
-# Of dice_qa, less is never asked for: any two pieces have some start x end.
-LEAST = 0.005
 
 
 class Entities(TagTunable[Example], PipeTunable):
@@ -180,80 +174,7 @@ class BiluoEntities(Entities):
         }
 
 
-class Answers(PipeTunable):
-    """dice_qa with a sigmoid: thresholds of its fixed questions, in its cfg. A shift is of the
-    log-odds of start x end."""
-
-    has_probabilities = False
-
-    def __init__(self, pipe: TrainablePipe, kind: str):
-        self.pipe, self.kind, self.name = pipe, kind, pipe.name
-
-    def check(self) -> None:
-        cfg = self.pipe.cfg
-        if cfg["activation"] != "sigmoid" or not cfg["questions"]:
-            raise config_error(
-                f"{own(self)} cannot be tuned: that is for fixed questions with activation = "
-                '"sigmoid", which have any number of answers. For a softmax with no_answer, '
-                "`spacy find-threshold` finds its threshold."
-            )
-
-    @property
-    def shift_names(self) -> list[str]:
-        return [*self.columns, ALL]
-
-    def thresholds(self, shift: Array) -> dict[str, float]:
-        """With a shift, by label."""
-        before = numpy.asarray([self.pipe.threshold_of(label) for label in self.columns])
-        values = sigmoid(logit(before) - shift[:-1] - shift[-1])
-        return dict(zip(self.columns, numpy.maximum(values, LEAST).tolist()))
-
-    def read(self, data: Sequence[Example], every_row: bool = False) -> ScoredLabels:
-        pipe, key = self.pipe, self.pipe.cfg["spans_key"]
-        asked = [one for one in pipe.gold(data) if not one.id and one.gold is not None]
-        place = {d: i for i, d in enumerate(sorted({one.doc for one in asked}))}
-        docs, gold = [data[d].predicted for d in place], []
-        for doc in (data[d].reference for d in place):
-            spans = doc.spans[key] if key in doc.spans else doc.ents
-            gold.append([(s.start_char, s.end_char, s.label_) for s in spans if not s.id])
-        by_doc: list[list[tuple[Asked, list[answers.Found]]]] = [[] for _ in place]
-        for one, windows, scores in pipe.read(asked):
-            check_scores(*scores)
-            length = pipe.cfg["max_answer_length"]
-            candidates = answers.candidates(windows, scores, length, LEAST)
-            by_doc[place[one.doc]].append((one, candidates))
-
-        def find(shift: Array, at: list[int]) -> Found:
-            least = self.thresholds(shift)
-            for d in at:  # of whole tokens, as they are annotated, each once
-                found = set()
-                for one, candidates in by_doc[d]:
-                    chosen = answers.several(candidates, least[one.label])
-                    for answer in pipe.stripped(one, chosen):
-                        span = docs[d].char_span(answer.start, answer.end, alignment_mode="expand")
-                        found.add((d, span.start_char, span.end_char, one.label))
-                yield from found
-
-        return span_labels(SpanCounts(self.columns, gold), find, progress=self.progress)
-
-    @property
-    def settings(self) -> Settings:
-        return {"thresholds": self.pipe.cfg["thresholds"]}
-
-    def set_settings(self, settings: Settings) -> None:
-        self.pipe.cfg.update(settings)
-
-    def shifted(self, shift: Array, temperature: float) -> Settings:
-        values = self.thresholds(shift).items()
-        return {"thresholds": {label: round(value, DIGITS) for label, value in values}}
-
-
 # -- what a transition system does -----------------------------------------------------------
-
-
-def actions(pipe: TrainablePipe) -> list[str]:
-    """The names of all actions, in the order of their scores."""
-    return [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
 
 
 def spans_of(doc: Doc) -> list[Span]:

@@ -26,7 +26,6 @@ BATCH = 128
 class PipeTunable(Tunable[Example]):
     """A component that can be tuned. kind: its factory. progress: called after each decoding."""
 
-    has_probabilities = True
     # Whether each label is decided on its own, at the component's threshold.
     is_sigmoid = False
     # The column that stands for "none of them".
@@ -68,7 +67,7 @@ class PipeTunable(Tunable[Example]):
 
     @property
     def odds(self) -> float | None:
-        return None if self.layer is None or self.last.activation == "none" else self.center
+        return None if self.last.activation == "none" else self.center
 
     @property
     def columns(self) -> list[str]:
@@ -93,7 +92,7 @@ class PipeTunable(Tunable[Example]):
 
     def twin(self) -> TrainablePipe:
         """A copy of the component, which can be written into without changing this one."""
-        return copy_apart(self.pipe, () if self.layer is None else self.last.path)
+        return copy_apart(self.pipe, self.last.path)
 
 
 def batch_scores(docs: Sequence[Doc], n: int, predict: Callable[[list[Doc]], Array]) -> Array:

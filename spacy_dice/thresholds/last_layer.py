@@ -101,9 +101,7 @@ class LastLayer:
         if layer.name == "precomputable_affine":  # W (nF, nO, nP, nI), pad (1, nF, nO, nP)
             layer.set_param("W", each[None, :, None, None] * W)
             layer.set_param("pad", each[None, None, :, None] * layer.get_param("pad"))
-        elif (
-            layer.name == "sparse_linear"
-        ):  # flat, the columns of each feature side by side, hashed
+        elif layer.name == "sparse_linear":  # flat, hashed: the columns of each feature in a row
             layer.set_param("W", each[0] * W)
         else:
             layer.set_param("W", each[:, None] * W)
@@ -178,6 +176,5 @@ def copy_apart(pipe: TrainablePipe, path: Sequence[Model]) -> TrainablePipe:
         made._has_params = dict(node._has_params)
         made._layers = [copies.get(id(part), part) for part in node._layers]
         made._refs = {name: copies.get(id(part), part) for name, part in node._refs.items()}
-    if path:
-        twin.model = copies[id(path[0])]
+    twin.model = copies[id(path[0])]
     return twin

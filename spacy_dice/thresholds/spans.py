@@ -2,16 +2,17 @@
 key are not annotated; gold spans that fit no candidate are missed, and what is predicted for tokens
 that fit no gold ones does not count."""
 
+import json
 from collections.abc import Iterator, Sequence
 
 import numpy
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.training import Example
 
-from dice_core.thresholds.calibrate import Confidence, sigmoid, softmax
+from dice_core.thresholds.calibrate import Confidence
 from dice_core.thresholds.component import ALL
 from dice_core.thresholds.decisions import LIMIT, ScoredLabels, check_scores
-from dice_core.thresholds.decoded import DecodedLabels, Span, SpanCounts, span_labels
+from dice_core.thresholds.decoded import DecodedLabels, Span, SpanCounts
 from dice_core.thresholds.objectives import Array
 from dice_core.thresholds.rows import CompetingLabels, IndependentLabels, read_gold
 
@@ -29,9 +30,7 @@ def gold_spans(eg: Example, key: str) -> list[Span]:
 
 
 class SpanLabels(PipeTunable):
-    """spancat and spancat_singlelabel: labels of the suggester's candidates. Where
-    ``allow_overlap = false`` or ``max_positive`` take predicted spans away again, spans are made as
-    the component makes them, for each shift."""
+    """spancat and spancat_singlelabel: labels of the suggester's candidates."""
 
     def __init__(self, pipe: TrainablePipe, kind: str):
         super().__init__(pipe, kind)
@@ -42,40 +41,25 @@ class SpanLabels(PipeTunable):
 
     def check(self) -> None:
         super().check()
-        threshold = self.pipe.cfg["threshold"]
-        if not self.is_sigmoid and threshold is not None:
-            raise config_error(
-                f"{own(self)} cannot be tuned: its threshold, {threshold}, takes away some of what "
-                f'the softmax has decided. Set nlp.get_pipe("{self.name}").cfg["threshold"] = None '
-                "(or threshold = null in its block) and tune: the shift takes its place."
-            )
+        # What takes away some of what the scores have decided, and its value that does not.
+        restrictions: dict[str, bool | None] = {"allow_overlap": True}
+        restrictions["max_positive" if self.is_sigmoid else "threshold"] = None
+        for option, none in restrictions.items():
+            value = self.pipe.cfg[option]
+            if value != none:
+                raise config_error(
+                    f"{own(self)} cannot be tuned or calibrated: its {option}, {value}, takes away "
+                    f"some of what the scores have decided. First set {option} = "
+                    f"{json.dumps(none)} in its block, or, when it is trained, "
+                    f'nlp.get_pipe("{self.name}").cfg["{option}"] = {none}.'
+                )
 
     @property
     def columns(self) -> list[str]:
         return [*self.pipe.labels, *([NO_SPAN] if self.pipe.add_negative_label else [])]
 
-    @property
-    def is_restricted(self) -> bool:
-        """Whether spans that are predicted may be taken away again."""
-        cfg = self.pipe.cfg
-        return not cfg["allow_overlap"] or bool(self.is_sigmoid and cfg["max_positive"])
-
-    @property
-    def shift_names(self) -> list[str]:
-        return [*self.labels, ALL] if self.is_restricted else self.columns
-
-    def to_columns(self, shift: Array) -> Array:
-        if not self.is_restricted:
-            return shift
-        n = len(self.labels)
-        if self.background is None or self.is_sigmoid:
-            return numpy.append(shift[:n] + shift[-1], [0.0] * (len(self.columns) - n))
-        return numpy.append(shift[:n], -shift[-1])
-
     def read(self, data: Sequence[Example], every_row: bool = False) -> ScoredLabels:
         examples = [eg for eg in data if self.pipe.key in eg.reference.spans]
-        if self.is_restricted and not every_row:
-            return self._decoded(examples)
         scores, doc, n_left_out = [numpy.zeros((0, len(self.columns)))], [], 0
         gold: list[list[str]] = []
         missed: list[tuple[int, str]] = []
@@ -131,32 +115,6 @@ class SpanLabels(PipeTunable):
             for eg, n in zip(batch, spans.lengths.tolist()):
                 yield eg, pairs[first : first + n], scores[first : first + n]
                 first += n
-
-    def _decoded(self, examples: Sequence[Example]) -> DecodedLabels:
-        gold = [gold_spans(eg, self.pipe.key) for eg in examples]
-        count = SpanCounts(self.labels, gold, align=[aligner(eg) for eg in examples], once=True)
-        read = list(self._candidates(examples))
-        check_scores(*(z for *_, z in read))
-
-        def find(shift: Array, docs: list[int]) -> Found:
-            columns = self.to_columns(shift)
-            for d in docs:
-                eg, candidates, z = read[d]
-                if not len(z):
-                    continue
-                p, places = z + columns + self.center, numpy.asarray(candidates)
-                if not self.is_sigmoid:
-                    p = softmax(p)
-                elif self.last.activation != "none":
-                    p = sigmoid(p)
-                if self.pipe.cfg["max_positive"] == 1:
-                    overlap = self.pipe.cfg["allow_overlap"]
-                    group = self.pipe._make_span_group_singlelabel(eg.predicted, places, p, overlap)
-                else:
-                    group = self.pipe._make_span_group_multilabel(eg.predicted, places, p)
-                yield from ((d, span.start, span.end, span.label_) for span in group)
-
-        return span_labels(count, find, progress=self.progress)
 
     def _is_near(self, z: Array) -> Array:
         """Candidates that a threshold could turn into spans: few of them."""

@@ -36,7 +36,7 @@ OVERLAPS = [
 SETS = [{}, {"level": "batch"}, {"level": "batch", "average": "micro", "background": [0]}]
 LOSSES = [
     core.CrossEntropy(),
-    core.CrossEntropy(label_smoothing=0.1, class_weights=[1.0, 0.0, 2.0]),
+    core.CrossEntropy(label_smoothing=0.1, class_weights=[0.0, 200.0, 2.0]),
     core.WeightedCrossEntropy(),
     core.WeightedCrossEntropy(counts=[5, 3, 1]),
     core.LogitAdjustedCE(),
@@ -44,7 +44,7 @@ LOSSES = [
     core.Focal(),
     core.Focal(gamma=0.5, class_weights=[1.0, 2.0, 0.5]),
     DiceCE(weight=0.3),
-    Compound([core.SelfAdjustingDice(alpha=0.1), core.Focal()], [2.0, 1.0]),
+    Compound([core.SelfAdjustingDice(alpha=0.1), core.Focal(), DiceCE()], [2.0, 1.0, 0.5]),
     Compound([DiceCE(class_weights="balanced"), core.WeightedCrossEntropy(), core.Focal()]),
     *(cls(**options, **where) for cls, options in OVERLAPS for where in SETS),
 ]
@@ -53,6 +53,7 @@ SIGMOIDS = [
     core.Focal(alpha=0.25),
     core.AsymmetricLoss(),
     core.AsymmetricLoss(gamma_negative=0.0, clip=0.0),
+    core.AsymmetricLoss(gamma_negative=0.0, clip=0.3),
 ]
 PAIRS = [(loss, a) for loss in LOSSES for a in ("softmax", "sigmoid")]
 PAIRS += [(loss, "sigmoid") for loss in SIGMOIDS]
@@ -168,6 +169,20 @@ def test_entities_of_every_library(library, options):
     assert_allclose(to_host(found[1][1]), found[0][1], rtol=1e-8, atol=1e-12)
 
 
+def test_blocks_are_of_whole_documents(monkeypatch):
+    """Where a loss of the sum needs them."""
+    spec = LabelSpec("test", tags_of(["X"]))
+    z = numpy.random.default_rng(0).normal(size=(8, 5))
+    loss = Compound([core.EntityDice(), core.CrossEntropy(label_smoothing=0.1)])
+    found = []
+    for cells in (100, 10):
+        monkeypatch.setattr(arrays, "CELLS_ON_HOST", cells)
+        docs = [["B-X", "L-X", "O"], ["U-X", "O"], ["B-X", "I-X", "L-X"]]
+        found.append(compute(loss, from_logits(z, "softmax"), from_labels(docs, spec, z)))
+    assert_allclose(found[0][0], found[1][0])
+    assert_allclose(found[0][1], found[1][1], atol=1e-12)
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_no_rows(library):
     logits = LIBRARIES[library](numpy.zeros((0, 5)))
@@ -182,10 +197,10 @@ def test_no_rows(library):
 def test_ids_and_rows_are_the_same_targets():
     """The short way over class ids, and the long one over cells."""
     for loss in LOSSES:
-        read = from_ids(GOLD, 3, SPEC, Z)
+        read = make_targets("counted", Z)
         dense = read.dense()
         mask = numpy.repeat(read.weights[:, None], 3, axis=1)
-        rows = from_rows(dense.y, mask, SPEC)
+        rows = replace(from_rows(dense.y, mask, SPEC), counted=read.counted)
         found = [compute(loss, from_logits(Z, "softmax"), t) for t in (read, rows)]
         assert_allclose(found[0][0], found[1][0], rtol=1e-10)
         assert_allclose(found[0][1], found[1][1], rtol=1e-8, atol=1e-12)
@@ -208,17 +223,22 @@ def test_blocks_are_the_batch(loss, activation, kind, wrt, monkeypatch):
 
 @pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
 def test_parts_of_a_batch_add_up_to_it(loss, activation):
-    """Chunks and ranks: the totals of the parts are added, and each part gets the sum."""
+    """Chunks and ranks: the totals of the parts are added, and each part gets the sum and the
+    scale of the batch."""
     read = make_targets("negatives", Z)
     value, gradient = compute(loss, from_logits(Z, activation), read)
     bound, rows = BoundLoss(loss), (slice(0, 3), slice(3, 7))
     totals = sum(bound.totals(from_logits(Z[r], activation), read.rows(r)) for r in rows)
     totals = bound.accumulate(totals, 3)
     parts = [
-        bound.value_and_gradient(from_logits(Z[r], activation), read.rows(r), totals) for r in rows
+        bound.value_and_gradient(
+            from_logits(Z[r], activation), read.rows(r), totals, scale=numpy.float64(0.5)
+        )
+        for r in rows
     ]
-    assert sum(part.sum() for part, _ in parts) == pytest.approx(value)
-    assert_allclose(numpy.concatenate([g for _, g in parts]), gradient, rtol=1e-9, atol=1e-12)
+    assert sum(part.sum() for part, _ in parts) == pytest.approx(0.5 * value)
+    found = numpy.concatenate([part for _, part in parts])
+    assert_allclose(found, 0.5 * gradient, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
@@ -313,6 +333,9 @@ def test_one_value_reads_other_targets_of_the_same_probabilities(loss):
 
 
 def test_schedules():
+    assert Ramp(0, 1, begin=2, end=2).at(2.0) == 1.0
+    with pytest.raises(ValueError, match="end must not be before begin"):
+        Ramp(0, 1, begin=2, end=1)
     loss = DiceCE(weight=Ramp(0, 1, begin=2, end=4))
     bound = BoundLoss(loss)
     assert bound.current.weight == 0.0 and not bound.is_stepped
@@ -377,6 +400,11 @@ def test_a_row_of_no_class_teaches_a_softmax_nothing():
         core.CrossEntropy(), from_logits(Z[:2], "softmax"), from_rows(y, mask, SPEC)
     )
     assert not gradient[0].any() and gradient[1, 0] > 0
+    y, mask = numpy.asarray([[0.0, 1.0, 0.0]]), numpy.asarray([[1.0, 1.0, 0.0]])
+    one = from_logits(Z[:1], "softmax")
+    expected = -numpy.log(one.p[0, 1])  # it has a class, as is known
+    value, _ = compute(core.CrossEntropy(), one, from_rows(y, mask, SPEC))
+    assert value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("log, smooth", [(False, 0.0), (False, 1.0), (True, 0.5)])
@@ -386,6 +414,15 @@ def test_cells_that_are_not_gold_by_the_one_formula(log, smooth):
     value, slope = formulas.overlap_without_gold(p[:, None], 0.3, smooth, log)
     assert_allclose(value, expected[0], rtol=1e-9)
     assert_allclose(slope[:, 0], expected[2], rtol=1e-12)
+
+
+def test_counts_of_positions_are_pooled():
+    read = from_ids([0, 2, 1, 1, 0, 0, 2], 3, LabelSpec("test", positions=True), Z)
+    found, expected = (
+        compute(DiceCE(average=average), from_logits(Z, "softmax"), read)
+        for average in ("auto", "micro")
+    )
+    assert found[0] == expected[0] and (found[1] == expected[1]).all()
 
 
 def test_semimetric_dice_by_hand():
@@ -420,8 +457,12 @@ def test_overlap_by_hand():
     assert by_hits == pytest.approx(-2 / 9) and by_predicted == pytest.approx(6 / 81)
     assert formulas.overlap(*counts, 0.25, 0.75, 1.0, False)[0] == pytest.approx(1 - 4 / 5.25)
     assert formulas.overlap(*counts, 0.5, 0.5, 1.0, True)[0] == pytest.approx(-numpy.log(4 / 5.5))
+    nothing = [numpy.asarray(0.0)] * 3
+    for log, smooth in ((False, 0.0), (True, 1e-70)):
+        assert formulas.overlap(*nothing, 0.5, 0.5, smooth, log) == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in divide")  # before it is clipped
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("loss, activation", PAIRS, ids=PAIR_IDS)
 def test_finite_scores_have_finite_gradients(loss, activation, dtype):
@@ -429,7 +470,7 @@ def test_finite_scores_have_finite_gradients(loss, activation, dtype):
     losses = [loss]
     if hasattr(loss, "smooth") and not loss.log:
         losses += [replace(loss, smooth=0.0), replace(loss, smooth=1e-30)]
-    z = numpy.asarray([[a, b, 0.0] for a in (-800, -46, 46, 800) for b in (-800, -20, 3)], dtype)
+    z = numpy.asarray([[a, b, 0.0] for a in (-800, -46, 46, 800) for b in (-800, -40, 3)], dtype)
     for each in losses:
         for scores in (z, z - 60, z * 0 - 46):
             for ids in ([0] * 12, [1] * 12, [2] * 12):
@@ -470,11 +511,21 @@ def test_a_steep_slope_is_exact_next_to_a_certain_class(alpha, level, is_sum):
     assert_allclose(found, exact.grad.numpy(), rtol=1e-9, atol=0)
 
 
+def test_not_a_certain_class():
+    """-log(1-p) goes on to grow by 1 with each logit, also where p rounds to 1."""
+    z = numpy.asarray([[40.0, 0.0, -3.0]])
+    read = from_ids([-1], 3, SPEC, z, negatives=[(0, 0)])
+    _, found = compute(core.CrossEntropy(), from_logits(z, "softmax"), read)
+    assert_allclose(found, [[1.0, 0.0, 0.0]], rtol=1e-9)
+
+
 def test_probabilities_are_those_of_logits():
     given = from_logits(Z, "softmax")
     for name in ("log_p", "log_q", "q"):
         from_p = getattr(Probabilities("softmax", given.p), name)()
         assert_allclose(from_p, getattr(given, name)())
+    ruled_out = numpy.asarray([[-numpy.inf, 0.0, 0.0], [-numpy.inf] * 3])
+    assert_allclose(from_logits(ruled_out, "softmax").p, [[0.0, 0.5, 0.5], [1 / 3] * 3])
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, core.AsymmetricLoss()], ids=repr)
@@ -491,3 +542,26 @@ def test_targets_of_documents_keep_their_lengths():
     assert read.documents(4) == [slice(0, 2), slice(2, 5), slice(5, 7)]
     assert read.documents(5) == [slice(0, 5), slice(5, 7)]
     assert list(read.rows(slice(2, 7)).lengths)[-2:] == [3, 2]
+
+
+def test_a_row_counts_where_any_of_its_cells_is_known():
+    read = from_ids([0, -1, -1], 3, SPEC, Z, negatives=[(1, 2)])
+    assert read.known_rows().tolist() == [1, 1, 0] and read.n_rows() == 2
+    read = from_ids([0, 2, -1], 3, SPEC, Z)
+    for targets in (read, read.dense()):
+        assert targets.best_ids().tolist() == [0, 2, -1]
+    assert from_ids([0, 2], 3, SPEC, Z).best_ids().tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("gap", [60.0, 84.0, 86.0])
+def test_steep_slopes_next_to_1(alpha, gap):
+    """In float32, where 1-p is below what p can tell, as in float64, by the logit of that class."""
+    found = []
+    for dtype in ("float32", "float64"):
+        logits = numpy.asarray([[gap, 0.0], [-gap, 0.0]], dtype=dtype)
+        targets = from_ids([0, 1], 2, LabelSpec("t"), logits)
+        loss = BoundLoss(core.SelfAdjustingDice(alpha=alpha))
+        gradient = loss.compute(from_logits(logits, "softmax"), targets)[1]
+        found.append(gradient.diagonal())
+    assert_allclose(*found, rtol=1e-4)

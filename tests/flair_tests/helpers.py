@@ -90,13 +90,16 @@ def brute_force(features, transitions, start, stop):
     return log_z, {tags: (score - log_z).exp() for tags, score in scores.items()}
 
 
+def dictionary(*values, add_unk=False):
+    made = Dictionary(add_unk=add_unk)
+    for value in values:
+        made.add_item(value)
+    return made
+
+
 def bioes_dictionary(types=("X",), tag_format="BIOES"):
-    tags = Dictionary(add_unk=False)
-    tags.add_item("O")
-    for name in types:
-        for prefix in "SBEI" if tag_format == "BIOES" else "BI":
-            tags.add_item(f"{prefix}-{name}")
-    return tags
+    prefixes = "SBEI" if tag_format == "BIOES" else "BI"
+    return dictionary("O", *(f"{prefix}-{name}" for name in types for prefix in prefixes))
 
 
 def labelled(text, label, label_type="class"):

@@ -6,13 +6,13 @@ import logging
 import flair.models
 import pytest
 import torch
-from flair.data import Corpus, Dictionary
+from flair.data import Corpus
 from flair.datasets import FlairDatapointDataset
 from flair.nn import Classifier
 
 import flair_dice
 from flair_dice import DiceCE, make_loss, use_loss
-from flair_tests.helpers import labelled, texts
+from flair_tests.helpers import dictionary, labelled, texts
 
 stock = flair.models.TextClassifier
 SENTENCES = [labelled("buy it now", "yes"), labelled("see you", "no"), labelled("buy two", "yes")]
@@ -20,9 +20,7 @@ SENTENCES = [labelled("buy it now", "yes"), labelled("see you", "no"), labelled(
 
 def classifier(loss=None, cls=flair_dice.TextClassifier):
     corpus = Corpus(*(FlairDatapointDataset(SENTENCES) for _ in range(3)))
-    labels = Dictionary(add_unk=False)
-    for name in ("no", "yes"):
-        labels.add_item(name)
+    labels = dictionary("no", "yes")
     options = {} if cls is stock else {"loss": loss}
     torch.manual_seed(0)
     embeddings = texts(corpus, size=8)
@@ -110,6 +108,12 @@ def test_none_is_the_stock_loss():
         (DiceCE(names=["no", "yes"]), "DiceCE: how logits are read \\(names\\) is for the model"),
         ({"name": "DiceCE", "activation": "sigmoid"}, "how logits are read \\(activation\\)"),
         ({"name": "CrossEntropy", "pos_weight": {"yes": 2}}, "pos_weight is for sigmoids"),
+        ({"name": "DiceCE", "background": "PER"}, "background has the label 'PER'"),
+        (
+            {"name": "CrossEntropy", "class_weights": {"ye": 1}},
+            "class_weights has the label 'ye', wh",
+        ),
+        (torch.nn.CrossEntropyLoss(), "loss must be a loss, the name of one"),
         ("AsymmetricLoss", "AsymmetricLoss is for sigmoids"),
         ({"name": "DiceCE", "weights": 1}, "DiceCE has no option weights. Did you mean weight"),
     ],

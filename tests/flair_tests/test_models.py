@@ -97,6 +97,13 @@ def entity_sentences():
     return made
 
 
+def sequence_tagger(use_crf):
+    corpus = split(entity_sentences, "ner")
+    labels = corpus.make_label_dictionary("ner", add_unk=False)
+    options = {"use_crf": use_crf, "hidden_size": 16}
+    return stock.SequenceTagger(words(corpus), labels, "ner", **options), corpus
+
+
 def token_classifier(encoding="BIOES"):
     corpus = split(entity_sentences, "ner")
     labels = corpus.make_label_dictionary("ner", add_unk=False)
@@ -220,21 +227,6 @@ def test_cross_entropy_is_the_stock_loss(name):
     assert KEY not in model._get_state_dict()
 
 
-@pytest.mark.parametrize("name", MAKERS)
-def test_other_losses_give_finite_sums(name):
-    seed()
-    model, corpus, _ = MAKERS[name]()
-    for loss in ("Dice", "Focal", "WeightedCrossEntropy", "LogitAdjustedCE", "SelfAdjustingDice"):
-        use_loss(model, loss).train().zero_grad()
-        batch = list(corpus.train)[:6]
-        for point in batch:
-            point.clear_embeddings()
-        value, _ = model.forward_loss(batch)
-        value.backward()
-        assert value.isfinite() and value > 0
-        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-
-
 @pytest.mark.parametrize("encoding", ["BIOES", "BIO"])
 def test_dev_loss_of_token_classifier(encoding):
     """It is that of the gold entities, which the stock one takes for outside."""
@@ -311,12 +303,8 @@ def test_background_is_no_topic_but_the_label_o():
 
 def multitask(bert=None):
     seed()
-    tagger_corpus = split(entity_sentences, "ner")
+    tagger, tagger_corpus = sequence_tagger(True)
     text_corpus = split(topics)
-    labels = tagger_corpus.make_label_dictionary("ner", add_unk=False)
-    tagger = stock.SequenceTagger(
-        embeddings=words(tagger_corpus), tag_dictionary=labels, tag_type="ner", hidden_size=16
-    )
     labels = text_corpus.make_label_dictionary("class", add_unk=False)
     classifier = stock.TextClassifier(texts(text_corpus), "class", label_dictionary=labels)
     return make_multitask_model_and_corpus([(tagger, tagger_corpus), (classifier, text_corpus)])
@@ -414,6 +402,7 @@ for path in sys.argv[1:]:
 def test_files_load_where_we_are_not_installed(small_bert, tmp_path):
     """Each kind of model, one of them tuned, in one process without this package."""
     makers = {**MAKERS, "multitask": multitask}
+    makers.update({f"tagger, CRF: {crf}": partial(sequence_tagger, crf) for crf in (True, False)})
     for make in (few_shot_tagger, few_shot_classifier):
         makers[make.__name__] = partial(make, small_bert)
     files, expected = [], []

@@ -11,7 +11,7 @@ from flair.trainers.plugins import TrainerPlugin
 from torch.testing import assert_close
 
 from dice_core import losses as core
-from flair_dice import DiceCE, LossPlugin, Ramp, SequenceTagger, SpanClassifier, use_loss
+from flair_dice import DiceCE, LossPlugin, Ramp, SpanClassifier, use_loss
 from flair_tests.helpers import LOSSES, ner_corpus, part_of, seed, train, words
 from flair_tests.test_models import (
     entity_sentences,
@@ -20,6 +20,7 @@ from flair_tests.test_models import (
     split,
     text_classifier,
 )
+from flair_tests.test_sequence_tagger import tagger as sequence_tagger
 
 
 class KeepGradients(TrainerPlugin):
@@ -36,21 +37,9 @@ class KeepGradients(TrainerPlugin):
 
 
 def tagger(folder, loss, use_crf, dropout=0.0):
-    seed()
     corpus = ner_corpus(folder, train=32)
-    labels = corpus.make_label_dictionary("ner", add_unk=False, add_dev_test=True)
-    model = SequenceTagger(
-        embeddings=words(corpus),
-        tag_dictionary=labels,
-        tag_type="ner",
-        hidden_size=16,
-        use_crf=use_crf,
-        dropout=dropout,
-        word_dropout=dropout,
-        locked_dropout=dropout,
-        loss=loss,
-    )
-    return model, corpus
+    rates = dict.fromkeys(("dropout", "word_dropout", "locked_dropout"), dropout)
+    return sequence_tagger(corpus, use_crf=use_crf, loss=loss, **rates), corpus
 
 
 def spans():

@@ -1,10 +1,7 @@
 """SequenceTagger: stock without a loss; trains, saves, loads, resumes with one."""
 
 import json
-import subprocess
-import sys
 
-import flair
 import pytest
 import torch
 from flair.data import Sentence, Span
@@ -14,17 +11,15 @@ from torch.testing import assert_close
 
 from flair_dice import DiceCE, LossPlugin, Ramp, SequenceTagger
 from flair_dice.loss_mixin import KEY
-from flair_tests.helpers import LOSSES, seed, train, words
+from flair_tests.helpers import LOSSES, dictionary, seed, train, words
 
 SIZES = {"hidden_size": 24, "reproject_embeddings": False, "locked_dropout": 0.0}
 
 
 def tagger(corpus, cls=SequenceTagger, number=0, **options):
     seed(number)
-    dictionary = corpus.make_label_dictionary("ner", add_unk=False)
-    return cls(
-        embeddings=words(corpus), tag_dictionary=dictionary, tag_type="ner", **SIZES, **options
-    )
+    labels = corpus.make_label_dictionary("ner", add_unk=False, add_dev_test=True)
+    return cls(words(corpus), labels, "ner", **{**SIZES, **options})
 
 
 def entities(model, sentences):
@@ -135,43 +130,8 @@ def test_trains_saves_loads(name, use_crf, corpus, tmp_path):
         assert type(again) is SequenceTagger and again.loss.to_dict() == model.loss.to_dict()
         assert entities(again, corpus.test) == found
         assert again.evaluate(corpus.test, "ner").loss == pytest.approx(after.loss, rel=1e-5)
-
-
-LOAD_IN_STOCK = """
-import sys
-sys.modules["flair_dice"] = None  # as where it is not installed
-import flair, logging, torch
-logging.getLogger("flair").setLevel(logging.ERROR)
-torch.set_num_threads(1)
-from flair.data import Sentence
-from flair.models import SequenceTagger
-from flair.nn import Classifier
-for path in sys.argv[1:3]:
-    for load in (SequenceTagger.load, Classifier.load):
-        model = load(path)
-        assert type(model).__module__ == "flair.models.sequence_tagger_model", type(model)
-        sentences = [Sentence(text.split()) for text in sys.argv[3:]]
-        model.predict(sentences)
-        spans = [s.get_spans("ner") for s in sentences]
-        print([[(e.text, e.tag, round(e.score, 5)) for e in found] for found in spans])
-"""
-
-
-def test_a_file_loads_in_plain_flair(corpus, tmp_path):
-    """With a CRF and without, in one process where this package is hidden."""
-    sentences, paths, expected = list(corpus.test)[:20], [], []
-    for use_crf in (False, True):
-        model = tagger(corpus, use_crf=use_crf, loss="DiceCE")
-        paths.append(tmp_path / str(use_crf) / "best-model.pt")
-        train(model, corpus, paths[-1].parent, epochs=3, plugins=[LossPlugin()])
-        found = entities(model, sentences)
-        assert any(found)
-        expected += [str(found)] * 2
-    texts = [" ".join(token.text for token in sentence) for sentence in sentences]
-    command = [sys.executable, "-c", LOAD_IN_STOCK, *paths, *texts]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-4:] == expected
+    plain = Stock.load(tmp_path / "best-model.pt")
+    assert type(plain) is Stock and entities(plain, corpus.test) == found
 
 
 @pytest.mark.parametrize("method", ["train", "fine_tune"])
@@ -238,32 +198,10 @@ def test_entity_dice_counts_what_the_tagger_would_predict(tag_format, use_crf, c
 
 def test_the_outside_tag_is_found_by_name(corpus):
     """It need not be the first: a dictionary of the user's own order, of tags."""
-    dictionary = flair.data.Dictionary(add_unk=True)
-    for tag in ("S-city", "B-city", "E-city", "I-city", "O"):
-        dictionary.add_item(tag)
-    model = SequenceTagger(
-        embeddings=words(corpus), tag_dictionary=dictionary, tag_type="ner", loss="DiceCE", **SIZES
-    )
+    tags = dictionary("S-city", "B-city", "E-city", "I-city", "O", add_unk=True)
+    model = SequenceTagger(words(corpus), tags, "ner", loss="DiceCE", **SIZES)
     assert model._spec.background == ("O",) and model._spec.crf
     assert model._spec.names == ("<unk>", "S-city", "B-city", "E-city", "I-city", "O")
-
-
-@pytest.mark.parametrize(
-    "loss, message",
-    [
-        ("Dise", "SequenceTagger: there is no loss 'Dise'"),
-        ({"name": "DiceCE", "background": "PER"}, "SequenceTagger: background has the label 'PER'"),
-        (
-            {"name": "CrossEntropy", "class_weights": {"S-cities": 1}},
-            "SequenceTagger: class_weights has the label 'S-cities', which is none of its labels",
-        ),
-        (torch.nn.CrossEntropyLoss(), "SequenceTagger: loss must be a loss, the name of one"),
-    ],
-)
-def test_mistakes_name_the_model(loss, message, corpus):
-    for use_crf in (False, True):
-        with pytest.raises(ValueError, match=message):
-            tagger(corpus, use_crf=use_crf, loss=loss)
 
 
 def test_a_crf_has_no_weighted_likelihood(corpus):

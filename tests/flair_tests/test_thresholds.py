@@ -7,13 +7,14 @@ import flair.models as stock
 import numpy
 import pytest
 import torch
-from flair.data import Corpus, Dictionary, Relation, Sentence, TextPair
+from flair.data import Corpus, Relation, Sentence, TextPair
 from flair.datasets import FlairDatapointDataset
 from flair.nn import Classifier
 
 import flair_dice
 from flair_dice.thresholds.models import viterbi
 from flair_tests import helpers
+from flair_tests.helpers import dictionary
 
 SIZES = {"hidden_size": 16, "rnn_layers": 1, "reproject_embeddings": False}
 KINDS = {"PER": ["Ann", "Bob", "Cid"], "LOC": ["Rome", "Oslo", "Bern"]}
@@ -62,9 +63,7 @@ def make(kind, spoil=True):
     corpus = corpus_of(name)
     words = helpers.words(corpus, 12)
     if kind in ("text", "texts"):
-        labels = Dictionary(add_unk=False)
-        for value in ("LOC", "PER", "none"):
-            labels.add_item(value)
+        labels = dictionary("LOC", "PER", "none")
         model = stock.TextClassifier(
             helpers.texts(corpus, 12),
             label_type=name,
@@ -170,13 +169,6 @@ def test_before_is_what_flair_evaluates(kind):
     model, _ = make(kind, spoil=False)
     for seed in range(3):
         check_before(model, awkward(kind, seed))
-
-
-def dictionary(*values, add_unk=False):
-    labels = Dictionary(add_unk=add_unk)
-    for value in values:
-        labels.add_item(value)
-    return labels
 
 
 def test_before_is_what_flair_evaluates_of_pairs_spans_and_relations():

@@ -5,12 +5,15 @@ import subprocess
 import sys
 
 import numpy
-import spacy.cli  # noqa: F401 (adds the commands)
+import spacy
+import spacy.cli  # adds the commands
 from spacy.cli._util import app
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import fix_random_seed
 from typer.testing import CliRunner
+
+from spacy_dice import use_loss
 
 # Sentences with BILUO tags; "-" would be a missing one.
 NER_SENTENCES = [
@@ -39,6 +42,19 @@ def ner_examples(nlp, sentences=NER_SENTENCES):
         Example.from_dict(Doc(nlp.vocab, words=words.split()), {"entities": tags.split()})
         for words, tags in sentences
     ]
+
+
+def pipeline(factory, data, name=None, loss=None, seed=0, **config):
+    """A pipeline of one component, initialized on the examples that ``data`` gives for it, which
+    trains with a loss if there is one. RETURNS it, and the examples."""
+    fix_random_seed(seed)
+    nlp = spacy.blank("en")
+    nlp.add_pipe(factory, name=name, config=config)
+    examples = data(nlp)
+    nlp.initialize(lambda: examples)
+    if loss is not None:
+        use_loss(nlp, {name or factory: loss})
+    return nlp, examples
 
 
 def params(pipe):
@@ -95,25 +111,31 @@ def invoke(*args):
     return done.exit_code, done.output
 
 
-# Hides this package from Python, and its entry points from spaCy.
+# Hides a package from Python, and its entry points from spaCy.
 HIDDEN = """
 import sys, importlib.metadata as metadata
 class Hide:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "spacy_dice":
+        if name.split(".")[0] == {package!r}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Hide())
 everything = metadata.distributions
 metadata.distributions = lambda **kwargs: (
-    d for d in everything(**kwargs) if d.metadata["Name"] != "spacy-flair-dice"
+    d for d in everything(**kwargs) if d.metadata["Name"] != {distribution!r}
 )
 import spacy
-assert not spacy.blank("en").has_factory("dice_ner")
 """
 
 
-def without_us(code):
-    """Run code where this package is not installed. RETURNS what it printed."""
-    done = subprocess.run([sys.executable, "-c", HIDDEN + code], capture_output=True, text=True)
+def without(package, distribution, code):
+    """Run code where a package is not installed. RETURNS what it printed."""
+    code = HIDDEN.format(package=package, distribution=distribution) + code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def without_us(code):
+    """The same, where this one is not."""
+    check = "assert not spacy.blank('en').has_factory('dice_ner')\n"
+    return without("spacy_dice", "spacy-flair-dice", check + code)

@@ -11,18 +11,14 @@ from spacy_dice import biluo
 
 def valid(tags):
     """Whether a sequence of BILUO tags is well-formed, by the definition."""
-    open_label = None
-    for tag in tags:
-        kind, label = tag[0], tag[2:]
-        if open_label is None:
-            if kind in "IL":
-                return False
-            open_label = label if kind == "B" else None
-        else:
-            if kind not in "IL" or label != open_label:
-                return False
-            open_label = None if kind == "L" else label
-    return open_label is None
+    ends = not tags or (tags[0][0] in "OBU" and tags[-1][0] in "OLU")
+    return ends and all(map(valid_pair, tags, tags[1:]))
+
+
+def valid_pair(a, b):
+    if a[0] in "BI":
+        return b[0] in "IL" and a[2:] == b[2:]
+    return b[0] in "OBU"
 
 
 def spans_of(tags):
@@ -87,12 +83,6 @@ def viterbi(scores, tags):
     for back in reversed(backs):
         best.append(int(back[best[-1]]))
     return [tags[c] for c in best[::-1]] if len(scores) else []
-
-
-def valid_pair(a, b):
-    if a[0] in "BI":
-        return b[0] in "IL" and a[2:] == b[2:]
-    return b[0] in "OBU"
 
 
 def test_a_valid_argmax_is_kept():

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import spacy_dice
 import spacy_dice.cli  # for users, the entry point does this
 from spacy_dice.callbacks import chain_callback, score_labels_callback
-from spacy_dice.cli.compare import compare, resample
+from spacy_dice.cli.compare import resample
 from spacy_tests.helpers import TOK2VEC, invoke
 
 SENTENCES = [
@@ -334,12 +334,6 @@ def test_the_interval_covers_seeds_and_texts():
             low, high = numpy.percentile(micro, [2.5, 97.5])
             intervals.append(low <= 0 <= high)
     assert numpy.mean(covered) > 0.85 > 0.8 > numpy.mean(narrow)
-
-
-def test_compare_in_python(room):
-    nlp = spacy.load(room / "right")
-    found = compare([nlp], [nlp], Corpus(room / "rules.spacy"), samples=100)
-    assert found.tasks[0].rows[0].a == {"p": 1.0, "r": 1.0, "f": 1.0}
 
 
 # -- imbalance -------------------------------------------------------------------------------

@@ -16,25 +16,22 @@ from dice_core.losses.base import loss_name
 from spacy_dice import Compound, CrossEntropy, Dice, DiceCE, Focal, WeightedCrossEntropy, make_loss
 from spacy_dice.losses import as_thinc
 from spacy_dice.switch import use_loss_callback
+from spacy_tests import helpers
 from spacy_tests.helpers import ner_examples
 
 CATS = [("buy it now", 1.0), ("see you soon", 0.0), ("buy two", 1.0), ("soon", 0.0)]
 
 
+def texts(nlp):
+    cats = [(nlp.make_doc(text), {"cats": {"yes": y, "no": 1 - y}}) for text, y in CATS]
+    return [spacy.training.Example.from_dict(*pair) for pair in cats]
+
+
 def pipeline(factory="ner", loss=None):
-    nlp = spacy.blank("en")
-    pipe = nlp.add_pipe(factory, name="pipe")
-    data = ner_examples(nlp)
-    if factory == "textcat":
-        data = [
-            spacy.training.Example.from_dict(nlp.make_doc(t), {"cats": {"yes": y, "no": 1 - y}})
-            for t, y in CATS
-        ]
-    nlp.initialize(lambda: data)
+    data = texts if factory == "textcat" else ner_examples
+    nlp, data = helpers.pipeline(factory, data, "pipe", None if factory == "dice_ner" else loss)
     if factory == "dice_ner":
-        pipe.set_loss(loss)
-    elif loss is not None:
-        spacy_dice.use_loss(nlp, {"pipe": loss})
+        nlp.get_pipe("pipe").set_loss(loss)
     return nlp, data
 
 
@@ -97,6 +94,9 @@ def test_before_initialize():
     for loss in (DiceCE(), DiceCE(background=None), DiceCE(background="X")):
         with pytest.raises(ValueError, match="'tagger': it has no labels yet.*Initialize it first"):
             spacy_dice.use_loss(nlp, {"tagger": loss})
+    nlp.add_pipe("spancat")
+    with pytest.raises(ValueError, match="'spancat': it has no labels yet"):
+        spacy_dice.use_loss(nlp)
 
 
 def test_a_schedule_without_a_number():

@@ -5,25 +5,19 @@ import warnings
 
 import numpy
 import pytest
-import spacy
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from thinc.api import fix_random_seed
 
 import spacy_dice
 from spacy_dice import losses
+from spacy_tests import test_stock_components as stock_components
 from spacy_tests.helpers import params
+from spacy_tests.test_stock_components import NAMES
 
-STOCK = (
-    *("tagger", "morphologizer", "senter", "trainable_lemmatizer", "ner", "parser"),
-    *("textcat", "textcat_multilabel", "spancat", "spancat_singlelabel", "span_finder"),
-)
-COMPONENTS = (*STOCK, "dice_tagger", "dice_ner")
+COMPONENTS = (*NAMES, "dice_tagger", "dice_ner")
 CONFIGS = {
-    "parser": {"min_action_freq": 1},
-    "trainable_lemmatizer": {"min_tree_freq": 1},
     "spancat_singlelabel": {"negative_weight": 0.5},
-    "span_finder": {"spans_key": "sc"},
+    "span_finder": {"max_length": None},
     "dice_ner": {"spans_key": "scored"},
 }
 LOSSES = {
@@ -50,17 +44,17 @@ def random_doc(vocab, rng, n):
     spaces = (rng.random(n) < 0.7).tolist()
     pick = lambda *options: [options[i] for i in rng.integers(len(options), size=n)]  # noqa: E731
     heads = [int(rng.integers(max(i, 1))) for i in range(n)]
-    annotation = {"heads": heads, "deps": pick("nsubj", "obj", "det")}
+    annotation = {"heads": heads, "deps": pick("nsubj", "dobj", "prep")}
     if rng.random() < 0.5:
         annotation = {"sent_starts": pick(True, False, None)}
     doc = Doc(
         vocab,
         words=words,
         spaces=spaces,
-        tags=pick("A", "B", "", "!A"),
+        tags=pick("NNP", "VBD", "", "!NNP"),
         pos=pick("NOUN", "VERB", "X", ""),
         morphs=pick("Number=Sing", "Number=Plur", ""),
-        lemmas=pick("Ann", "see", "dog", ""),
+        lemmas=[str(rng.choice([word, word, "see", ""])) for word in words],
         ents=biluo(rng, n),
         **annotation,
     )
@@ -69,9 +63,8 @@ def random_doc(vocab, rng, n):
         Span(doc, int(i), min(int(i + rng.integers(1, 4)), n), label=str(rng.choice(LABELS)))
         for i in starts
     ]
-    doc.cats = [{}, {"x": 1.0}, {"x": 0.0}, {"x": 1.0, "y": 0.0}, {"x": 0.0, "y": 0.0}][
-        rng.integers(5)
-    ]
+    x, y = ({"ANIMALS": value} for value in (1.0, 0.0))
+    doc.cats = [{}, x, y, {**x, "WORK": 0.0}, {**y, "WORK": 0.0}][rng.integers(5)]
     return doc
 
 
@@ -107,32 +100,10 @@ def random_examples(vocab, rng, largest=8):
     return [Example(retokenized(gold, rng), gold) for gold in golds]
 
 
-def full_example(vocab):
-    """One that has every label."""
-    words = "Ann saw dogs in Rome .".split()
-    gold = Doc(
-        vocab,
-        words=words,
-        tags=list("ABABAB"),
-        pos=["NOUN", "VERB"] * 3,
-        morphs=["Number=Sing", "Number=Plur"] * 3,
-        lemmas="Ann see dog in Rome .".split(),
-        ents=["B-PER", "O", "O", "O", "B-LOC", "O"],
-        heads=[1, 1, 1, 1, 3, 1],
-        deps=["nsubj", "ROOT", "obj", "det", "obj", "det"],
-    )
-    gold.spans["sc"] = [Span(gold, 0, 1, label="PER"), Span(gold, 4, 5, label="LOC")]
-    gold.cats = {"x": 1.0, "y": 0.0}
-    return Example(Doc(vocab, words=words), gold)
-
-
 def make(name, loss):
-    fix_random_seed(0)
-    nlp = spacy.blank("en")
-    nlp.add_pipe(name, config=CONFIGS.get(name, {}))
-    nlp.initialize(lambda: [full_example(nlp.vocab)])
+    nlp = stock_components.make(name, **CONFIGS.get(name, {}))
     pipe = nlp.get_pipe(name)
-    if name in STOCK:
+    if name in NAMES:
         spacy_dice.use_loss(nlp, {name: loss})
     else:
         pipe.check(pipe, loss.core)
@@ -182,7 +153,7 @@ def test_a_model_that_gives_nan_is_an_error(name, loss):
         p[...] = numpy.nan
     with warnings.catch_warnings(), pytest.raises(ValueError) as error:
         warnings.simplefilter("ignore", RuntimeWarning)
-        nlp.update([full_example(nlp.vocab)])
+        nlp.update(stock_components.examples(nlp))
     # Some stock components look for NaN themselves.
     expected = (f"Component '{name}': the model gives NaN", "[E940] Found NaN values in scores")
     assert any(message in str(error.value) for message in expected)
@@ -193,7 +164,7 @@ def test_nothing_but_white_space_or_nothing_at_all(name):
     nlp, pipe = make(name, losses.DiceCE())
     for words in ([], [" "], ["\n", " ", "\t"]):
         gold = Doc(nlp.vocab, words=words, ents=["O"] * len(words))
-        for more in ([], [full_example(nlp.vocab)]):
+        for more in ([], stock_components.examples(nlp)):
             nlp.update([Example(Doc(nlp.vocab, words=words), gold), *more])
         doc = nlp(Doc(nlp.vocab, words=words))
         assert not doc.ents and not any(doc.spans.values())

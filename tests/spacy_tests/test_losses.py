@@ -49,6 +49,10 @@ SMOOTH += [0.05 * math.log(0.2), 0.05 * math.log(0.5), 0.9 * math.log(0.3)]
             WeightedCrossEntropy(counts=[10, 60, 30]),
             -math.log10(9 + 3) * math.log(0.7) - math.log10(7 / 3 + 3) * math.log(0.3),
         ),
+        (  # a count below 1 is taken as 1
+            WeightedCrossEntropy(counts=[0, 60, 40]),
+            -math.log10(99 + 3) * math.log(0.7) - math.log10(1.5 + 3) * math.log(0.3),
+        ),
         # p times the share, as a part of its row's sum.
         (
             LogitAdjustedCE(priors=[0.5, 0.25, 0.25]),
@@ -122,8 +126,15 @@ def test_sigmoid_value_by_hand():
     focal = Focal(gamma=1.0, alpha=0.25, activation="sigmoid")
     expected = -0.25 * 0.3 * math.log(0.7) - 0.75 * 0.4 * math.log(0.6)
     assert focal.get_loss(p, y) == pytest.approx(expected)
+    focal = Focal(gamma=1.0, alpha=0.25, class_weights=[2.0], activation="sigmoid")
+    assert focal.get_loss(p, y) == pytest.approx(2 * expected)
+    soft = numpy.asarray([[0.5], [0.0]])
+    expected = 2 - (2 * 0.7 * 0.5 + 1) / (0.7**2 + 0.5**2 + 1) - 1 / (0.4**2 + 1)
+    assert Dice(activation="sigmoid").get_loss(p, soft) == pytest.approx(expected)
     weighted = CrossEntropy(pos_weight=[3.0], activation="sigmoid")
     assert weighted.get_loss(p, y) == pytest.approx(-3 * math.log(0.7) - math.log(0.6))
+    weighted = CrossEntropy(pos_weight=[3.0], class_weights=[2.0], activation="sigmoid")
+    assert weighted.get_loss(p, y) == pytest.approx(-6 * math.log(0.7) - 2 * math.log(0.6))
     # Each is "is" or "is not", of which each gets half of what is spread.
     smoothed = CrossEntropy(label_smoothing=0.2, activation="sigmoid")
     expected = (
@@ -160,6 +171,10 @@ def test_entity_dice_by_hand():
     # An entity that is not whole without a missing token is taken out, and so is the row.
     f = (2 * 0.6 + 1) / (0.7 + 0.2 + 0.7 + 1 + 1)
     assert loss.get_loss(p, ["B-X", None, "O", "U-X"]) == pytest.approx(3 * (1 - f))
+    # Where tags have no end, the next one must not go on: P = 0.6 * 0.7 * (1 - 0.3).
+    p = numpy.asarray([[0.2, 0.6, 0.2], [0.1, 0.2, 0.7], [0.5, 0.2, 0.3]])
+    value = EntityDice(names=TAGS[:3]).get_loss(p, ["B-X", "I-X", "O"])
+    assert value == pytest.approx(3 * (1 - (2 * 0.294 + 1) / (1.0 + 1 + 1)))
 
 
 def test_published_self_adjusting_dice_is_not_monotonic():
@@ -189,6 +204,7 @@ OVERLAPS = [
     ("dsc", SelfAdjustingDice, {"alpha": 1.0, "detach_weight": False, "smooth": 1.0}),
     ("dsc", SelfAdjustingDice, {"alpha": 0.01, "detach_weight": False, "smooth": 1.0}),
     ("dsc", SelfAdjustingDice, {"alpha": 0.5, "detach_weight": True, "smooth": 0.3}),
+    ("dsc", SelfAdjustingDice, {"alpha": 1.0, "detach_weight": True, "smooth": 1.0}),
     ("dsc", SelfAdjustingDice, {"alpha": 0.0, "detach_weight": False, "smooth": 1.0}),
     (
         "dsc",
@@ -339,22 +355,23 @@ def test_gradient_has_the_guesses_type_and_is_finite_at_exact_ends(loss, forward
         assert numpy.isfinite(gradient).all() and math.isfinite(value)
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("options", [{}, {"beta": 2.0}, {"log": True}, {"smooth": 0.0}], ids=str)
-def test_entity_dice_gradient(options):
+def test_entity_dice_gradient(options, activation):
     rng = numpy.random.default_rng(0)
     names = ["O", "B-X", "I-X", "L-X", "U-X", "B-Y", "I-Y", "L-Y", "U-Y"]
     docs = [["B-X", "I-X", "L-X", "O"], ["U-Y"], [], ["O", "B-Y", "L-Y", "U-X", "O"]]
     tags = [tag for doc in docs for tag in doc]
     lengths = [len(doc) for doc in docs]
-    loss = EntityDice(names=names, **options)
+    loss = EntityDice(names=names, activation=activation, **options)
     settings = {"smooth": 1.0, "beta": 1.0, "log": False, **options}
 
     def split(z):
-        p = probabilities(z, "softmax")
+        p = probabilities(z, activation)
         return [p[i - n : i] for i, n in zip(numpy.cumsum(lengths), lengths)]
 
     def forward(z, _):
-        return reference.entity_dice(z, tags, lengths, names, **settings)
+        return reference.entity_dice(z, activation, tags, lengths, names, **settings)
 
     for spread in (0.5, 2.0):
         z = rng.normal(size=(len(tags), len(names))) * spread
@@ -481,12 +498,12 @@ def test_negative_labels_are_thincs():
 
 
 def test_running_counts():
-    loss = WeightedCrossEntropy(names=["O", "X"])
+    loss = WeightedCrossEntropy(names=["O", "X"], K=2.0)
     p = numpy.asarray([[0.5, 0.5]] * 4)
     log2 = math.log(2)
-    expected = 3 * log2 * math.log10(1 / 3 + 3) + log2 * math.log10(3 / 1 + 3)
+    expected = 3 * log2 * math.log10(1 / 3 + 2) + log2 * math.log10(3 / 1 + 2)
     assert loss.get_loss(p, ["O", "O", "O", "X"]) == pytest.approx(expected)
-    expected = 4 * log2 * math.log10(1 / 7 + 3)
+    expected = 4 * log2 * math.log10(1 / 7 + 2)
     assert loss.get_loss(p, ["O"] * 4) == pytest.approx(expected)
 
 
@@ -559,7 +576,7 @@ def test_empty_batches():
         (lambda: DiceCE(weight=-1), "the weight of 'dice'"),
         (lambda: DiceCE(weight="1"), "the weight of 'dice' must be a number"),
         (lambda: Dice(activation="tanh"), "activation must be one of"),
-        (lambda: Dice()(P, [0, 5]), "class id 5 is not one of 0 to 2"),
+        (lambda: Dice()(P, [0, 3]), "class id 3 is not one of 0 to 2"),
         (lambda: Dice()(P, [0, -1]), "-1 is no class id"),
         (lambda: Dice()(P, [[1.0, 0, 0], [0, 1, 0]]), "[1.0, 0, 0] is no class id"),
         (lambda: Dice()(P, ["a", "b"]), "without names"),
@@ -632,3 +649,5 @@ def test_weights_follow_schedules_and_pickle():
     now = loss._bound.current.weights["dice"]
     copy = pickle.loads(pickle.dumps(loss))
     assert copy._bound.current.weights["dice"] == now == pytest.approx(1 / 3)
+    copy.step()  # no iterator can be pickled: its latest number goes on
+    assert copy._bound.current.weights["dice"] == now

@@ -1,12 +1,13 @@
 """The stock ner with our losses: gradients on real parser states, parity, missing annotation."""
 
+from functools import partial
+
 import numpy
 import pytest
 import spacy
 from numpy.testing import assert_allclose
 from spacy.pipeline.ner import EntityRecognizer
 from spacy.tokens import Span
-from thinc.api import fix_random_seed
 
 from dice_core.losses import BoundLoss
 from spacy_dice import use_loss
@@ -23,16 +24,11 @@ from spacy_dice.losses import (
 )
 from spacy_tests.helpers import NER_SENTENCES as SENTENCES
 from spacy_tests.helpers import ner_examples as examples
-from spacy_tests.helpers import numeric_gradient
+from spacy_tests.helpers import numeric_gradient, pipeline
 
 
-def make(sentences=SENTENCES, seed=0, **config):
-    fix_random_seed(seed)
-    nlp = spacy.blank("en")
-    nlp.add_pipe("ner", config=config)
-    data = examples(nlp, sentences)
-    nlp.initialize(lambda: data)
-    return nlp, data
+def make(sentences=SENTENCES, **config):
+    return pipeline("ner", partial(examples, sentences=sentences), **config)
 
 
 def real_steps(ner, data, n_steps=5):

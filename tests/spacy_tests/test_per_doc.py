@@ -2,16 +2,13 @@
 
 import numpy
 import pytest
-import spacy
 from numpy.testing import assert_allclose
 from spacy.tokens import Doc
 from spacy.training import Example
-from thinc.api import fix_random_seed
 
-from spacy_dice import use_loss
 from spacy_dice.heads import find_head
 from spacy_dice.losses import CrossEntropy, Dice, DiceCE
-from spacy_tests.helpers import TOK2VEC, assert_same_gradients, params, update_gradients
+from spacy_tests.helpers import TOK2VEC, assert_same_gradients, params, pipeline, update_gradients
 
 TEXTS = [
     ("win a free prize now", {"spam": 1.0, "ham": 0.0}),
@@ -38,16 +35,9 @@ def examples(nlp, texts=TEXTS):
     return [Example.from_dict(nlp.make_doc(text), {"cats": cats}) for text, cats in texts]
 
 
-def make(factory="textcat", loss=None, model=None, seed=0):
-    fix_random_seed(seed)
-    nlp = spacy.blank("en")
-    config = {"model": {k: v for k, v in model.items() if v is not None}} if model else {}
-    nlp.add_pipe(factory, name="cat", config=config)
-    data = examples(nlp)
-    nlp.initialize(lambda: data)
-    if loss is not None:
-        use_loss(nlp, {"cat": loss})
-    return nlp, data
+def make(factory="textcat", loss=None, model=None):
+    given = {"model": {k: v for k, v in model.items() if v is not None}} if model else {}
+    return pipeline(factory, examples, "cat", loss, **given)
 
 
 def gradient(nlp, texts):

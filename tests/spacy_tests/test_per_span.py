@@ -2,15 +2,12 @@
 
 import numpy
 import pytest
-import spacy
 from numpy.testing import assert_allclose
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from thinc.api import fix_random_seed
 
-from spacy_dice import use_loss
 from spacy_dice.losses import CrossEntropy, DiceCE
-from spacy_tests.helpers import assert_same_gradients, update_gradients
+from spacy_tests.helpers import assert_same_gradients, pipeline, update_gradients
 
 WORDS = "Ann Lee met Bob in Rome .".split()
 SPANS = [(0, 2, "PER"), (3, 4, "PER"), (5, 6, "LOC")]
@@ -25,13 +22,8 @@ def example(nlp, spans=SPANS, words=WORDS):
     return Example(predicted, gold)
 
 
-def make(factory, loss=None, seed=0, **config):
-    fix_random_seed(seed)
-    nlp = spacy.blank("en")
-    nlp.add_pipe(factory, name="spans", config={**KEYS, **config})
-    nlp.initialize(lambda: [example(nlp)])
-    if loss is not None:
-        use_loss(nlp, {"spans": loss})
+def make(factory, loss=None, **config):
+    nlp, _ = pipeline(factory, lambda nlp: [example(nlp)], "spans", loss, **KEYS, **config)
     return nlp, nlp.get_pipe("spans")
 
 

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 import spacy
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import DocBin
 from spacy.training import Corpus
 
 import spacy_dice
-from corpora import conllu
 from dice_core.thresholds.report import table
 from spacy_dice.cli.common import as_table
 from spacy_tests.helpers import invoke, paths
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-TREEBANK = Path(__file__).resolve().parents[3] / "shared/data/ud_chinese_1_4"
 SHORT = ("--training.max_steps", 40, "--training.eval_frequency", 20)
 SHORT += ("--training.optimizer.learn_rate", 0.005)
 # Without it, the configs' own tokenizer splits at spaces, which Chinese does not have.
@@ -106,33 +104,6 @@ def test_learns(lang, name, tmp_path):
         "WORD",
     }
     assert all(one.label in str(report) or not report[name].tuned for one in report[name].labels)
-
-
-@pytest.mark.parametrize("name", ["tagger", "dice_ner", "spancat", "textcat_multilabel"])
-def test_chinese_treebank(name, tmp_path):
-    """A few sentences of real Chinese; its proper names are the entities."""
-    if not TREEBANK.exists():
-        pytest.skip(f"{TREEBANK} is not there")
-    vocab = spacy.blank("zh").vocab
-    for split in ("train", "dev"):
-        made = DocBin()
-        for doc, _ in zip(conllu.docs(TREEBANK / f"{split}.conllu"), range(60)):
-            tags = [token.tag_ for token in doc]
-            ents = ["B-专名" if tag == "PROPN" else "O" for tag in tags]
-            words = [token.text for token in doc]
-            copy = Doc(vocab, words=words, spaces=[False] * len(words), tags=tags, ents=ents)
-            copy.spans["sc"] = list(copy.ents)
-            copy.cats = {"有": float("NUM" in tags), "没有": float("NUM" not in tags)}
-            made.add(copy)
-        made.to_disk(tmp_path / f"{split}.spacy")
-    nlp = trained(name, "zh", tmp_path)
-    text = "北京是中国的首都，有两千万人。"
-    doc = nlp(text)
-    assert [token.text for token in doc] == list(text)  # by character, as it was trained
-    assert all(text[span.start_char : span.end_char] == span.text for span in doc.ents)
-    scores = nlp.evaluate(list(Corpus(tmp_path / "train.spacy")(nlp)))
-    key = {"tagger": "tag_acc", "dice_ner": "ents_f", "spancat": "spans_sc_f"}.get(name)
-    assert scores[key or "cats_macro_f"] > 0.2, scores
 
 
 def test_tables_of_wide_labels():

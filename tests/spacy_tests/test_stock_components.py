@@ -11,7 +11,7 @@ from thinc.api import fix_random_seed
 
 import spacy_dice
 from spacy_dice.losses import CrossEntropy, DiceCE, WeightedCrossEntropy
-from spacy_tests.helpers import assert_same_gradients, update_gradients
+from spacy_tests.helpers import assert_same_gradients, pipeline, update_gradients
 
 PER_TOKEN = ("tagger", "morphologizer", "senter", "trainable_lemmatizer", "ner", "parser")
 PER_DOC = ("textcat", "textcat_multilabel")
@@ -49,15 +49,9 @@ def examples(nlp, cats=CATS, spans=SPANS, **changes):
     return made
 
 
-def make(name, loss=None, seed=1, **config):
-    fix_random_seed(seed)
-    nlp = spacy.blank("en")
+def make(name, loss=None, **config):
     config = {**CONFIGS.get(name, {}), **config}
-    nlp.add_pipe(name, config=config)
-    nlp.initialize(lambda: examples(nlp))
-    if loss is not None:
-        spacy_dice.use_loss(nlp, {name: loss})
-    return nlp
+    return pipeline(name, examples, loss=loss, seed=1, **config)[0]
 
 
 CONFIGS = {

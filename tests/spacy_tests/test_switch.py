@@ -210,19 +210,6 @@ def test_sourced_and_frozen_components(data, tmp_path):
         assert all((a == b).all() for a, b in same)
 
 
-def test_on_a_transformer(data, small_bert, tmp_path):
-    """What `spacy init config --gpu` writes, on a CPU."""
-    status, output = invoke(
-        "init", "config", tmp_path / "c.cfg", "--gpu", "--pipeline", "textcat_multilabel"
-    )
-    assert status == 0, output
-    model = ("--components.transformer.model.name", small_bert)
-    few = ("--training.max_steps", 2, "--training.eval_frequency", 2, "--corpora.dev.limit", 10)
-    said = train(tmp_path / "c.cfg", tmp_path / "out", data / "many", TUNE, *model, *few)
-    assert "textcat_multilabel: DiceCE(class_weights='balanced'); macro F1 on dev" in said
-    assert len(spacy.load(tmp_path / "out/model-best").config["components"]) == 2
-
-
 @pytest.mark.parametrize("name", ["textcat_multilabel", "spancat"])
 def test_an_untrained_checkpoint_is_never_the_best(name, tmp_path):
     """It predicts a lot, which is right here, and never again, since no label is in the
@@ -280,18 +267,16 @@ print(type(spacy.load({str(tmp_path / "again/model-last")!r})).__name__)
 
 
 @pytest.mark.parametrize(
-    "options, before_to_disk, message",
+    "options, message",
     [
-        (', "objective": "macro"', None, "objective and labels are for tuning. Set tune = true"),
-        (', "tune": true, "objective": "accuracy"', None, "use_loss: objective"),
-        (', "tune": true, "labels": {"LOC": "best"}', None, "tune: objective"),
-        (', "tune": true, "labels": {"LOK": "micro"}', None, "tune: there is no label 'LOK'"),
-        (', "tune": true', "spacy_dice.tune.v1", "both tune the thresholds. Leave one of them out"),
+        (', "objective": "macro"', "objective and labels are for tuning. Set tune = true"),
+        (', "tune": true, "objective": "accuracy"', "use_loss: objective"),
+        (', "tune": true, "labels": {"LOC": "best"}', "tune: objective"),
+        (', "tune": true, "labels": {"LOK": "micro"}', "tune: there is no label 'LOK'"),
     ],
 )
-def test_mistakes_are_found_before_training(options, before_to_disk, message, data, tmp_path):
-    block = before_to_disk and {"@callbacks": before_to_disk}
-    config = write_config(tmp_path / "c.cfg", "textcat_multilabel", before_to_disk=block)
+def test_mistakes_are_found_before_training(options, message, data, tmp_path):
+    config = write_config(tmp_path / "c.cfg", "textcat_multilabel")
     flag = ("--initialize.after_init", FLAG % options)
     status, output = invoke("train", config, "-o", tmp_path / "out", *paths(data / "many"), *flag)
     assert status == 1 and message in " ".join(output.split()), output
