@@ -77,7 +77,7 @@ class LabelSpec(NamedTuple):
         """
         names = self.names or ()
         if label not in names:
-            of_type = [c for c, name in enumerate(names) if name[1:] == f"-{label}"]
-            if of_type:
-                return of_type
+            found = [c for c, name in enumerate(names) if name[1:] == f"-{label}"]
+            if found:
+                return found
         return self.columns([label], option)

@@ -271,10 +271,10 @@ def test_tables_of_init_config_by_hand():
 
 def test_ner_or_dice_ner_by_hand():
     """ner 41, dice_ner 43 with cross-entropy, 42 and 44 with DiceCE, of the seeds that all have."""
-    of_ner = [line("stock", seed, 40, None, "ner_init") for seed in (1, 2, 3)]
-    of_ce = [line("ce", seed, 42, None, "dice_ner_init") for seed in (1, 2)]
-    of_dice = [line("auto", seed, 40 + 2 * seed, None, "dice_ner_init") for seed in (2, 1)]
-    runs = parsed(of_ner + of_ce + of_dice)
+    ner_runs = [line("stock", seed, 40, None, "ner_init") for seed in (1, 2, 3)]
+    ce_runs = [line("ce", seed, 42, None, "dice_ner_init") for seed in (1, 2)]
+    dice_runs = [line("auto", seed, 40 + 2 * seed, None, "dice_ner_init") for seed in (2, 1)]
+    runs = parsed(ner_runs + ce_runs + dice_runs)
     runs = [{**run, "words_per_second": 12_345} for run in runs]
     assert rows("entities", runs, "_init") == [
         "| d, 300, config as written | 2 | 41.0 | 43.0 | 44.0 | **+2.0 ± 0.0** | +1.0 ± 12.7 "

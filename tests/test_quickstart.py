@@ -91,10 +91,13 @@ def test_it_is_the_cell_whose_numbers_the_documentation_gives(configs, tmp_path)
         "training.max_steps": str(quickstart.UPDATES),
         "training.eval_frequency": str(quickstart.UPDATES // quickstart.EVALUATIONS),
     }
-    of_grid = dict(item.split("=") for item in block.settings)
+    grid_settings = dict(item.split("=") for item in block.settings)
     ours, theirs = (
         flat(Config().from_disk(path, overrides=parsed(overrides)))
-        for path, overrides in ((tmp_path / "c.cfg", settings), (configs / "spancat.cfg", of_grid))
+        for path, overrides in (
+            (tmp_path / "c.cfg", settings),
+            (configs / "spancat.cfg", grid_settings),
+        )
     )
     shared = {key for key in ours if key in theirs and "after_init" not in key}
     differing = {key for key in shared if not same(ours[key], theirs[key])}

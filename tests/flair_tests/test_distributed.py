@@ -39,6 +39,6 @@ def test_gradient_is_that_of_one_process(folder, tmp_path):
             model, corpus = spans()
         else:
             model, corpus = tagger(folder, setting["loss"], setting["use_crf"])
-        of_two = torch.load(tmp_path / f"{number}.pt")
-        distances.append(distance(gradients(model, corpus, tmp_path / "one"), of_two))
+        parallel = torch.load(tmp_path / f"{number}.pt")
+        distances.append(distance(gradients(model, corpus, tmp_path / "one"), parallel))
     assert max(distances) < 1e-4, distances

@@ -52,8 +52,8 @@ def test_texts_with_several_labels(run, texts, small_bert, tmp_path):
         line, by_label = json.loads(rows[-1]), [row.split() for row in rows[-3:-1]]
         assert [row[0] for row in by_label] == ["glad", "sad"]
         for column, split in ((1, "test"), (2, "tuned")):
-            of_labels = [float(row[column]) for row in by_label]
-            assert sum(of_labels) / 2 == pytest.approx(line[split], abs=0.06)
+            label_scores = [float(row[column]) for row in by_label]
+            assert sum(label_scores) / 2 == pytest.approx(line[split], abs=0.06)
         assert line["dev"] > 60 and line["tuned"] > 60
         written = (tmp_path / f"{i}/loss.tsv").read_text().splitlines()
         head, *epochs = [row.split("\t") for row in written]

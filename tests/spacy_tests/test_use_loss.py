@@ -254,7 +254,7 @@ def test_to_stock_shares_the_models_and_changes_nothing(tmp_path):
     assert spacy_dice.to_stock(stock).pipe_factories == factories
 
 
-def of_labels(**labels):
+def labelled_pipeline(**labels):
     """An initialized pipeline of components and their labels."""
     nlp = spacy.blank("en")
     for name, of_pipe in labels.items():
@@ -277,13 +277,13 @@ def of_labels(**labels):
 )
 def test_auto_is_what_is_recommended_for_a_component(name, labels, expected):
     for losses in ({}, {"losses": "auto"}, {"losses": {"*": "auto"}}, {"losses": {name: "auto"}}):
-        nlp = spacy_dice.use_loss(of_labels(**{name: labels}), **losses)
+        nlp = spacy_dice.use_loss(labelled_pipeline(**{name: labels}), **losses)
         assert repr(nlp.get_pipe(name).loss).startswith(expected)
 
 
 @pytest.mark.parametrize("name, labels", [("textcat", "AB"), ("tagger", "AB"), ("ner", "A")])
 def test_auto_says_where_it_changes_nothing(name, labels):
-    nlp = of_labels(**{name: labels})
+    nlp = labelled_pipeline(**{name: labels})
     kind = type(nlp.get_pipe(name))
     with pytest.warns(UserWarning, match=f"changes nothing here.* for {name}"):
         spacy_dice.use_loss(nlp)
@@ -291,7 +291,7 @@ def test_auto_says_where_it_changes_nothing(name, labels):
 
 
 def test_auto_leaves_alone_what_gains_nothing(capsys):
-    nlp = of_labels(tagger="AB", textcat_multilabel="AB")
+    nlp = labelled_pipeline(tagger="AB", textcat_multilabel="AB")
     spacy_dice.switch.use_loss_callback()(nlp)
     assert type(nlp.get_pipe("tagger")) is Tagger
     said = " ".join(capsys.readouterr().out.split())
@@ -300,13 +300,13 @@ def test_auto_leaves_alone_what_gains_nothing(capsys):
 
 
 def test_tuning_says_where_there_is_nothing_to_tune():
-    nlp = of_labels(senter="")
+    nlp = labelled_pipeline(senter="")
     with pytest.warns(UserWarning, match="tune = true changes nothing, since no component"):
         use_loss_callback(tune=True)(nlp)
 
 
 def test_one_name_is_for_all_components():
-    nlp = spacy_dice.use_loss(of_labels(tagger="AB", textcat="AB"), "DiceCE")
+    nlp = spacy_dice.use_loss(labelled_pipeline(tagger="AB", textcat="AB"), "DiceCE")
     assert all(nlp.get_pipe(name).loss == DiceCE().core for name in nlp.pipe_names)
 
 
